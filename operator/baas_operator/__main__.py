@@ -1,0 +1,66 @@
+"""Entry point: `python -m baas_operator COMMAND`. One image, one program, one command a process of ours.
+
+Imports happen inside the commands: the agent beside each database member must not pay for the operator's libraries.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.command()
+def run() -> None:
+    """Run the operator: wait for the Lease, then reconcile until it is lost or the process is asked to stop."""
+    from baas_operator.handlers.operator import run_operator
+
+    run_operator()
+
+
+@app.command()
+def agent() -> None:
+    """Run beside a database member: route `-rw` to this one while it leads."""
+    from baas_operator.agent.main import run_agent
+
+    run_agent()
+
+
+@app.command()
+def crds(
+    directory: Annotated[list[Path], typer.Argument(help="Folders to write the CustomResourceDefinitions to.")],
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not what it would be.")] = False,
+) -> None:
+    """Write the CustomResourceDefinitions that the models stand for."""
+    import yaml
+
+    from baas_operator.api.crd import all_crds
+
+    stale = []
+    for folder in directory:
+        for name, crd in all_crds().items():
+            text = "# Made by `make generate` from operator/baas_operator/api; do not edit.\n" + yaml.safe_dump(
+                crd, sort_keys=False, width=120, allow_unicode=True
+            )
+            path = folder / name
+            if path.exists() and path.read_text() == text:
+                continue
+            stale.append(str(path))
+            if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+    if check and stale:
+        typer.echo(f"not up to date, run `make generate`: {', '.join(stale)}", err=True)
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""DatabaseReplica: a replicated PostgreSQL, one member a zone, that fails over by itself."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from baas_operator.api.common import (
+    ApiModel,
+    DeletionPolicy,
+    Resources,
+    SqlName,
+    StatusBase,
+    StorageSpec,
+    immutable,
+    rule,
+    rules,
+)
+
+RESERVED_PARAMETERS = (
+    "listen_addresses", "port", "cluster_name", "wal_level", "hot_standby", "archive_mode", "archive_command",
+    "primary_conninfo", "primary_slot_name", "restore_command", "synchronous_standby_names", "synchronous_commit",
+    "data_directory", "hba_file", "ident_file", "config_file", "unix_socket_directories", "fsync", "full_page_writes",
+    "wal_log_hints", "recovery_target_timeline", "ssl", "ssl_cert_file", "ssl_key_file", "ssl_ca_file",
+)  # fmt: skip
+"""Parameters that the operator or Patroni sets: changing one by hand would break replication or durability."""
+
+RESERVED_DATABASES = ("postgres", "template0", "template1")
+
+
+class Durability(StrEnum):
+    """What an acknowledged commit has survived already."""
+
+    ASYNC = "async"
+    QUORUM = "quorum"
+    ZONE_QUORUM = "zone-quorum"
+
+
+class Database(ApiModel):
+    """A database and the role that owns it."""
+
+    name: SqlName
+    """Name of the database."""
+    owner: SqlName | None = None
+    """Role that owns it; a role of the database's own name when left out."""
+
+
+class DatabaseReplicaSpec(ApiModel):
+    """What the user wants of a replicated PostgreSQL; an empty spec is highly available."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "self.durability == 'async' || self.replicas >= 2",
+                "durability quorum and zone-quorum need a standby to commit to: "
+                "set replicas to 2 or more, or durability to async.",
+            ),
+        )
+    )
+
+    version: Annotated[int, Field(json_schema_extra={"enum": [17]} | immutable(
+        "version", "create a new DatabaseReplica of the other version and move the data.",
+    ))] = 17  # fmt: skip
+    """Major version of PostgreSQL."""
+    replicas: Annotated[int, Field(ge=1, le=9)] = 3
+    """Members: one primary, the others standbys, spread over the zones."""
+    durability: Durability = Durability.ZONE_QUORUM
+    """What a commit waits for: `async` for no standby; `quorum` for one standby while there is one; `zone-quorum` always for
+    one in another zone (without one, writes wait)."""
+    storage: StorageSpec = StorageSpec()
+    """The volume of each member."""
+    parameters: Annotated[
+        dict[str, str],
+        Field(
+            max_length=100,
+            json_schema_extra=rules(
+                rule(
+                    "!self.exists(k, k in [" + ", ".join(f"'{p}'" for p in RESERVED_PARAMETERS) + "])",
+                    "parameters has one that the operator sets itself to keep data safe: remove it "
+                    "(see docs/reference.md for the list).",
+                ),
+                rule(
+                    "self.all(k, k.matches('^[a-z_][a-z0-9_.]*$'))",
+                    "parameters has a name that PostgreSQL does not know: use lower case letters, digits, '_' and '.'.",
+                ),
+            )
+            | {"additionalProperties": {"type": "string", "maxLength": 1000}},
+        ),
+    ] = {}
+    """Settings of postgresql.conf, all values as strings."""
+    databases: Annotated[
+        list[Database],
+        Field(
+            max_length=100,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+            | rules(
+                rule(
+                    "self.all(d, !(d.name in [" + ", ".join(f"'{d}'" for d in RESERVED_DATABASES) + "]))",
+                    "databases names one that PostgreSQL brings itself (postgres, template0, template1): choose another name.",
+                ),
+                rule(
+                    "self.all(d, !has(d.owner) || !(d.owner in ['postgres', 'replicator', 'rewind']) "
+                    "&& !d.owner.startsWith('pg_'))",
+                    "databases has an owner that is reserved (postgres, replicator, rewind, pg_*): choose another role.",
+                ),
+            ),
+        ),
+    ] = []
+    """Databases to create, each with a role of its own and a Secret `NAME-role-ROLE` that holds its password and URI. One that is
+    taken out of the list stays as it is."""
+    resources: Resources = Resources()
+    """CPU and memory of PostgreSQL in each member."""
+    image: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    """Image of the members; the operator's own default when left out."""
+    suspend: bool = False
+    """While true the operator leaves everything as it is; the database itself goes on, failover included."""
+    deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
+    """`Retain` keeps volumes and passwords when this object is deleted, so that one of the same name takes them up again."""
+
+
+class Member(ApiModel):
+    """One PostgreSQL server."""
+
+    name: str
+    """Name of its pod."""
+    zone: str | None = None
+    """Zone of its node."""
+    role: str
+    """`primary`, `standby`, or `unknown` while it has not said."""
+    state: str
+    """What Patroni says of it: `streaming`, `running`, `starting`, `stopped`, …"""
+    ready: bool
+    """Whether its pod is ready."""
+    timeline: int | None = None
+    """Timeline that it is on; it grows by one with every promotion."""
+    lag_bytes: int | None = None
+    """How far it is behind the primary, in bytes of WAL rounded down to whole MiB."""
+
+
+class DatabaseReplicaStatus(StatusBase):
+    """What the operator sees of a replicated PostgreSQL."""
+
+    replicas: int | None = None
+    """Members that exist."""
+    ready_replicas: int | None = None
+    """Members that are ready."""
+    selector: str | None = None
+    """Label selector of the members, for the scale subresource."""
+    primary: str | None = None
+    """Member that holds the leader lock."""
+    zones: int | None = None
+    """Zones that ready members are in."""
+    members: Annotated[
+        list[Member],
+        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+    ] = []
+    """The members."""

@@ -1,0 +1,149 @@
+"""The kinds: our own, with their models, and the built-in ones that children are made of.
+
+`Kind` is all that the engine needs to talk to the API server about objects of one sort.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from baas_operator.api import common, database, instance, operation, queue
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A Kubernetes kind: `api_version` is `GROUP/VERSION`, or `v1` for the core group."""
+
+    api_version: str
+    name: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def group(self) -> str:
+        """API group, empty for the core group."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        """API version without its group."""
+        return self.api_version.rpartition("/")[2]
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """URL path of a collection, an object or a subresource."""
+        parts = ["/apis", self.api_version] if self.group else ["/api", self.api_version]
+        if namespace is not None and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part is not None]
+        return "/".join(parts)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A printer column of `kubectl get`; `wide` ones are shown with `-o wide` only."""
+
+    name: str
+    json_path: str
+    type: str = "string"
+    wide: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class OwnKind(Kind):
+    """A kind of ours: with its models, short name and printer columns. `scale` names (spec, status) paths."""
+
+    short: str = ""
+    singular: str = ""
+    spec: type[common.ApiModel] = common.ApiModel
+    status: type[common.StatusBase] = common.StatusBase
+    columns: tuple[Column, ...] = ()
+    scale: tuple[str, str] | None = None
+    description: str = ""
+
+
+def _ready(*more: Column) -> tuple[Column, ...]:
+    ready = ".status.conditions[?(@.type=='Ready')]"
+    return (
+        Column("Ready", f"{ready}.status", description="Whether it serves."),
+        *more,
+        Column("Zone Tolerant", ".status.conditions[?(@.type=='ZoneTolerant')].status",
+               description="Whether any one zone can be lost now."),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+        Column("Reason", f"{ready}.reason", wide=True, description="Why it is ready or not."),
+    )  # fmt: skip
+
+
+DATABASE_REPLICA = OwnKind(
+    common.API_VERSION, "DatabaseReplica", "databasereplicas", short="dbr", singular="databasereplica",
+    spec=database.DatabaseReplicaSpec, status=database.DatabaseReplicaStatus, scale=(".spec.replicas", ".status.replicas"),
+    description="A replicated PostgreSQL, one member a zone, that fails over by itself.",
+    columns=_ready(
+        Column("Primary", ".status.primary", description="Member that takes the writes."),
+        Column("Members", ".status.readyReplicas", "integer", description="Members that are ready."),
+    ),
+)  # fmt: skip
+EVENT_QUEUE = OwnKind(
+    common.API_VERSION, "EventQueue", "eventqueues", short="eq", singular="eventqueue",
+    spec=queue.EventQueueSpec, status=queue.EventQueueStatus, scale=(".spec.replicas", ".status.replicas"),
+    description="Replicated durable queues on NATS JetStream, one server a zone.",
+    columns=_ready(
+        Column("Servers", ".status.readyReplicas", "integer", description="Servers that are ready."),
+    ),
+)  # fmt: skip
+BAAS_INSTANCE = OwnKind(
+    common.API_VERSION, "BaasInstance", "baasinstances", short="baas", singular="baasinstance",
+    spec=instance.BaasInstanceSpec, status=instance.BaasInstanceStatus,
+    scale=(".spec.components.gateway.replicas", ".status.replicas"),
+    description="One backend: a gateway and its components over a replicated database and a replicated queue.",
+    columns=_ready(
+        Column("Engine", ".spec.engine", description="Which backend is run."),
+        Column("Database", ".status.database", wide=True),
+        Column("Queue", ".status.queue", wide=True),
+    ),
+)  # fmt: skip
+OPERATION = OwnKind(
+    common.API_VERSION, "Operation", "operations", short="bop", singular="operation",
+    spec=operation.OperationSpec, status=operation.OperationStatus,
+    description="One thing done once to one of the other kinds, with its steps and its result kept to be read.",
+    columns=(
+        Column("Action", ".spec.action"), Column("Target", ".spec.target.name"), Column("Phase", ".status.phase"),
+        Column("Seconds", ".status.result.durationSeconds", "number"), Column("Age", ".metadata.creationTimestamp", "date"),
+        Column("Reason", ".status.conditions[?(@.type=='Ready')].reason", wide=True),
+    ),
+)  # fmt: skip
+
+OWN_KINDS: tuple[OwnKind, ...] = (BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE, OPERATION)
+
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+SECRET = Kind("v1", "Secret", "secrets")
+SERVICE = Kind("v1", "Service", "services")
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
+POD = Kind("v1", "Pod", "pods")
+VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+NODE = Kind("v1", "Node", "nodes", namespaced=False)
+EVENT = Kind("events.k8s.io/v1", "Event", "events")
+ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
+STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+JOB = Kind("batch/v1", "Job", "jobs")
+ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
+ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
+POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+
+CHILD_KINDS: tuple[Kind, ...] = (
+    SERVICE_ACCOUNT, ROLE, ROLE_BINDING, SECRET, CONFIG_MAP, SERVICE, ENDPOINT_SLICE, POD_DISRUPTION_BUDGET,
+    STATEFUL_SET, DEPLOYMENT, JOB, POD, VOLUME_CLAIM,
+)  # fmt: skip
+"""Kinds of the objects that ours are made of: those that the operator watches, always with its own label."""
+
+ALL_KINDS: dict[str, Kind] = {kind.name: kind for kind in (*OWN_KINDS, *CHILD_KINDS, NODE, EVENT)}
+
+
+def kind_of(manifest: dict[str, object]) -> Kind:
+    """The Kind of a manifest.
+
+    Raises:
+        KeyError: it is a kind that the operator has nothing to do with.
+    """
+    return ALL_KINDS[str(manifest["kind"])]
