@@ -61,14 +61,29 @@ def structural(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
                 made[key] = _clean(value)
             case "default" if value is None:
                 continue
-            case "default" if node.get("type") == "object" or "properties" in node:
-                # The API server fills nested defaults in by itself, so an empty object says the same and reads better.
-                made[key] = {}
+            case "default" if isinstance(value, dict):
+                made[key] = _without_nulls(value)
             case _:
                 made[key] = value
     if "enum" in made:
         made["enum"] = list(made["enum"])
+    if made.get("default") and made.get("type") == "object" and not _has_rules(made):
+        # The API server fills nested defaults in by itself, so an empty object says the same and reads better. Where there are
+        # CEL rules it must be whole: the API server runs them on the default as it is written, before anything is filled in.
+        made["default"] = {}
     return made
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
+def _has_rules(node: Any) -> bool:
+    if isinstance(node, dict):
+        return "x-kubernetes-validations" in node or any(_has_rules(value) for value in node.values())
+    return False
 
 
 def _schema(kind: OwnKind) -> dict[str, Any]:
@@ -79,7 +94,8 @@ def _schema(kind: OwnKind) -> dict[str, Any]:
     _drop_defaults(status_schema)
     needs_spec = bool(spec_schema.get("required"))
     if not needs_spec:
-        spec_schema["default"] = {}
+        whole = kind.spec().model_dump(mode="json", by_alias=True, exclude_none=True)
+        spec_schema["default"] = whole if _has_rules(spec_schema) else {}
     return {
         "type": "object",
         "description": kind.description,
