@@ -1,0 +1,217 @@
+"""Which Docker daemon to use, and a private one where none answers.
+
+The private daemon keeps everything in folders of its own (`<cache>/daemon`), so it can neither see nor disturb another
+daemon, and stopping it leaves the machine as it was. It outlives the `lab` command that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from baas_lab.cache import Cache
+from baas_lab.docker import Docker, default_docker
+from baas_lab.errors import LabError
+from baas_lab.process import run, tail
+from baas_lab.progress import Progress
+from baas_lab.system import find_program, is_root, lacks_sys_resource, require_programs
+from baas_lab.waiting import wait_until
+
+START_SECONDS = 40.0
+STOP_SECONDS = 40.0  # it gives its containers 10 s to stop, then kills them
+SOCKET_PATH_LIMIT = 107  # bytes in a sockaddr_un
+
+
+@dataclass(frozen=True)
+class PrivateDaemon:
+    """The lab's own dockerd: its files, and whether it runs."""
+
+    cache: Cache
+
+    @property
+    def folder(self) -> Path:
+        return self.cache.root / "daemon"
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "docker.sock"
+
+    @property
+    def docker(self) -> Docker:
+        return Docker(host=f"unix://{self.socket}", private=True)
+
+    @property
+    def log(self) -> Path:
+        return self.cache.log("dockerd")
+
+    def pid(self) -> int | None:
+        """The process id of the running daemon; None if the pid file is missing, stale, or another program's."""
+        return _pid_of(self.folder / "docker.pid", str(self.folder))
+
+    def running(self) -> bool:
+        return self.pid() is not None and self.docker.answers()
+
+    def start(self, progress: Progress) -> Docker:
+        """Start it and wait until it answers. Raises LabError with the end of its log when it does not."""
+        if not is_root():
+            raise LabError(
+                "No Docker daemon answers, and starting one takes root.",
+                hint="Start Docker, set DOCKER_HOST, or run this command as root.",
+            )
+        if len(str(self.socket)) > SOCKET_PATH_LIMIT:
+            raise LabError(
+                f"The path of the Docker socket is too long: {self.socket}", hint="Set XDG_CACHE_HOME to a shorter path."
+            )
+        require_programs(
+            ["dockerd", "docker", "iptables", "ip"], self.cache, progress, why="the lab starts a Docker daemon of its own"
+        )
+        with self.cache.lock("daemon"):
+            if self.running():
+                return self.docker
+            with progress.step("Private Docker daemon"):
+                self._remember_host_network()
+                process = self._spawn()
+                wait_until(
+                    lambda: self.docker.answers() or process.poll() is not None,
+                    timeout_seconds=START_SECONDS,
+                    what="the private Docker daemon answers",
+                )
+                if process.poll() is not None:
+                    raise LabError(
+                        "The private Docker daemon ended right after its start.",
+                        hint=tail(self.log.read_text(errors="replace")),
+                        log=self.log,
+                    )
+        return self.docker
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        dockerd = find_program("dockerd")
+        assert dockerd is not None  # require_programs saw it
+        words = [dockerd, "--data-root", self.folder / "data", "--exec-root", self.folder / "exec"]
+        words += ["--pidfile", self.folder / "docker.pid", "--host", f"unix://{self.socket}", *self._runtime()]
+        environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"}
+        with self.log.open("ab") as sink:
+            return subprocess.Popen(  # a session of its own: it must outlive this command
+                [str(word) for word in words],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
+                env=environment,
+            )
+
+    def _runtime(self) -> list[str]:
+        """Where no process can have CAP_SYS_RESOURCE, runc refuses privileged containers and exec into them
+        ("unable to apply caps"): there, a wrapper takes it out of each container's specification first."""
+        if not lacks_sys_resource():
+            return []
+        wrapper = self.folder / "runc-without-sys-resource"
+        python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
+        source = files("baas_lab").joinpath("files/runc_without_sys_resource.py").read_text()
+        wrapper.write_text(f"#!{python}\n{source}")
+        wrapper.chmod(0o755)
+        return ["--add-runtime", f"lab={wrapper}", "--default-runtime", "lab"]
+
+    def stop(self) -> bool:
+        """End it, with the containerd it started; its containers stop first. False if it did not run."""
+        pid = self.pid()
+        containerd = _pid_of(self.folder / "exec/containerd/containerd.pid", str(self.folder))
+        stopped = False
+        for process, name in ((pid, "dockerd"), (containerd, "containerd")):
+            if process is None or not _alive(process):
+                continue
+            stopped = True
+            os.kill(process, signal.SIGTERM)
+            wait_until(
+                lambda process=process: not _alive(process),  # type: ignore[misc]
+                timeout_seconds=STOP_SECONDS,
+                what=f"{name} (process {process}) has ended",
+            )
+        if stopped:
+            self._restore_host_network()
+        return stopped
+
+    # The bridge and the packet filter rules that dockerd makes stay when it ends. They are removed if, and only if, the
+    # machine had none of them when the lab started its daemon.
+
+    def _remember_host_network(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        untouched = not Path("/sys/class/net/docker0").exists() and not _docker_rules("filter")
+        (self.folder / "host-had-no-docker").unlink(missing_ok=True)
+        if untouched:
+            (self.folder / "host-had-no-docker").touch()
+
+    def _restore_host_network(self) -> None:
+        marker = self.folder / "host-had-no-docker"
+        if not marker.exists():
+            return
+        run(["ip", "link", "delete", "docker0"], check=False)
+        for table in ("filter", "nat"):
+            for rule in (line for line in _rules(table) if line.startswith("-A") and "DOCKER" in line):
+                run(["iptables", "-t", table, "-D", *rule.split()[1:]], check=False)
+            chains = [line.split()[1] for line in _rules(table) if line.startswith("-N DOCKER")]
+            for action in ("-F", "-X"):
+                for chain in chains:
+                    run(["iptables", "-t", table, action, chain], check=False)
+        run(["iptables", "-P", "FORWARD", "ACCEPT"], check=False)
+        marker.unlink()
+
+
+def connect(cache: Cache, progress: Progress) -> Docker:
+    """A Docker daemon that answers: the lab's own if it runs, else the machine's, else the lab's own, started now."""
+    private = PrivateDaemon(cache)
+    if private.running():
+        return private.docker
+    if shutil.which("docker"):
+        usual = default_docker()
+        if usual.host != private.docker.host and usual.answers():
+            return usual
+    return private.start(progress)
+
+
+def find(cache: Cache) -> Docker | None:
+    """The daemon that `connect` would return, if it answers already; nothing is started."""
+    private = PrivateDaemon(cache)
+    if private.running():
+        return private.docker
+    if shutil.which("docker"):
+        usual = default_docker()
+        if usual.host != private.docker.host and usual.answers():
+            return usual
+    return None
+
+
+def _pid_of(pid_file: Path, needle: str) -> int | None:
+    """The process in a pid file, if it lives and its command line has `needle` in it: numbers are reused."""
+    try:
+        pid = int(pid_file.read_text())
+        command_line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        return None
+    return pid if needle in command_line else None
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process runs. One that ended and was not yet waited for (state Z) does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def _rules(table: str) -> list[str]:
+    return run(["iptables", "-t", table, "-S"], check=False).stdout.splitlines()
+
+
+def _docker_rules(table: str) -> list[str]:
+    return [line for line in _rules(table) if "DOCKER" in line]
+
+

