@@ -92,7 +92,7 @@ EVENT_QUEUE = OwnKind(
     ),
 )  # fmt: skip
 BAAS_INSTANCE = OwnKind(
-    common.API_VERSION, "BaasInstance", "baasinstances", short="baas", singular="baasinstance",
+    common.API_VERSION, "BaasInstance", "baasinstances", short="bi", singular="baasinstance",
     spec=instance.BaasInstanceSpec, status=instance.BaasInstanceStatus,
     scale=(".spec.components.gateway.replicas", ".status.replicas"),
     description="One backend: a gateway and its components over a replicated database and a replicated queue.",

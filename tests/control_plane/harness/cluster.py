@@ -1,0 +1,190 @@
+"""A control plane of kwokctl's binary runtime: real etcd, API server, controller manager and scheduler, nodes made up by KWOK."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from . import volumes
+from .api import Api, Object
+from .audit import POLICY, AuditLog, Call
+from .operator import SYSTEM_NAMESPACE, OperatorProcess
+from .tools import tool
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+KUBERNETES_VERSION = "v1.34.4"
+ZONES = ("zone-a", "zone-b", "zone-c")
+UP_SECONDS = 120
+"""It takes 4 s; a loaded CI machine gets more."""
+POLL_SECONDS = 0.1
+
+T = TypeVar("T")
+
+
+class ControlPlane(Api):
+    """The running control plane. What tests do with it is here and in `Api`; `up` and `down` are for the fixture."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kubeconfig = folder / "kubeconfig"
+        self._kwokctl("create", "cluster", "--wait", f"{UP_SECONDS}s", *_cluster_options(folder))
+        super().__init__(self.kubeconfig)
+        self.audit = AuditLog(folder / "clusters" / "baas" / "logs" / "audit.log")
+        self._stopped = threading.Event()
+        self._operators: list[OperatorProcess] = []
+
+    @classmethod
+    def up(cls) -> ControlPlane:
+        """Start one in a folder of its own, with zones, volumes and our CRDs; seconds."""
+        _remove_orphans()
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
+        (folder / "owner").write_text(str(os.getpid()))
+        try:
+            cp = cls(folder)
+            cp._furnish()
+        except BaseException:
+            _delete(folder)
+            raise
+        return cp
+
+    def down(self) -> None:
+        """End what was started here, and nothing else."""
+        self._stopped.set()
+        for operator in self._operators:
+            operator.kill9()
+        _delete(self.folder)
+
+    def _furnish(self) -> None:
+        for zone in ZONES:
+            self.must_apply(node(zone))
+        self.must_apply(volumes.CLASS_MANIFEST)
+        self.must_apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}})
+        self.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
+        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(REPOSITORY / "crds"))
+        volumes.serve(self, self._stopped)
+
+    def kubectl(self, *args: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """kubectl as a user has it; stdout and stderr as text."""
+        done = subprocess.run(
+            [tool("kubectl"), *args],
+            env=os.environ | {"KUBECONFIG": str(self.kubeconfig)},
+            input=stdin,
+            stdin=None if stdin is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"kubectl {' '.join(args)}: {done.stderr or done.stdout}"
+        return done
+
+    def must_apply(self, manifest: Object, namespace: str | None = None) -> Object:
+        """Apply what can not be refused; returns the object."""
+        answer = self.apply(manifest, namespace)
+        assert answer.ok, f"{manifest['kind']} {manifest['metadata'].get('name')}: {answer.message}"
+        return answer.object
+
+    def wait(self, predicate: Callable[[], T], timeout: float, what: str = "") -> T:
+        """Wait until `predicate` says something true, and return that; a failure names `what` and shows the operators' last words."""
+        deadline = time.monotonic() + timeout
+        while True:
+            value = predicate()
+            if value:
+                return value
+            if time.monotonic() > deadline:
+                words = "\n".join(operator.last_words() for operator in self._operators if operator.running)
+                raise AssertionError(f"not within {timeout:g} s: {what or predicate.__name__}\n{words}")
+            time.sleep(POLL_SECONDS)
+
+    @contextmanager
+    def operator(self, name: str = "baas-operator-0") -> Iterator[OperatorProcess]:
+        """The operator, under a ServiceAccount of its own name, so that the audit log tells two of them apart."""
+        operator = OperatorProcess.start(self, name)
+        self._operators.append(operator)
+        try:
+            yield operator
+        finally:
+            operator.stop()
+            self._operators.remove(operator)
+
+    def writes(self, since: int = 0, user: str = "", *, namespace: str = "", about: str = "") -> list[Call]:
+        """What operators wrote since `audit.mark()`, without the Lease (see AuditLog.writes)."""
+        return self.audit.writes(since, user, namespace=namespace, about=about)
+
+    def _kwokctl(self, *args: str) -> None:
+        _kwokctl(self.folder, *args)
+
+
+def node(zone: str, name: str = "") -> Object:
+    """A KWOK node in a zone."""
+    name = name or f"node-{zone.removeprefix('zone-')}"
+    labels = {"topology.kubernetes.io/zone": zone, "topology.kubernetes.io/region": "here", "kubernetes.io/hostname": name}
+    annotations = {"kwok.x-k8s.io/node": "fake"}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels, "annotations": annotations}}
+
+
+_FOLDER_PREFIX = "baas-control-plane-"
+
+_CONFIG = """\
+apiVersion: config.kwok.x-k8s.io/v1alpha1
+kind: KwokctlConfiguration
+options:
+  bindAddress: 127.0.0.1
+"""
+
+
+def _cluster_options(folder: Path) -> list[str]:
+    policy = folder / "audit-policy.yaml"
+    policy.write_text(POLICY)
+    binaries = {
+        "etcd": "etcd",
+        "kube-apiserver": "kube-apiserver",
+        "kube-controller-manager": "kube-controller-manager",
+        "kube-scheduler": "kube-scheduler",
+        "kwok-controller": "kwok",
+    }
+    return [
+        "--runtime=binary",
+        f"--kubeconfig={folder / 'kubeconfig'}",
+        f"--kube-audit-policy={policy}",
+        "--disable-qps-limits",
+        *(f"--{option}-binary={tool(name)}" for option, name in binaries.items()),
+    ]
+
+
+def _kwokctl(folder: Path, *args: str) -> None:
+    config = folder / "kwokctl.yaml"
+    config.write_text(_CONFIG)
+    done = subprocess.run(
+        [tool("kwokctl"), "--config", config, "--name", "baas", *args],
+        env=os.environ
+        | {"KWOK_WORKDIR": str(folder), "KWOK_KUBE_VERSION": KUBERNETES_VERSION, "KUBECONFIG": str(folder / "kubeconfig")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"kwokctl {args[0]} {args[1]}: {done.stderr or done.stdout}"
+
+
+def _delete(folder: Path) -> None:
+    if (folder / "clusters" / "baas").exists():
+        _kwokctl(folder, "delete", "cluster")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_orphans() -> None:
+    """End control planes whose test run was killed too hard to end its own."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        owner = folder / "owner"
+        if owner.exists() and not Path(f"/proc/{owner.read_text()}").exists():
+            _delete(folder)
+
+

@@ -1,0 +1,21 @@
+"""Where the binaries of the control plane come from: the lab builds them once a version into the user's cache.
+
+`BAAS_TOOLS_DIR` names a folder with binaries of one's own instead (kwokctl, kwok, etcd, kubectl, kube-apiserver, …).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+NAMES = ("kwokctl", "kwok", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+
+
+def tool(name: str) -> Path:
+    """Path of a binary; builds it first when the lab has not done so yet (minutes, once)."""
+    own = os.environ.get("BAAS_TOOLS_DIR")
+    if own:
+        path = Path(own) / name
+        assert path.exists(), f"BAAS_TOOLS_DIR has no {name}: put it there, or unset the variable to have it built"
+        return path
+    raise NotImplementedError

@@ -1,0 +1,252 @@
+"""Nonsense is refused by the API server itself, with a sentence: the operator never sees it.
+
+Where the sentence is ours (a CEL rule), it says what to do; where it is Kubernetes' own, it names the field and what it may be.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from .harness.api import Object
+from .harness.cluster import ControlPlane
+from .harness.manifests import own
+
+DB, EQ, BI, OP = "DatabaseReplica", "EventQueue", "BaasInstance", "Operation"
+
+
+class Bad(NamedTuple):
+    """A creation that is refused; `says` are parts of the answer."""
+
+    id: str
+    kind: str
+    spec: object
+    says: tuple[str, ...]
+    name: str = "bad"
+
+
+def stream(**more: object) -> Object:
+    return {"streams": [{"name": "orders", "subjects": ["orders.>"]} | more]}
+
+
+def subjects(*each: str) -> Object:
+    return stream(subjects=list(each))
+
+
+def gateway(**more: object) -> Object:
+    return {"components": {"gateway": more}}
+
+
+def rest(**more: object) -> Object:
+    return {"components": {"rest": more}}
+
+
+def parameters(**each: object) -> Object:
+    return {"parameters": each}
+
+
+def database(**each: object) -> Object:
+    return {"databases": [each]}
+
+
+def move(**more: object) -> Object:
+    return {"action": "switchover", "target": {"name": "shop-db"}} | more
+
+
+NEEDS_STANDBY = ("need a standby", "set replicas to 2 or more, or durability to async")
+RESERVED = ("keep data safe", "remove it")
+OWNER = ("databases has an owner that is reserved", "choose another role")
+DATABASE = ("PostgreSQL brings itself", "choose another name")
+SYSTEM_SCHEMA = ("gives the catalogue away", "Name your own")
+
+CREATIONS = [
+    Bad("database without members", DB, {"replicas": 0}, ("spec.replicas", "greater than or equal to 1")),
+    Bad("database with ten members", DB, {"replicas": 10}, ("spec.replicas", "less than or equal to 9")),
+    Bad("database with three in letters", DB, {"replicas": "three"}, ("spec.replicas", "integer")),
+    Bad("zone-quorum of one member", DB, {"replicas": 1}, NEEDS_STANDBY),
+    Bad("quorum of one member", DB, {"replicas": 1, "durability": "quorum"}, NEEDS_STANDBY),
+    Bad("durability unknown", DB, {"durability": "paxos"}, ('"async", "quorum", "zone-quorum"',)),
+    Bad("PostgreSQL of another version", DB, {"version": 16}, ("spec.version", 'supported values: "17"')),
+    Bad("size with a decimal suffix", DB, {"storage": {"size": "5GB"}}, ("spec.storage.size", "should match")),
+    Bad("size of nothing", DB, {"storage": {"size": "0Gi"}}, ("spec.storage.size", "should match")),
+    Bad("size below nothing", DB, {"storage": {"size": "-5Gi"}}, ("spec.storage.size", "should match")),
+    Bad("size as a number", DB, {"storage": {"size": 5}}, ("spec.storage.size", "string")),
+    Bad("storage class no name", DB, {"storage": {"storageClassName": "Fast_SSD"}}, ("storageClassName", "should match")),
+    Bad("field misspelt", DB, {"replica": 3}, ('unknown field \"spec.replica\"',)),
+    Bad("field misspelt deeper", DB, {"storage": {"sizes": "5Gi"}}, ('unknown field \"spec.storage.sizes\"',)),
+    Bad("field of Kubernetes that is not ours", DB, {"template": {}}, ('unknown field \"spec.template\"',)),
+    Bad("parameter that routes", DB, parameters(listen_addresses="*"), RESERVED),
+    Bad("parameter that loses data", DB, parameters(fsync="off"), RESERVED),
+    Bad("parameter that breaks quorum", DB, parameters(synchronous_standby_names=""), RESERVED),
+    Bad("parameter with a blank", DB, {"parameters": {"max connections": "9"}}, ("does not know", "use lower case")),
+    Bad("parameter as a number", DB, parameters(max_connections=200), ("spec.parameters.max_connections", "string")),
+    Bad("101 parameters", DB, parameters(**{f"a.p{i}": "1" for i in range(101)}), ("must have at most 100",)),
+    Bad(
+        "database twice", DB, {"databases": [{"name": "shop"}, {"name": "shop", "owner": "me"}]},
+        ("spec.databases[1]", "Duplicate value"),
+    ),
+    Bad("database postgres", DB, database(name="postgres"), DATABASE),
+    Bad("database template1", DB, database(name="template1"), DATABASE),
+    Bad("database in capitals", DB, database(name="Shop"), ("spec.databases[0].name", "should match")),
+    Bad("database with a quote", DB, database(name='shop"; drop'), ("spec.databases[0].name", "should match")),
+    Bad("database without a name", DB, database(owner="shop"), ("name", "Required value")),
+    Bad("owner is the superuser", DB, database(name="shop", owner="postgres"), OWNER),
+    Bad("owner is the replication role", DB, database(name="shop", owner="replicator"), OWNER),
+    Bad("owner is a system role", DB, database(name="shop", owner="pg_monitor"), OWNER),
+    Bad("deletion policy unknown", DB, {"deletionPolicy": "Keep"}, ('"Retain", "Delete"',)),
+    Bad("image empty", DB, {"image": ""}, ("spec.image", "at least 1 chars")),
+    Bad("CPU in words", DB, {"resources": {"requests": {"cpu": "lots"}}}, ("spec.resources.requests.cpu", "should match")),
+    Bad("memory in decimal", DB, {"resources": {"limits": {"memory": "1GB"}}}, ("limits.memory", "should match")),
+    Bad("suspend in words", DB, {"suspend": "yes"}, ("spec.suspend", "boolean")),
+    Bad("spec is a list", DB, [], ("spec",)),
+    Bad("name too long for its children", DB, {}, ("too long", "use at most 40 characters"), name="a" * 41),
+    Bad("name with a dot", DB, {}, ("must be one DNS label",), name="shop.db"),
+    Bad("name that begins with a digit", EQ, {}, ("must be one DNS label",), name="1shop"),
+    Bad("queue of two servers", EQ, {"replicas": 2}, ("spec.replicas", 'supported values: "1", "3", "5"')),
+    Bad("queue of four servers", EQ, {"replicas": 4}, ("spec.replicas", 'supported values: "1", "3", "5"')),
+    Bad("queue durability of the database", EQ, {"durability": "quorum"}, ('"strict", "balanced"',)),
+    Bad("stream of nothing", EQ, subjects(), ("subjects", "at least 1 items")),
+    Bad("stream without subjects", EQ, {"streams": [{"name": "orders"}]}, ("subjects", "Required value")),
+    Bad("stream without a name", EQ, {"streams": [{"subjects": ["a"]}]}, ("name", "Required value")),
+    Bad(
+        "stream twice", EQ, {"streams": [{"name": "a", "subjects": ["a"]}, {"name": "a", "subjects": ["b"]}]},
+        ("spec.streams[1]", "Duplicate value"),
+    ),
+    Bad("stream with a dot in its name", EQ, stream(name="orders.v1"), ("spec.streams[0].name", "should match")),
+    Bad("subject of NATS itself", EQ, subjects("$JS.API.>"), ("subjects may not begin with '$'",)),
+    Bad("subject with an end in the middle", EQ, subjects("orders.>.paid"), ("may only stand alone at the end",)),
+    Bad("subject with an end in a token", EQ, subjects("orders.a>"), ("may only stand alone at the end", "'orders.>'")),
+    Bad("subject of everything", EQ, subjects(">"), ("also catch the replies", "Give a prefix, as in 'orders.>'")),
+    Bad("subject with an empty token", EQ, subjects("orders..paid"), ("subjects[0]", "should match")),
+    Bad("subject with a blank", EQ, subjects("orders paid"), ("subjects[0]", "should match")),
+    Bad("subject twice", EQ, subjects("a.b", "a.b"), ("subjects[1]", "Duplicate value")),
+    Bad("age of nothing", EQ, stream(maxAgeHours=0), ("maxAgeHours", "greater than or equal to 1")),
+    Bad("stream size without a unit", EQ, stream(maxSize="10"), ("maxSize", "should match")),
+    Bad("no window for duplicates", EQ, stream(duplicateWindowSeconds=0), ("duplicateWindowSeconds", "equal to 1")),
+    Bad("retention unknown", EQ, stream(retention="forever"), ('"limits", "interest", "workqueue"',)),
+    Bad("discard unknown", EQ, stream(discard="oldest"), ('"old", "new"',)),
+    Bad(
+        "101 streams", EQ, {"streams": [{"name": f"s{i}", "subjects": [f"s{i}"]} for i in range(101)]},
+        ("spec.streams", "must have at most 100 items"),
+    ),
+    Bad("engine unknown", BI, {"engine": "firebase"}, ("spec.engine", "supported values")),
+    Bad("gateway of nothing", BI, gateway(replicas=0), ("gateway.replicas", "greater than or equal to 1")),
+    Bad("gateway of a hundred", BI, gateway(replicas=100), ("gateway.replicas", "less than or equal to 50")),
+    Bad("node port out of range", BI, gateway(service={"type": "NodePort", "nodePort": 80}), ("nodePort", "30000")),
+    Bad("node port of a cluster address", BI, gateway(service={"nodePort": 30080}), ("set the type or leave the port out",)),
+    Bad("service type unknown", BI, gateway(service={"type": "Ingress"}), ('"ClusterIP", "NodePort", "LoadBalancer"',)),
+    Bad("no schema", BI, rest(schemas=[]), ("schemas", "at least 1 items")),
+    Bad("schema of the system", BI, rest(schemas=["pg_catalog"]), SYSTEM_SCHEMA),
+    Bad("schema of the standard", BI, rest(schemas=["public", "information_schema"]), SYSTEM_SCHEMA),
+    Bad("no rows", BI, rest(maxRows=0), ("maxRows", "greater than or equal to 1")),
+    Bad("component unknown", BI, {"components": {"blockchain": {}}}, ('unknown field \"spec.components.blockchain\"',)),
+    Bad("reference without a name", BI, {"databaseRef": {}}, ("databaseRef.name", "Required value")),
+    Bad("reference to another namespace", BI, {"databaseRef": {"name": "a", "namespace": "b"}}, ('unknown field "spec.databaseRef.namespace"',)),
+    Bad("reference to no name", BI, {"queueRef": {"name": "Shop Events"}}, ("queueRef.name", "should match")),
+    Bad("operation without a spec", OP, None, ("spec", "Required value")),
+    Bad("operation without an action", OP, {"target": {"name": "a"}}, ("spec.action", "Required value")),
+    Bad("operation without a target", OP, {"action": "switchover"}, ("spec.target", "Required value")),
+    Bad("action unknown", OP, move(action="explode"), ("spec.action", 'supported values: "switchover"')),
+    Bad("target of another kind", OP, move(target={"kind": "Pod", "name": "a"}), ("spec.target.kind", "supported values")),
+    Bad("no time", OP, move(timeoutSeconds=1), ("timeoutSeconds", "greater than or equal to 5")),
+    Bad("all the time", OP, move(timeoutSeconds=3601), ("timeoutSeconds", "less than or equal to 3600")),
+    Bad("member that is no name", OP, move(parameters={"to": "Member 2"}), ("parameters.to", "should match")),
+    Bad("parameter of another action", OP, move(parameters={"from": "a"}), ('unknown field \"spec.parameters.from\"',)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", CREATIONS, ids=lambda bad: bad.id.replace(" ", "-"))
+def test_creation_is_refused(cp: ControlPlane, bad: Bad) -> None:
+    manifest = own(bad.kind, bad.name, bad.spec)
+
+    answer = cp.create(manifest, "default")
+
+    assert not answer.ok, "the API server took it"
+    for part in bad.says:
+        assert part in answer.message
+    assert not cp.apply(manifest, "default").ok, "a server-side apply was taken, as GitOps tools send it"
+    assert cp.get(bad.kind, "default", bad.name) is None
+
+
+class BadUpdate(NamedTuple):
+    """A change of a good object that is refused."""
+
+    id: str
+    kind: str
+    before: Object
+    after: Object
+    says: tuple[str, ...]
+
+
+def size(quantity: str) -> Object:
+    return {"storage": {"size": quantity}}
+
+
+def volume_class(name: str) -> Object:
+    return {"storage": {"storageClassName": name}}
+
+
+SHRUNK = ("storage.size can not shrink", "Give the same size or a larger one")
+CLASS = ("storageClassName can not be changed", "create a new object with the other class and move the data")
+SERVERS = ("replicas can not shrink yet", "Keep it, or create a new EventQueue")
+RETENTION = ("can not be changed to or from workqueue", "create a stream of another name")
+FINAL = ("can not be changed once it exists", "create another one")
+NO_OTHER = "can not be added or removed later"
+REF_A, REF_B = {"name": "a"}, {"name": "b"}
+
+UPDATES = [
+    BadUpdate("database volume shrinks", DB, size("20Gi"), size("10Gi"), SHRUNK),
+    BadUpdate("database volume shrinks to the default", DB, size("20Gi"), {}, SHRUNK),
+    BadUpdate("volume shrinks in another unit", DB, size("1Ti"), size("1000Gi"), SHRUNK),
+    BadUpdate("queue volume shrinks", EQ, size("20Gi"), size("10Gi"), SHRUNK),
+    BadUpdate("storage class changes", DB, volume_class("slow"), volume_class("fast"), CLASS),
+    BadUpdate("storage class is named later", DB, {}, volume_class("fast"), CLASS),
+    BadUpdate("storage class is taken away", EQ, volume_class("slow"), {}, CLASS),
+    BadUpdate("last standby is taken away", DB, {"replicas": 3}, {"replicas": 1}, NEEDS_STANDBY),
+    BadUpdate(
+        "one member is made to wait for a standby", DB,
+        {"replicas": 1, "durability": "async"}, {"replicas": 1, "durability": "quorum"}, NEEDS_STANDBY,
+    ),
+    BadUpdate("fsync is turned off later", DB, parameters(work_mem="8MB"), parameters(fsync="off"), RESERVED),
+    BadUpdate("database becomes a system one", DB, database(name="shop"), database(name="template0"), DATABASE),
+    BadUpdate("field is misspelt later", DB, {}, {"durabilty": "async"}, ('unknown field \"spec.durabilty\"',)),
+    BadUpdate("queue shrinks to three", EQ, {"replicas": 5}, {"replicas": 3}, SERVERS),
+    BadUpdate("queue shrinks to one", EQ, {}, {"replicas": 1}, SERVERS),
+    BadUpdate("stream becomes a work queue", EQ, stream(), stream(retention="workqueue"), RETENTION),
+    BadUpdate(
+        "stream stops being a work queue", EQ, stream(retention="workqueue"), stream(retention="interest"), RETENTION
+    ),
+    BadUpdate("stream loses its subjects", EQ, stream(), subjects(), ("subjects", "at least 1 items")),
+    BadUpdate("other database", BI, {"databaseRef": REF_A}, {"databaseRef": REF_B}, ("databaseRef can not be changed",)),
+    BadUpdate("database named later", BI, {}, {"databaseRef": REF_A}, ("databaseRef " + NO_OTHER, "Create a new")),
+    BadUpdate("database no longer named", BI, {"databaseRef": REF_A}, {}, ("databaseRef " + NO_OTHER, "Create a new")),
+    BadUpdate("other queue", BI, {"queueRef": REF_A}, {"queueRef": REF_B}, ("queueRef can not be changed",)),
+    BadUpdate("queue named later", BI, {}, {"queueRef": REF_A}, ("queueRef " + NO_OTHER, "Create a new")),
+    BadUpdate("queue no longer named", BI, {"queueRef": REF_A}, {}, ("queueRef " + NO_OTHER, "Create a new")),
+    BadUpdate(
+        "gateway loses its type but keeps its port", BI,
+        gateway(service={"type": "NodePort", "nodePort": 30081}), gateway(service={"nodePort": 30081}),
+        ("set the type or leave the port out",),
+    ),
+    BadUpdate("operation gets another target", OP, move(), move(target={"name": "other"}), FINAL),
+    BadUpdate("operation gets more time", OP, move(), move(timeoutSeconds=600), FINAL),
+    BadUpdate("operation gets another member", OP, move(), move(parameters={"to": "shop-db-2"}), FINAL),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", UPDATES, ids=lambda bad: bad.id.replace(" ", "-"))
+def test_update_is_refused_and_changes_nothing(cp: ControlPlane, bad: BadUpdate) -> None:
+    name = "good-" + bad.id.replace(" ", "-")[:35].strip("-")
+    before = cp.must_apply(own(bad.kind, name, bad.before), "default")
+
+    answer = cp.replace(before | {"spec": bad.after}, "default")
+
+    assert not answer.ok, "the API server took it"
+    for part in bad.says:
+        assert part in answer.message
+    after = cp.get(bad.kind, "default", name)
+    assert after is not None
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+    cp.delete(bad.kind, "default", name)
