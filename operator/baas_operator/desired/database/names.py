@@ -1,0 +1,63 @@
+"""Names of the children of a DatabaseReplica; the agent, the plugin and other kinds use them too."""
+
+from __future__ import annotations
+
+from baas_operator.api.database import DatabaseReplicaSpec
+
+COMPONENT = "postgresql"
+POSTGRES_PORT = 5432
+PATRONI_PORT = 8008
+AGENT_PORT = 8010
+SUPERUSER = "postgres"
+REPLICATOR = "replicator"
+REWIND = "rewind"
+
+
+def rw_service(database: str) -> str:
+    """Service that leads to the primary."""
+    return f"{database}-rw"
+
+
+def ro_service(database: str) -> str:
+    """Service that leads to the standbys."""
+    return f"{database}-ro"
+
+
+def any_service(database: str) -> str:
+    """Service that leads to any ready member."""
+    return f"{database}-r"
+
+
+def pods_service(database: str) -> str:
+    """Headless Service that gives each member its name."""
+    return f"{database}-pods"
+
+
+def role_secret(database: str, role: str) -> str:
+    """Secret with the password of a role; SQL names may have `_`, Kubernetes names `-`."""
+    return f"{database}-role-{role.replace('_', '-')}"
+
+
+def leader_config_map(database: str) -> str:
+    """Patroni's leader lock."""
+    return f"{database}-leader"
+
+
+def dynamic_config_map(database: str) -> str:
+    """Patroni's dynamic configuration, history and system identifier."""
+    return f"{database}-config"
+
+
+def sync_config_map(database: str) -> str:
+    """Patroni's synchronous state."""
+    return f"{database}-sync"
+
+
+def patroni_config_maps(database: str) -> tuple[str, ...]:
+    """All that Patroni itself keeps in the API server."""
+    return (*(f"{database}-{part}" for part in ("leader", "config", "sync", "failover", "failsafe", "status")),)
+
+
+def database_owners(spec: DatabaseReplicaSpec) -> dict[str, str]:
+    """Database -> the role that owns it."""
+    return {each.name: each.owner or each.name for each in spec.databases}

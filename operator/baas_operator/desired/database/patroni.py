@@ -1,0 +1,77 @@
+"""Patroni's configuration: the file that each member starts with, and the dynamic part that it keeps in the cluster.
+
+Timers (Patroni documentation, "Dynamic configuration settings"): ttl can not be below 20, and loop_wait + 2 * retry_timeout
+must not exceed it. primary_start_timeout 0 fails over at once instead of waiting 300 s for a crashed primary to recover.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from baas_operator.api.database import DatabaseReplicaSpec, Durability
+from baas_operator.desired.database import names
+from baas_operator.desired.meta import NAME_LABEL, ROLE_LABEL, Owner
+from baas_operator.desired.text import render
+
+DATA_DIR = "/var/lib/postgresql/data/pgdata"
+
+_PARAMETERS = {
+    "password_encryption": "scram-sha-256",
+    "wal_level": "logical",
+    "hot_standby": "on",
+    "max_wal_senders": "16",
+    "max_replication_slots": "16",
+    # A peer that says nothing for 5 s is gone: the default of 60 s would be most of a failover.
+    "wal_sender_timeout": "5s",
+    "wal_receiver_timeout": "5s",
+    "wal_receiver_status_interval": "1s",
+    # The default of 5 s is what a surviving standby waits before it follows a new primary.
+    "wal_retrieve_retry_interval": "250ms",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "3",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10s",
+    "checkpoint_completion_target": "0.9",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+}
+
+
+def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int) -> dict[str, Any]:
+    """Patroni's dynamic configuration for a spec.
+
+    `members_per_zone`: the most members that share a zone. A commit waits for that many standbys, so that at least one of them
+    is in another zone than the primary, whichever they are.
+    """
+    strict = spec.durability is Durability.ZONE_QUORUM
+    return {
+        "ttl": 20,
+        "loop_wait": 2,
+        "retry_timeout": 3,
+        "maximum_lag_on_failover": 16 * 1024 * 1024,
+        "failsafe_mode": True,
+        "primary_start_timeout": 0,
+        "synchronous_mode": "off" if spec.durability is Durability.ASYNC else "quorum",
+        "synchronous_mode_strict": strict,
+        "synchronous_node_count": members_per_zone if strict else 1,
+        "member_slots_ttl": "30min",
+        "postgresql": {
+            "use_pg_rewind": True,
+            "use_slots": True,
+            "remove_data_directory_on_diverged_timelines": True,
+            "parameters": _PARAMETERS | spec.parameters,
+        },
+    }
+
+
+def config_file(spec: DatabaseReplicaSpec, owner: Owner) -> str:
+    """patroni.yml, the same for every member."""
+    return render(
+        "patroni.yml.j2",
+        name=owner.name,
+        labels=owner.labels(names.COMPONENT),
+        scope_label=NAME_LABEL,
+        role_label=ROLE_LABEL,
+        dynamic=dynamic_config(spec, members_per_zone=1),
+        bin_dir=f"/usr/lib/postgresql/{spec.version}/bin",
+        data_dir=DATA_DIR,
+    )

@@ -1,0 +1,152 @@
+"""The members: a StatefulSet of Patroni with PostgreSQL, each with our agent beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from baas_operator.api.common import DeletionPolicy
+from baas_operator.api.database import DatabaseReplicaSpec
+from baas_operator.desired.database import names
+from baas_operator.desired.images import Images
+from baas_operator.desired.meta import CHECKSUM_ANNOTATION, Manifest, Owner, checksum
+from baas_operator.desired.pods import (
+    container_security,
+    field_env,
+    http_probe,
+    pod_security,
+    resources,
+    spread,
+)
+from baas_operator.desired.sql_job import POSTGRES_UID
+
+_SHUTDOWN_SECONDS = 120
+"""A primary writes a last checkpoint and hands the lock over before it goes; killed earlier it would have to recover."""
+
+
+def _secret_env(name: str, secret: str, key: str) -> dict[str, Any]:
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+
+
+def _postgres(spec: DatabaseReplicaSpec, owner: Owner, image: str) -> dict[str, Any]:
+    credentials = []
+    for variable, role in (("SUPERUSER", names.SUPERUSER), ("REPLICATION", names.REPLICATOR), ("REWIND", names.REWIND)):
+        secret = names.role_secret(owner.name, role)
+        # Patroni takes these from its environment or from its file; the file would be one more copy of each password.
+        credentials += [
+            _secret_env(f"PATRONI_{variable}_USERNAME", secret, "username"),
+            _secret_env(f"PATRONI_{variable}_PASSWORD", secret, "password"),
+        ]
+    return {
+        "name": "postgres",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["/etc/patroni/patroni.yml"],
+        "command": ["patroni"],
+        "env": [
+            field_env("PATRONI_NAME", "metadata.name"),
+            field_env("PATRONI_KUBERNETES_NAMESPACE", "metadata.namespace"),
+            field_env("PATRONI_KUBERNETES_POD_IP", "status.podIP"),
+            {"name": "PATRONI_POSTGRESQL_CONNECT_ADDRESS", "value": f"$(PATRONI_KUBERNETES_POD_IP):{names.POSTGRES_PORT}"},
+            {"name": "PATRONI_RESTAPI_CONNECT_ADDRESS", "value": f"$(PATRONI_KUBERNETES_POD_IP):{names.PATRONI_PORT}"},
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a path inside the pod
+            *credentials,
+            _secret_env("PATRONI_RESTAPI_USERNAME", names.role_secret(owner.name, "patroni"), "username"),
+            _secret_env("PATRONI_RESTAPI_PASSWORD", names.role_secret(owner.name, "patroni"), "password"),
+        ],
+        "ports": [
+            {"name": "postgresql", "containerPort": names.POSTGRES_PORT, "protocol": "TCP"},
+            {"name": "patroni", "containerPort": names.PATRONI_PORT, "protocol": "TCP"},
+        ],
+        # A new member may copy the whole primary first; Patroni answers long before that, and says so on /liveness.
+        "startupProbe": http_probe("/liveness", names.PATRONI_PORT, period=2, failures=60),
+        "livenessProbe": http_probe("/liveness", names.PATRONI_PORT, period=10, failures=6, timeout=5),
+        "readinessProbe": http_probe("/readiness", names.PATRONI_PORT, period=3, failures=2),
+        "resources": resources(spec.resources, cpu="100m", memory="256Mi"),
+        "securityContext": container_security(),
+        "volumeMounts": [
+            {"name": "data", "mountPath": "/var/lib/postgresql/data"},
+            {"name": "patroni", "mountPath": "/etc/patroni", "readOnly": True},
+            {"name": "run", "mountPath": "/var/run/postgresql"},
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+        ],
+    }
+
+
+def _agent(owner: Owner, images: Images) -> dict[str, Any]:
+    return {
+        "name": "agent",
+        "image": images.operator,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["agent"],
+        "env": [
+            field_env("POD_NAME", "metadata.name"),
+            field_env("POD_NAMESPACE", "metadata.namespace"),
+            field_env("POD_IP", "status.podIP"),
+            field_env("NODE_NAME", "spec.nodeName"),
+            {"name": "DATABASE", "value": owner.name},
+        ],
+        "ports": [{"name": "agent", "containerPort": names.AGENT_PORT, "protocol": "TCP"}],
+        "livenessProbe": http_probe("/livez", names.AGENT_PORT, period=10, failures=6),
+        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
+        "securityContext": container_security(),
+    }
+
+
+def build_statefulset(
+    spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, config_text: str, hard_spread: bool
+) -> Manifest:
+    """The StatefulSet. `config_text` is Patroni's file: pods roll when the part of it changes that is read only at start."""
+    selector = owner.selector(names.COMPONENT)
+    labels = owner.labels(names.COMPONENT)
+    claim: dict[str, Any] = {
+        "accessModes": ["ReadWriteOnce"],
+        "volumeMode": "Filesystem",
+        "resources": {"requests": {"storage": spec.storage.size}},
+    }
+    if spec.storage.storage_class_name:
+        claim["storageClassName"] = spec.storage.storage_class_name
+    image = spec.image or images.postgres
+    return owner.child(
+        "apps/v1",
+        "StatefulSet",
+        owner.name,
+        names.COMPONENT,
+        spec={
+            "replicas": spec.replicas,
+            "serviceName": names.pods_service(owner.name),
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "RollingUpdate"},
+            "persistentVolumeClaimRetentionPolicy": {
+                "whenDeleted": "Delete" if spec.deletion_policy is DeletionPolicy.DELETE else "Retain",
+                "whenScaled": "Retain",
+            },
+            "selector": {"matchLabels": selector},
+            "template": {
+                "metadata": {"labels": labels, "annotations": {CHECKSUM_ANNOTATION: checksum(config_text)}},
+                "spec": {
+                    "serviceAccountName": f"{owner.name}-member",
+                    "automountServiceAccountToken": True,
+                    "enableServiceLinks": False,
+                    "terminationGracePeriodSeconds": _SHUTDOWN_SECONDS,
+                    "securityContext": pod_security(POSTGRES_UID),
+                    "topologySpreadConstraints": spread(selector, hard=hard_spread),
+                    "containers": [_postgres(spec, owner, image), _agent(owner, images)],
+                    "volumes": [
+                        {"name": "patroni", "configMap": {"name": f"{owner.name}-patroni"}},
+                        {"name": "run", "emptyDir": {}},
+                        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
+                        {"name": "tmp", "emptyDir": {}},
+                    ],
+                },
+            },
+            "volumeClaimTemplates": [
+                {
+                    "apiVersion": "v1",
+                    "kind": "PersistentVolumeClaim",
+                    "metadata": {"name": "data", "labels": labels},
+                    "spec": claim,
+                }
+            ],
+        },
+    )

@@ -1,0 +1,118 @@
+"""What all pods of ours share: spread over zones, restricted security, probes, disruption budgets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from baas_operator.api.common import Resources
+from baas_operator.desired.meta import HOST_LABEL, ZONE_LABEL, Manifest, Owner
+
+
+def spread(selector: dict[str, str], *, hard: bool) -> list[dict[str, Any]]:
+    """Topology spread: over zones (`hard`: a pod waits rather than doubles up), then over nodes where possible."""
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": ZONE_LABEL,
+            "whenUnsatisfiable": "DoNotSchedule" if hard else "ScheduleAnyway",
+            "labelSelector": {"matchLabels": selector},
+        },
+        {
+            "maxSkew": 1,
+            "topologyKey": HOST_LABEL,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": selector},
+        },
+    ]
+
+
+def pod_security(uid: int, *, gid: int | None = None) -> dict[str, Any]:
+    """A pod security context that meets Kubernetes' "restricted" Pod Security Standard."""
+    group = uid if gid is None else gid
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": uid,
+        "runAsGroup": group,
+        "fsGroup": group,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def container_security() -> dict[str, Any]:
+    """A container security context that meets the "restricted" standard, on a read-only root."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def http_probe(path: str, port: int, *, period: int, failures: int, timeout: int = 2) -> dict[str, Any]:
+    """An HTTP probe: down after `failures` misses, `period` seconds apart. HTTP and never exec: a process a probe costs CPU."""
+    return {
+        "httpGet": {"path": path, "port": port, "scheme": "HTTP"},
+        "periodSeconds": period,
+        "timeoutSeconds": timeout,
+        "failureThreshold": failures,
+        "successThreshold": 1,
+    }
+
+
+def resources(asked: Resources, *, cpu: str, memory: str) -> dict[str, Any]:
+    """Resources of a container: what the user asked for, over default requests; no default limits (a throttled database is a
+    slow one, and a limit that nobody chose is an outage that nobody understands)."""
+    said = asked.model_dump(by_alias=True, exclude_none=True)
+    made: dict[str, Any] = {"requests": {"cpu": cpu, "memory": memory} | said.get("requests", {})}
+    if said.get("limits"):
+        made["limits"] = said["limits"]
+    return made
+
+
+def field_env(name: str, path: str) -> dict[str, Any]:
+    """An environment variable from the downward API."""
+    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+
+
+def disruption_budget(owner: Owner, name: str, component: str) -> Manifest:
+    """A PodDisruptionBudget that lets one pod go at a time, also a pod that is not ready anyway (so that drains never hang)."""
+    return owner.child(
+        "policy/v1",
+        "PodDisruptionBudget",
+        name,
+        component,
+        spec={
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": owner.selector(component)},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    )
+
+
+def service(
+    owner: Owner,
+    name: str,
+    component: str,
+    ports: dict[str, int],
+    *,
+    selector: dict[str, str] | None,
+    headless: bool = False,
+    not_ready: bool = False,
+) -> Manifest:
+    """A Service; `selector=None` for one whose EndpointSlice is written by hand, `not_ready` also publishes unready pods."""
+    spec: dict[str, Any] = {
+        "type": "ClusterIP",
+        "ports": [{"name": key, "port": port, "targetPort": port, "protocol": "TCP"} for key, port in ports.items()],
+    }
+    if selector is not None:
+        spec["selector"] = selector
+    if headless:
+        spec["clusterIP"] = "None"
+    if not_ready:
+        spec["publishNotReadyAddresses"] = True
+    return owner.child("v1", "Service", name, component, spec=spec)
+
+
+def service_account(owner: Owner, name: str, component: str) -> Manifest:
+    """A ServiceAccount of the pods' own; its token is mounted only where a pod says so."""
+    return owner.child("v1", "ServiceAccount", name, component, automountServiceAccountToken=False)

@@ -1,0 +1,69 @@
+"""Manifests of a custom resource, offline: for GitOps reviews and golden tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from baas_operator.api.common import API_VERSION
+from baas_operator.api.database import DatabaseReplicaSpec
+from baas_operator.api.instance import BaasInstanceSpec
+from baas_operator.api.queue import EventQueueSpec
+from baas_operator.desired.database.build import DatabaseFacts, build_database, database_secrets
+from baas_operator.desired.images import Images
+from baas_operator.desired.instance.build import InstanceFacts, build_instance, instance_secrets
+from baas_operator.desired.meta import Manifest, Owner
+from baas_operator.desired.queue.build import QueueFacts, build_queue, queue_secrets
+from baas_operator.desired.queue.names import USERS
+from baas_operator.desired.secrets import SecretRequest
+
+REDACTED = "REDACTED"
+
+
+def secret_requests(manifest: dict[str, Any]) -> list[SecretRequest]:
+    """The secrets that the operator would draw for a custom resource."""
+    kind, spec, owner = _parse(manifest)
+    match kind:
+        case "DatabaseReplica":
+            return database_secrets(DatabaseReplicaSpec.model_validate(spec), owner)
+        case "EventQueue":
+            return queue_secrets(EventQueueSpec.model_validate(spec), owner)
+        case _:
+            return instance_secrets(BaasInstanceSpec.model_validate(spec), owner)
+
+
+def render(manifest: dict[str, Any], images: Images | None = None) -> list[Manifest]:
+    """The children that the operator would make for a custom resource, as on a cluster of three zones where all is well.
+
+    What depends on drawn secrets is shown with REDACTED in their place.
+
+    Raises:
+        ValueError: it is no kind of ours, or (pydantic.ValidationError) its spec is not valid.
+    """
+    kind, spec, owner = _parse(manifest)
+    images = images or Images()
+    match kind:
+        case "DatabaseReplica":
+            return build_database(DatabaseReplicaSpec.model_validate(spec), owner, images, DatabaseFacts())
+        case "EventQueue":
+            facts = QueueFacts(passwords=dict.fromkeys(USERS, REDACTED))
+            made = build_queue(EventQueueSpec.model_validate(spec), owner, images, facts)
+            for each in made:
+                if each["kind"] == "Secret":
+                    del each["data"]
+            return made
+        case _:
+            return build_instance(BaasInstanceSpec.model_validate(spec), owner, images, InstanceFacts(jwks='{"keys": []}'))
+
+
+def _parse(manifest: dict[str, Any]) -> tuple[str, dict[str, Any], Owner]:
+    kind = manifest.get("kind")
+    if manifest.get("apiVersion") != API_VERSION or kind not in ("DatabaseReplica", "EventQueue", "BaasInstance"):
+        raise ValueError(
+            f"{manifest.get('apiVersion')}/{kind} has nothing to render: give a DatabaseReplica, an EventQueue or a BaasInstance "
+            f"of {API_VERSION}."
+        )
+    metadata = manifest.get("metadata") or {}
+    if not metadata.get("name"):
+        raise ValueError(f"this {kind} has no metadata.name: give it one.")
+    owner = Owner(kind=str(kind), namespace=metadata.get("namespace") or "default", name=metadata["name"])
+    return str(kind), manifest.get("spec") or {}, owner

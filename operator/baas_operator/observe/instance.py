@@ -1,0 +1,56 @@
+"""What the cluster's objects say about a backend's components."""
+
+from __future__ import annotations
+
+from baas_operator.api.instance import ComponentStatus
+from baas_operator.api.kinds import DEPLOYMENT, JOB, POD
+from baas_operator.desired.meta import Manifest
+from baas_operator.observe.view import View, is_ready, trouble
+
+
+def observe_component(view: View, name: str) -> ComponentStatus | None:
+    """A component's Deployment and pods, or None if it is not there yet."""
+    deployment = view.child(DEPLOYMENT, f"{view.owner.name}-{name}")
+    if deployment is None:
+        return None
+    pods = list(view.all(POD, name))
+    ready = [pod for pod in pods if is_ready(pod)]
+    wanted = int(deployment["spec"].get("replicas", 1))
+    reasons = [why for pod in pods if not is_ready(pod) and (why := trouble(pod))]
+    return ComponentStatus(
+        name=name,
+        replicas=wanted,
+        ready=len(ready),
+        zones=len({view.zone_of(pod) for pod in ready} - {None}),
+        reason=(reasons[0] if reasons else f"{len(ready)} of {wanted} pods are ready") if len(ready) < wanted else None,
+    )
+
+
+def rolled_out(deployment: Manifest | None) -> bool:
+    """Whether all pods of a Deployment are of its latest revision (the rule of `kubectl rollout status`)."""
+    if deployment is None:
+        return False
+    status = deployment.get("status") or {}
+    wanted = deployment["spec"].get("replicas", 1)
+    return bool(
+        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+        and status.get("updatedReplicas", 0) >= wanted
+        and status.get("replicas", 0) <= wanted
+    )
+
+
+def job_done(view: View, prefix: str, wanted: str | None) -> bool:
+    """Whether the Job `wanted`, whose name begins with `prefix`, has succeeded."""
+    if wanted is None:
+        return True
+    job = view.child(JOB, wanted)
+    return job is not None and wanted.startswith(prefix) and bool((job.get("status") or {}).get("succeeded"))
+
+
+def job_trouble(view: View, component: str) -> str | None:
+    """Why the pods of a Job do not get on."""
+    for pod in view.all(POD, component):
+        why = trouble(pod)
+        if why:
+            return why
+    return None

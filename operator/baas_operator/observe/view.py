@@ -1,0 +1,92 @@
+"""What a decision may look at: one object of ours with its children, the nodes, and whatever it refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from baas_operator.api.kinds import Kind
+from baas_operator.desired.images import Images
+from baas_operator.desired.meta import ZONE_LABEL, Manifest, Owner
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything that was gathered for one reconcile. `others` are objects of ours that this one refers to, by (kind, name), with
+    their children under `other_children`. `external` is what an operand's own API said (None: not asked, or no answer)."""
+
+    resource: Manifest
+    children: Mapping[tuple[str, str], Manifest]
+    nodes: Mapping[str, Manifest]
+    now: datetime
+    images: Images = field(default_factory=Images)
+    others: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
+    other_children: Mapping[tuple[str, str], Mapping[tuple[str, str], Manifest]] = field(default_factory=dict)
+    external: Any = None
+
+    @property
+    def owner(self) -> Owner:
+        """The object as an owner of children."""
+        metadata = self.resource["metadata"]
+        return Owner(self.resource["kind"], metadata["namespace"], metadata["name"], metadata["uid"])
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The object's spec."""
+        return self.resource.get("spec") or {}
+
+    def child(self, kind: Kind, name: str) -> Manifest | None:
+        """One child."""
+        return self.children.get((kind.name, name))
+
+    def all(self, kind: Kind, component: str | None = None) -> Iterator[Manifest]:
+        """All children of a kind (and a component), by name."""
+        for (kind_name, _), each in sorted(self.children.items()):
+            labels = each["metadata"].get("labels") or {}
+            if kind_name == kind.name and (component is None or labels.get("app.kubernetes.io/component") == component):
+                yield each
+
+    def zone_of(self, pod: Manifest) -> str | None:
+        """The zone of a pod's node."""
+        node = self.nodes.get((pod.get("spec") or {}).get("nodeName") or "")
+        return zone_of_node(node) if node else None
+
+    def zones(self) -> set[str]:
+        """Zones that have a node which pods may run on."""
+        return {zone for node in self.nodes.values() if (zone := zone_of_node(node)) and not _keeps_pods_off(node)}
+
+
+def zone_of_node(node: Manifest) -> str | None:
+    """The zone that a node is labelled with."""
+    labels: dict[str, str] = node["metadata"].get("labels") or {}
+    return labels.get(ZONE_LABEL)
+
+
+def _keeps_pods_off(node: Manifest) -> bool:
+    """Whether a node is no place for ordinary pods by design (a control plane), not merely for now (a node that is down)."""
+    taints = (node.get("spec") or {}).get("taints") or []
+    return any(t["key"].startswith("node-role.kubernetes.io/") and t.get("effect") != "PreferNoSchedule" for t in taints)
+
+
+def is_ready(pod: Manifest) -> bool:
+    """Whether a pod is ready and not on its way out."""
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
+    return any(
+        each["type"] == "Ready" and each["status"] == "True" for each in (pod.get("status") or {}).get("conditions") or []
+    )
+
+
+def trouble(pod: Manifest) -> str | None:
+    """Why a pod does not run, in a few words, from what the scheduler and the kubelet say."""
+    status = pod.get("status") or {}
+    for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        waiting = (each.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            return f"{waiting['reason']}: {waiting.get('message', '')[:200]}".rstrip(": ")
+    for each in status.get("conditions") or []:
+        if each["type"] == "PodScheduled" and each["status"] == "False":
+            return f"{each.get('reason', 'Unschedulable')}: {each.get('message', '')[:200]}".rstrip(": ")
+    return None

@@ -1,0 +1,183 @@
+"""DatabaseReplica: from what is there to what is done and said next."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from baas_operator.api.common import DeletionPolicy
+from baas_operator.api.database import DatabaseReplicaSpec, DatabaseReplicaStatus, Durability
+from baas_operator.api.kinds import JOB, POD, STATEFUL_SET
+from baas_operator.desired.database import names
+from baas_operator.desired.database.build import DatabaseFacts, build_database, database_secrets
+from baas_operator.desired.database.patroni import dynamic_config
+from baas_operator.observe.conditions import Condition
+from baas_operator.observe.database import DatabaseObservation, observe_database
+from baas_operator.observe.instance import job_trouble
+from baas_operator.observe.view import View, is_ready, trouble
+from baas_operator.policy.placement import hard_spread, keep_claims
+from baas_operator.policy.plan import Effect, Finding, PatchAnnotation, Plan, conditions, refusal
+
+_LOOK_AGAIN_SECONDS = 15.0
+"""A lock that is no longer renewed makes no event, so it is looked at this often; it costs no request."""
+
+
+@dataclass(frozen=True)
+class _Situation:
+    """The parts that every judgement below needs."""
+
+    spec: DatabaseReplicaSpec
+    view: View
+    seen: DatabaseObservation
+    job: str | None
+
+    @property
+    def wants_sync(self) -> bool:
+        return self.spec.durability is not Durability.ASYNC
+
+
+def plan_database(view: View) -> Plan:
+    """Decide about a DatabaseReplica."""
+    spec = DatabaseReplicaSpec.model_validate(view.spec)
+    seen = observe_database(view)
+    workload = view.child(STATEFUL_SET, view.owner.name)
+    if workload is None and (finding := _impossible(spec, view)):
+        return refusal(finding.reason, finding.message)
+    spread = hard_spread(view, workload, spec.replicas)
+    serving = seen.primary is not None and seen.routed_to_leader
+    already = any(job["metadata"]["name"].startswith(f"{view.owner.name}-databases-") for job in view.all(JOB))
+    facts = DatabaseFacts(
+        hard_spread=spread,
+        slice_now=seen.slice_now,
+        leader=seen.leader_endpoint if seen.primary else None,
+        databases_wanted=serving or already,
+    )
+    manifests = [keep_claims(each, workload) for each in build_database(spec, view.owner, view.images, facts)]
+    job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), None)
+    if spec.databases and job is None:
+        job = f"{view.owner.name}-databases"
+    situation = _Situation(spec, view, seen, job)
+    return Plan(
+        conditions=_conditions(situation),
+        status=_status(situation),
+        manifests=tuple(manifests),
+        secrets=tuple(database_secrets(spec, view.owner)),
+        effects=tuple(_effects(situation)),
+        finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
+        requeue_after=_LOOK_AGAIN_SECONDS,
+    )
+
+
+def _impossible(spec: DatabaseReplicaSpec, view: View) -> Finding | None:
+    zones = view.zones()
+    if spec.durability is Durability.ZONE_QUORUM and len(zones) < 2:
+        return Finding(
+            "ZonesInsufficient",
+            f"durability zone-quorum needs nodes in two zones at least and there are {len(zones)}: label the nodes with "
+            "topology.kubernetes.io/zone, or set spec.durability to quorum.",
+        )
+    return None
+
+
+def _effects(it: _Situation) -> list[Effect]:
+    seen = it.seen
+    if seen.dynamic_config is None or seen.dynamic_version is None:
+        return []
+    wanted = dynamic_config(it.spec, members_per_zone=seen.members_per_zone)
+    if wanted == seen.dynamic_config:
+        return []
+    text = json.dumps(wanted, sort_keys=True, separators=(",", ":"))
+    name = names.dynamic_config_map(it.view.owner.name)
+    return [PatchAnnotation("ConfigMap", name, "config", text, seen.dynamic_version)]
+
+
+def _unready(it: _Situation) -> Finding | None:
+    seen, name = it.seen, it.view.owner.name
+    pods = list(it.view.all(POD, names.COMPONENT))
+    if seen.leader is None:
+        why = next((f" {pod['metadata']['name']}: {text}" for pod in pods if (text := trouble(pod))), "")
+        if seen.transitions or seen.dynamic_config:
+            return Finding("NoPrimary", f"No member holds the leader lock; the members are electing one.{why}")
+        return Finding("Bootstrapping", f"The first member is being initialised.{why}")
+    if seen.primary is None:
+        return Finding("Promoting", f"{seen.leader} holds the leader lock and is being promoted.")
+    if not seen.routed_to_leader:
+        return Finding("NotRouted", f"{names.rw_service(name)} does not lead to the primary {seen.leader} yet.")
+    if it.spec.durability is Durability.ZONE_QUORUM and not seen.sync_standbys:
+        return Finding(
+            "NoSynchronousStandby",
+            "No standby in another zone streams, so commits wait (durability zone-quorum); they go on once one does.",
+        )
+    if it.job and not _succeeded(it.view, it.job):
+        why = job_trouble(it.view, "databases")
+        return Finding("CreatingDatabases", f"The databases and roles of the spec are being made.{' ' + why if why else ''}")
+    return None
+
+
+def _succeeded(view: View, job: str) -> bool:
+    found = view.child(JOB, job)
+    return found is not None and bool((found.get("status") or {}).get("succeeded"))
+
+
+def _incomplete(it: _Situation) -> Finding | None:
+    ready = [each for each in it.seen.members if each.ready]
+    if len(ready) >= it.spec.replicas and len(it.seen.members) == it.spec.replicas:
+        return None
+    reasons = [
+        f"{pod['metadata']['name']}: {trouble(pod) or 'not ready'}"
+        for pod in it.view.all(POD, names.COMPONENT)
+        if not is_ready(pod)
+    ]
+    return Finding(
+        "MembersNotReady",
+        f"{len(ready)} of {it.spec.replicas} members are ready. {'; '.join(reasons)}".strip(),
+    )
+
+
+def _fragile(it: _Situation) -> Finding | None:
+    """Why a zone may not be lost now, from what streams now and not from what was asked."""
+    seen = it.seen
+    primary = seen.primary
+    if primary is None:
+        return Finding("NoPrimary", "There is no primary now.")
+    if not it.wants_sync:
+        return Finding("Asynchronous", "With durability async a commit is on the primary alone when it is acknowledged.")
+    others = [
+        each for each in seen.streaming()
+        if each.zone and each.zone != primary.zone and each.name in seen.sync_standbys
+    ]  # fmt: skip
+    if primary.zone is None:
+        return Finding("ZoneUnknown", "The primary's node has no zone: label nodes with topology.kubernetes.io/zone.")
+    if not others:
+        return Finding("NoStandbyInAnotherZone", f"No synchronous standby streams outside of {primary.zone}.")
+    if it.spec.durability is Durability.ZONE_QUORUM and len({each.zone for each in others}) < 2:
+        return Finding(
+            "OneStandbyZone",
+            f"Only {others[0].zone} has a synchronous standby: without it commits would wait.",
+        )
+    return None
+
+
+def _conditions(it: _Situation) -> tuple[Condition, ...]:
+    leader = it.seen.leader
+    return conditions(
+        unready=_unready(it),
+        incomplete=_incomplete(it),
+        fragile=_fragile(it),
+        ready_message=f"{leader} takes the writes; {len(it.seen.streaming())} standbys stream.",
+        tolerant_message="Any one zone can be lost without losing an acknowledged commit or the service.",
+    )
+
+
+def _status(it: _Situation) -> dict[str, object]:
+    members = it.seen.members
+    selector = it.view.owner.selector(names.COMPONENT)
+    status = DatabaseReplicaStatus(
+        replicas=len(members),
+        ready_replicas=sum(each.ready for each in members),
+        selector=",".join(f"{key}={value}" for key, value in selector.items()),
+        primary=it.seen.leader,
+        zones=len({each.zone for each in members if each.ready and each.zone}),
+        members=list(members),
+    )
+    return status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"})

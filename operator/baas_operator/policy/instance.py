@@ -1,0 +1,148 @@
+"""BaasInstance: from what is there to what is done and said next."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from baas_operator.api.instance import BaasInstanceSpec, BaasInstanceStatus, ComponentStatus
+from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, DEPLOYMENT, EVENT_QUEUE, JOB, SECRET
+from baas_operator.desired.instance import names
+from baas_operator.desired.instance.build import InstanceFacts, build_instance, instance_secrets
+from baas_operator.observe.conditions import READY, STALLED, ZONE_TOLERANT, find, is_true
+from baas_operator.observe.instance import job_trouble, observe_component, rolled_out
+from baas_operator.observe.view import View
+from baas_operator.policy.placement import hard_spread
+from baas_operator.policy.plan import Finding, Plan, conditions, refusal
+
+_COMPONENTS = ("gateway", "rest")
+
+
+@dataclass(frozen=True)
+class _Situation:
+    spec: BaasInstanceSpec
+    view: View
+    components: tuple[ComponentStatus, ...]
+    job: str | None
+
+    @property
+    def database(self) -> str:
+        return names.database_name(self.view.owner.name, self.spec)
+
+    @property
+    def queue(self) -> str:
+        return names.queue_name(self.view.owner.name, self.spec)
+
+
+def plan_instance(view: View) -> Plan:
+    """Decide about a BaasInstance."""
+    spec = BaasInstanceSpec.model_validate(view.spec)
+    name = view.owner.name
+    if finding := _missing(view, spec):
+        return refusal(finding.reason, finding.message)
+    database = view.others.get((DATABASE_REPLICA.name, names.database_name(name, spec)))
+    public = view.child(SECRET, names.api_keys_secret(name))
+    gateway = view.child(DEPLOYMENT, f"{name}-gateway")
+    already = any(job["metadata"]["name"].startswith(f"{name}-bootstrap-") for job in view.all(JOB))
+    replicas = max(spec.components.gateway.replicas, spec.components.rest.replicas)
+    facts = InstanceFacts(
+        hard_spread=hard_spread(view, gateway, replicas),
+        jwks=base64.b64decode(public["data"]["jwks.json"]).decode() if public else None,
+        bootstrap_wanted=already or (database is not None and is_true(database, READY)),
+    )
+    manifests = build_instance(spec, view.owner, view.images, facts)
+    job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), f"{name}-bootstrap")
+    seen = tuple(state for each in _COMPONENTS if (state := observe_component(view, each)))
+    it = _Situation(spec, view, seen, job)
+    return Plan(
+        conditions=conditions(
+            unready=_unready(it),
+            incomplete=_incomplete(it),
+            fragile=_fragile(it),
+            ready_message=f"The gateway serves at {_endpoint(it)}.",
+            tolerant_message="Any one zone can be lost without losing acknowledged data or the service.",
+        ),
+        status=_status(it),
+        manifests=tuple(manifests),
+        secrets=tuple(instance_secrets(spec, view.owner)),
+    )
+
+
+def _missing(view: View, spec: BaasInstanceSpec) -> Finding | None:
+    for field, kind, ref in (
+        ("databaseRef", DATABASE_REPLICA, spec.database_ref),
+        ("queueRef", EVENT_QUEUE, spec.queue_ref),
+    ):
+        if ref and (kind.name, ref.name) not in view.others:
+            return Finding(
+                f"{kind.name}NotFound",
+                f"spec.{field} names the {kind.name} {ref.name!r}, which is not in namespace {view.owner.namespace}: "
+                f"create it, and this {BAAS_INSTANCE.name} goes on by itself.",
+            )
+    return None
+
+
+def _unready(it: _Situation) -> Finding | None:
+    database = it.view.others.get((DATABASE_REPLICA.name, it.database))
+    if database is None or not is_true(database, READY):
+        stalled = find(database, STALLED) if database else None
+        why = stalled or (find(database, READY) if database else None)
+        return Finding("DatabaseNotReady", f"{it.database}: {why['message'] if why else 'not reconciled yet.'}")
+    job = it.view.child(JOB, it.job) if it.job else None
+    if job is None or not (job.get("status") or {}).get("succeeded"):
+        why_job = job_trouble(it.view, "bootstrap")
+        return Finding(
+            "BootstrappingDatabase",
+            f"Database, roles and functions of the backend are being made in {it.database}.{' ' + why_job if why_job else ''}",
+        )
+    for each in it.components:
+        if each.ready == 0:
+            return Finding("ComponentDown", f"No pod of {each.name} is ready: {each.reason}.")
+    if len(it.components) < len(_COMPONENTS):
+        return Finding("CreatingComponents", "The components are being made.")
+    return None
+
+
+def _incomplete(it: _Situation) -> Finding | None:
+    for each in it.components:
+        if each.ready < each.replicas:
+            return Finding("ComponentsNotReady", f"{each.name}: {each.reason}.")
+        if not rolled_out(it.view.child(DEPLOYMENT, f"{it.view.owner.name}-{each.name}")):
+            return Finding("RollingOut", f"{each.name} is being rolled out.")
+    queue = it.view.others.get((EVENT_QUEUE.name, it.queue))
+    if queue is None or not is_true(queue, READY):
+        why = find(queue, READY) if queue else None
+        return Finding("QueueNotReady", f"{it.queue}: {why['message'] if why else 'not reconciled yet.'}")
+    return None
+
+
+def _fragile(it: _Situation) -> Finding | None:
+    for kind, name in ((DATABASE_REPLICA, it.database), (EVENT_QUEUE, it.queue)):
+        other = it.view.others.get((kind.name, name))
+        if other is None or not is_true(other, ZONE_TOLERANT):
+            why = find(other, ZONE_TOLERANT) if other else None
+            return Finding(f"{kind.name}NotZoneTolerant", f"{name}: {why['message'] if why else 'not reconciled yet.'}")
+    for each in it.components:
+        if each.zones < 2:
+            return Finding("ComponentInOneZone", f"{each.name} has ready pods in {each.zones} zone(s) only.")
+    if len(it.components) < len(_COMPONENTS):
+        return Finding("CreatingComponents", "The components are being made.")
+    return None
+
+
+def _endpoint(it: _Situation) -> str:
+    return f"http://{it.view.owner.name}-gateway.{it.view.owner.namespace}.svc:{names.GATEWAY_PORT}"
+
+
+def _status(it: _Situation) -> dict[str, object]:
+    gateway = next((each for each in it.components if each.name == "gateway"), None)
+    selector = it.view.owner.selector("gateway")
+    status = BaasInstanceStatus(
+        endpoint=_endpoint(it),
+        database=it.database,
+        queue=it.queue,
+        replicas=gateway.ready if gateway else 0,
+        selector=",".join(f"{key}={value}" for key, value in selector.items()),
+        components=list(it.components),
+    )
+    return status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"})

@@ -1,0 +1,31 @@
+"""What stays of a workload as it was made: how hard its pods are spread, and its volumes."""
+
+from __future__ import annotations
+
+from baas_operator.api.kinds import STATEFUL_SET
+from baas_operator.desired.meta import ZONE_LABEL, Manifest
+from baas_operator.observe.view import View
+
+
+def hard_spread(view: View, workload: Manifest | None, replicas: int) -> bool:
+    """True where there are zones enough when the workload is made; afterwards it stays as it was made.
+
+    A zone that goes away for an hour must not roll every pod in order to say that spreading is now only a wish.
+    """
+    if workload is not None:
+        constraints = workload["spec"]["template"]["spec"].get("topologySpreadConstraints") or []
+        return any(
+            each["topologyKey"] == ZONE_LABEL and each["whenUnsatisfiable"] == "DoNotSchedule" for each in constraints
+        )
+    return len(view.zones()) >= min(replicas, 3) > 1
+
+
+def keep_claims(manifest: Manifest, workload: Manifest | None) -> Manifest:
+    """A StatefulSet's claim templates can not be changed; volumes that exist keep the size they were made with."""
+    if workload is not None and manifest["kind"] == STATEFUL_SET.name:
+        manifest["spec"]["volumeClaimTemplates"] = [
+            {key: value for key, value in each.items() if key != "status"}
+            | {"metadata": {k: v for k, v in each["metadata"].items() if k in ("name", "labels")}}
+            for each in workload["spec"]["volumeClaimTemplates"]
+        ]
+    return manifest

@@ -1,0 +1,119 @@
+"""What a decision is: manifests to have, secrets to draw, effects to bring about, and the status to tell.
+
+A plan is derived from a View alone and may be made and thrown away at any time: the engine carries it out in order and, whatever
+happens between two steps, the next plan starts from what is then there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from baas_operator.desired.meta import Manifest
+from baas_operator.desired.secrets import SecretRequest
+from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT, Condition
+
+
+@dataclass(frozen=True)
+class PatchAnnotation:
+    """Set one annotation of an object that another program owns, only if the object is still at `version`."""
+
+    kind: str
+    name: str
+    key: str
+    value: str
+    version: str
+
+
+@dataclass(frozen=True)
+class EnsureStream:
+    """Create or update a JetStream stream."""
+
+    config: Mapping[str, Any]
+    exists: bool
+
+
+@dataclass(frozen=True)
+class DeleteStream:
+    """Delete a JetStream stream."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Switchover:
+    """Ask Patroni's leader to hand over. Patroni checks the candidate once more and refuses an unfit one."""
+
+    database: str
+    leader: str
+    leader_ip: str
+    candidate: str
+
+
+@dataclass(frozen=True)
+class DeleteObject:
+    """Delete an object, in the foreground when others hang on it."""
+
+    kind: str
+    name: str
+    uid: str
+
+
+Effect = PatchAnnotation | EnsureStream | DeleteStream | Switchover | DeleteObject
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A decision. `refused`: nothing is applied or pruned, the conditions say why. `finalizer`: whether the object should hold
+    ours. `requeue_after`: seconds until the next look, where no event would tell of a change."""
+
+    conditions: tuple[Condition, ...]
+    status: Mapping[str, Any] = field(default_factory=dict)
+    manifests: tuple[Manifest, ...] = ()
+    secrets: tuple[SecretRequest, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    refused: bool = False
+    finalizer: bool = False
+    requeue_after: float | None = None
+
+
+def refusal(reason: str, message: str, *, status: Mapping[str, Any] | None = None, ready: bool = False) -> Plan:
+    """A plan that changes nothing, because the user must act first. `ready`: what runs goes on serving."""
+    return Plan(
+        conditions=(
+            Condition(READY, ready, reason, message),
+            Condition(STALLED, True, reason, message),
+        ),
+        status=status or {},
+        refused=True,
+    )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Why something is not as it should be: a reason for programs and a sentence for people."""
+
+    reason: str
+    message: str
+
+
+def conditions(
+    *, unready: Finding | None, incomplete: Finding | None, fragile: Finding | None, ready_message: str,
+    tolerant_message: str,
+) -> tuple[Condition, ...]:  # fmt: skip
+    """The usual conditions. `unready`: it does not serve; `incomplete`: it is not yet as asked; `fragile`: a zone may not be lost."""
+    made = [
+        Condition(READY, False, unready.reason, unready.message)
+        if unready
+        else Condition(READY, True, "Serving", ready_message)
+    ]
+    progress = unready or incomplete
+    if progress:
+        made.append(Condition(RECONCILING, True, progress.reason, progress.message))
+    made.append(
+        Condition(ZONE_TOLERANT, False, fragile.reason, fragile.message)
+        if fragile
+        else Condition(ZONE_TOLERANT, True, "AnyZoneCanBeLost", tolerant_message)
+    )
+    return tuple(made)

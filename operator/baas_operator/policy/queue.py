@@ -1,0 +1,169 @@
+"""EventQueue: from what is there to what is done and said next."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+from baas_operator.api.kinds import POD, SECRET, STATEFUL_SET
+from baas_operator.api.queue import EventQueueSpec, EventQueueStatus, QueueDurability
+from baas_operator.desired.queue import names
+from baas_operator.desired.queue.build import BALANCED_SYNC_SECONDS, QueueFacts, build_queue, queue_secrets
+from baas_operator.desired.queue.streams import overlaps, stream_config
+from baas_operator.observe.queue import QueueObservation, observe_queue
+from baas_operator.observe.view import View, trouble, zone_of_node
+from baas_operator.policy.placement import hard_spread, keep_claims
+from baas_operator.policy.plan import Effect, EnsureStream, Finding, Plan, conditions, refusal
+
+_UNSETTLED_SECONDS = 3.0
+_SETTLED_SECONDS = 30.0
+"""JetStream's own state makes no Kubernetes event: how often it is asked while something is missing, and when all is well."""
+
+
+def passwords(view: View) -> dict[str, str]:
+    """User -> password, of all users or of none: the server's configuration needs them all."""
+    found = {}
+    for user in names.USERS:
+        secret = view.child(SECRET, names.user_secret(view.owner.name, user))
+        if secret is None:
+            return {}
+        found[user] = base64.b64decode(secret["data"]["password"]).decode()
+    return found
+
+
+def plan_queue(view: View) -> Plan:
+    """Decide about an EventQueue."""
+    spec = EventQueueSpec.model_validate(view.spec)
+    if finding := _contradiction(spec):
+        return refusal(finding.reason, finding.message, ready=_serves(observe_queue(view), spec))
+    workload = view.child(STATEFUL_SET, view.owner.name)
+    seen = observe_queue(view)
+    facts = QueueFacts(
+        hard_spread=hard_spread(view, workload, spec.replicas),
+        zones={name: zone for name, node in view.nodes.items() if (zone := zone_of_node(node))},
+        passwords=passwords(view),
+    )
+    unready, incomplete, fragile = _unready(view, spec, seen), _incomplete(view, spec, seen), _fragile(spec, seen)
+    return Plan(
+        conditions=conditions(
+            unready=unready,
+            incomplete=incomplete,
+            fragile=fragile,
+            ready_message=f"{len(seen.ready)} servers take messages; {len(spec.streams)} streams are kept.",
+            tolerant_message="Any one zone can be lost without losing an acknowledged message or the service.",
+        ),
+        status=_status(view, spec, seen),
+        manifests=tuple(keep_claims(each, workload) for each in build_queue(spec, view.owner, view.images, facts)),
+        secrets=tuple(queue_secrets(spec, view.owner)),
+        effects=tuple(_effects(spec, seen)),
+        requeue_after=_UNSETTLED_SECONDS if (unready or incomplete or fragile) else _SETTLED_SECONDS,
+    )
+
+
+def _contradiction(spec: EventQueueSpec) -> Finding | None:
+    for one, other in combinations(spec.streams, 2):
+        for left in one.subjects:
+            for right in other.subjects:
+                if overlaps(left, right):
+                    return Finding(
+                        "SubjectsOverlap",
+                        f"Streams {one.name} and {other.name} both want messages of {left!r} and {right!r}, and JetStream gives a "
+                        "subject to one stream only: change the subjects of one of them.",
+                    )
+    return None
+
+
+def _differs(wanted: Mapping[str, Any], have: Mapping[str, Any]) -> bool:
+    return any(
+        sorted(have.get(key) or []) != value if key == "subjects" else have.get(key) != value
+        for key, value in wanted.items()
+    )
+
+
+def _effects(spec: EventQueueSpec, seen: QueueObservation) -> list[Effect]:
+    if seen.jetstream is None or seen.jetstream.meta_leader is None or len(seen.ready) < min(spec.replicas, 3):
+        return []  # a stream that is made now would lack a copy
+    made: list[Effect] = []
+    for stream in spec.streams:
+        wanted = stream_config(spec, stream)
+        state = seen.jetstream.streams.get(stream.name)
+        if state is None or _differs(wanted, state.config):
+            made.append(EnsureStream(config=wanted, exists=state is not None))
+    return made
+
+
+def _majority(spec: EventQueueSpec) -> int:
+    return spec.replicas // 2 + 1
+
+
+def _serves(seen: QueueObservation, spec: EventQueueSpec) -> bool:
+    return len(seen.ready) >= _majority(spec) and seen.jetstream is not None and seen.jetstream.meta_leader is not None
+
+
+def _unready(view: View, spec: EventQueueSpec, seen: QueueObservation) -> Finding | None:
+    if len(seen.ready) < _majority(spec):
+        why = next((text for pod in view.all(POD, names.COMPONENT) if (text := trouble(pod))), "")
+        return Finding(
+            "NoMajority",
+            f"{len(seen.ready)} of {spec.replicas} servers are ready and {_majority(spec)} are needed. {why}".strip(),
+        )
+    if seen.jetstream is None or seen.jetstream.meta_leader is None:
+        return Finding("JetStreamNotReady", "The servers are up; JetStream has no leader yet or does not answer.")
+    if seen.jetstream.error:
+        return Finding("StreamRefused", f"JetStream refused a stream: {seen.jetstream.error}.")
+    for stream in spec.streams:
+        state = seen.stream_status(stream.name)
+        if state is None:
+            return Finding("CreatingStreams", f"Stream {stream.name} is being made.")
+        if state.leader is None:
+            return Finding("StreamWithoutLeader", f"Stream {stream.name} has no leader: its servers are electing one.")
+    return None
+
+
+def _incomplete(view: View, spec: EventQueueSpec, seen: QueueObservation) -> Finding | None:
+    if len(seen.ready) == spec.replicas == len(seen.servers):
+        return None
+    why = next((text for pod in view.all(POD, names.COMPONENT) if (text := trouble(pod))), "")
+    return Finding("ServersNotReady", f"{len(seen.ready)} of {spec.replicas} servers are ready. {why}".strip())
+
+
+def _fragile(spec: EventQueueSpec, seen: QueueObservation) -> Finding | None:
+    zones = [each.zone for each in seen.ready if each.zone]
+    worst = max((zones.count(zone) for zone in set(zones)), default=0)
+    if len(zones) < len(seen.ready):
+        return Finding("ZoneUnknown", "A server's node has no zone: label nodes with topology.kubernetes.io/zone.")
+    if len(seen.ready) - worst < _majority(spec):
+        return Finding(
+            "ServersTooClose",
+            f"{len(seen.ready)} servers are ready in {len(set(zones))} zones: without one of these zones there would be no majority.",
+        )
+    for stream in spec.streams:
+        state = seen.stream_status(stream.name)
+        if state is None or state.current < state.replicas or state.zones < min(state.replicas, 3):
+            current, zone_count = (state.current, state.zones) if state else (0, 0)
+            return Finding(
+                "StreamNotSpread",
+                f"Stream {stream.name} has {current} up-to-date copies in {zone_count} zones.",
+            )
+        if state.replicas < 3:
+            return Finding("TooFewCopies", f"Stream {stream.name} has {state.replicas} copy: with one server there is but one.")
+    if spec.replicas < 3:
+        return Finding("OneServer", "There is one server: set spec.replicas to 3 for one in each zone.")
+    return None
+
+
+def _status(view: View, spec: EventQueueSpec, seen: QueueObservation) -> dict[str, object]:
+    selector = view.owner.selector(names.COMPONENT)
+    status = EventQueueStatus(
+        replicas=len(seen.servers),
+        ready_replicas=len(seen.ready),
+        selector=",".join(f"{key}={value}" for key, value in selector.items()),
+        zones=len(seen.zones),
+        servers=list(seen.servers),
+        streams=[state for each in spec.streams if (state := seen.stream_status(each.name))],
+        loss_window_seconds=0 if spec.durability is QueueDurability.STRICT else BALANCED_SYNC_SECONDS,
+    )
+    return status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"})
+
