@@ -13,14 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from . import volumes
+from baas_lab import versions
+
+from . import chart, volumes
 from .api import Api, Object
 from .audit import POLICY, AuditLog, Call
-from .operator import SYSTEM_NAMESPACE, OperatorProcess
+from .chart import REPOSITORY, SYSTEM_NAMESPACE
+from .operator import OperatorProcess
 from .tools import tool
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-KUBERNETES_VERSION = "v1.34.4"
 ZONES = ("zone-a", "zone-b", "zone-c")
 UP_SECONDS = 120
 """It takes 4 s; a loaded CI machine gets more."""
@@ -69,6 +70,8 @@ class ControlPlane(Api):
         self.must_apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}})
         self.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
         self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(REPOSITORY / "crds"))
+        for manifest in chart.rights():
+            self.must_apply(manifest)
         volumes.serve(self, self._stopped)
 
     def kubectl(self, *args: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -165,7 +168,7 @@ def _kwokctl(folder: Path, *args: str) -> None:
     done = subprocess.run(
         [tool("kwokctl"), "--config", config, "--name", "baas", *args],
         env=os.environ
-        | {"KWOK_WORKDIR": str(folder), "KWOK_KUBE_VERSION": KUBERNETES_VERSION, "KUBECONFIG": str(folder / "kubeconfig")},
+        | {"KWOK_WORKDIR": str(folder), "KWOK_KUBE_VERSION": f"v{versions.KUBERNETES}", "KUBECONFIG": str(folder / "kubeconfig")},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

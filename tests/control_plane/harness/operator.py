@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from . import chart
 from .api import Object
+from .chart import REPOSITORY, SYSTEM_NAMESPACE
 
 if TYPE_CHECKING:
     from .cluster import ControlPlane
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-SYSTEM_NAMESPACE = "baas-system"
 STOP_SECONDS = 15
 """How long a SIGTERM may take: less than half of the 30 s that a pod is given."""
 LAST_WORDS = 40
@@ -37,11 +37,11 @@ class OperatorProcess:
 
     @classmethod
     def start(cls, cp: ControlPlane, name: str) -> OperatorProcess:
-        """Start it as the pod `name`, with the rights of the chart's ClusterRole."""
+        """Start it as the pod `name`, with the rights and the environment that the chart gives it."""
         kubeconfig = _credentials(cp, name)
         health_port = _free_port()
         log = cp.folder / f"{name}.log"
-        environment = {
+        environment = chart.environment() | {
             "PATH": os.environ["PATH"],
             "HOME": str(cp.folder),
             "PYTHONPATH": str(REPOSITORY / "operator"),
@@ -49,7 +49,6 @@ class OperatorProcess:
             "KUBECONFIG": str(kubeconfig),
             "POD_NAME": name,
             "POD_NAMESPACE": SYSTEM_NAMESPACE,
-            "BAAS_WATCH_NAMESPACES": "",
             "BAAS_HEALTH_PORT": str(health_port),
         }
         with log.open("ab") as out:
@@ -113,15 +112,6 @@ def _credentials(cp: ControlPlane, name: str) -> Path:
     """A kubeconfig with a token of a ServiceAccount that is called like the operator's pod."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
     cp.must_apply(account, SYSTEM_NAMESPACE)
-    cp.must_apply(
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": f"tests-{name}"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": SYSTEM_NAMESPACE}],
-        }
-    )
     path = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/serviceaccounts/{name}/token"
     status, answer = cp.request("POST", path, {"spec": {"expirationSeconds": 3600 * 4}})
     assert status == 201, answer

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
-NAMES = ("kwokctl", "kwok", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+from baas_lab import binaries
+from baas_lab.cache import Cache
+from baas_lab.progress import Progress
 
 
 def tool(name: str) -> Path:
@@ -18,4 +21,9 @@ def tool(name: str) -> Path:
         path = Path(own) / name
         assert path.exists(), f"BAAS_TOOLS_DIR has no {name}: put it there, or unset the variable to have it built"
         return path
-    raise NotImplementedError
+    return _built() / name
+
+
+@cache
+def _built() -> Path:
+    return binaries.ensure(Cache(), Progress(), binaries.HOST_TOOLS)
