@@ -13,7 +13,6 @@ from baas_operator.api.kinds import OWN_KINDS
 
 from .harness.cluster import ControlPlane
 
-
 _numbers = itertools.count()
 
 

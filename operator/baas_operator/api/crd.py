@@ -10,19 +10,22 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from baas_operator.api.common import GROUP, MAX_NAME_LENGTH, VERSION
+from baas_operator.api.common import GROUP, VERSION
 from baas_operator.api.kinds import OWN_KINDS, OwnKind
 
-_NAME_RULES = [
-    {
-        "rule": f"size(self.metadata.name) <= {MAX_NAME_LENGTH}",
-        "message": f"metadata.name is too long: use at most {MAX_NAME_LENGTH} characters, as names of children are longer.",
-    },
-    {
-        "rule": "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        "message": "metadata.name must be one DNS label: lower case letters, digits and '-', beginning with a letter.",
-    },
-]
+
+def _name_rules(kind: OwnKind) -> list[dict[str, str]]:
+    return [
+        {
+            "rule": f"size(self.metadata.name) <= {kind.max_name}",
+            "message": f"metadata.name is too long: use at most {kind.max_name} characters, as names of children are longer.",
+        },
+        {
+            "rule": "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            "message": "metadata.name must be one DNS label: lower case letters, digits and '-', beginning with a letter.",
+        },
+        *kind.name_rules,
+    ]
 
 
 def _clean(text: str) -> str:
@@ -107,7 +110,7 @@ def _schema(kind: OwnKind) -> dict[str, Any]:
             "status": status_schema,
         },
         "required": ["spec"] if needs_spec else [],
-        "x-kubernetes-validations": _NAME_RULES,
+        "x-kubernetes-validations": _name_rules(kind),
     }
 
 

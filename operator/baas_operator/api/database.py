@@ -27,6 +27,10 @@ RESERVED_PARAMETERS = (
 )  # fmt: skip
 """Parameters that the operator or Patroni sets: changing one by hand would break replication or durability."""
 
+RESERVED_ROLES = ("postgres", "replicator", "rewind", "patroni")
+"""Roles that the operator makes for itself, each with a Secret of its own."""
+
+_OWNER = "(has(d.owner) ? d.owner : d.name)"
 RESERVED_DATABASES = ("postgres", "template0", "template1")
 
 
@@ -101,9 +105,10 @@ class DatabaseReplicaSpec(ApiModel):
                     "databases names one that PostgreSQL brings itself (postgres, template0, template1): choose another name.",
                 ),
                 rule(
-                    "self.all(d, !has(d.owner) || !(d.owner in ['postgres', 'replicator', 'rewind']) "
-                    "&& !d.owner.startsWith('pg_'))",
-                    "databases has an owner that is reserved (postgres, replicator, rewind, pg_*): choose another role.",
+                    f"self.all(d, !({_OWNER} in [" + ", ".join(f"'{r}'" for r in RESERVED_ROLES) + "]) "
+                    f"&& !{_OWNER}.startsWith('pg_'))",
+                    f"databases has an owner that is reserved ({', '.join(RESERVED_ROLES)}, pg_*; one that is left out is called "
+                    "like its database): choose another role.",
                 ),
             ),
         ),

@@ -51,7 +51,8 @@ class Column:
 
 @dataclass(frozen=True)
 class OwnKind(Kind):
-    """A kind of ours: with its models, short name and printer columns. `scale` names (spec, status) paths."""
+    """A kind of ours: with its models, short name and printer columns. `scale` names (spec, status) paths; `name_rules` are CEL
+    rules about the object's own name."""
 
     short: str = ""
     singular: str = ""
@@ -60,6 +61,8 @@ class OwnKind(Kind):
     columns: tuple[Column, ...] = ()
     scale: tuple[str, str] | None = None
     description: str = ""
+    max_name: int = common.MAX_NAME_LENGTH
+    name_rules: tuple[dict[str, str], ...] = ()
 
 
 def _ready(*more: Column) -> tuple[Column, ...]:
@@ -96,6 +99,12 @@ BAAS_INSTANCE = OwnKind(
     spec=instance.BaasInstanceSpec, status=instance.BaasInstanceStatus,
     scale=(".spec.components.gateway.replicas", ".status.replicas"),
     description="One backend: a gateway and its components over a replicated database and a replicated queue.",
+    max_name=common.MAX_NAME_LENGTH - len("-events"),
+    name_rules=(common.rule(
+        "!(self.metadata.name in ['postgres', 'template0', 'template1']) && !self.metadata.name.startsWith('pg-')",
+        "metadata.name is also the name of the backend's database, and PostgreSQL keeps postgres, template0, template1 and pg-* to "
+        "itself: choose another name.",
+    ),),
     columns=_ready(
         Column("Engine", ".spec.engine", description="Which backend is run."),
         Column("Database", ".status.database", wide=True),
@@ -106,6 +115,7 @@ OPERATION = OwnKind(
     common.API_VERSION, "Operation", "operations", short="bop", singular="operation",
     spec=operation.OperationSpec, status=operation.OperationStatus,
     description="One thing done once to one of the other kinds, with its steps and its result kept to be read.",
+    max_name=63,
     columns=(
         Column("Action", ".spec.action"), Column("Target", ".spec.target.name"), Column("Phase", ".status.phase"),
         Column("Seconds", ".status.result.durationSeconds", "number"), Column("Age", ".metadata.creationTimestamp", "date"),

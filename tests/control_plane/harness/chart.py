@@ -1,4 +1,4 @@
-"""What the chart gives the operator: its rights and its environment, so that both are under test wherever the operator runs here."""
+"""What the chart gives the operator: its rights and its environment, so that both are under test too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 
 import yaml
+
+from baas_lab import versions
 
 from .api import Object
 from .tools import tool
@@ -19,7 +21,10 @@ SYSTEM_NAMESPACE = "baas-system"
 def rendered() -> tuple[Object, ...]:
     """The chart's manifests with its default values."""
     done = subprocess.run(
-        [tool("helm"), "template", "baas-operator", REPOSITORY / "charts" / "baas-operator", "--namespace", SYSTEM_NAMESPACE],
+        [
+            *(tool("helm"), "template", "baas-operator", REPOSITORY / "charts" / "baas-operator"),
+            *("--namespace", SYSTEM_NAMESPACE, "--kube-version", versions.KUBERNETES),
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -95,7 +95,7 @@ class ControlPlane(Api):
         return answer.object
 
     def wait(self, predicate: Callable[[], T], timeout: float, what: str = "") -> T:
-        """Wait until `predicate` says something true, and return that; a failure names `what` and shows the operators' last words."""
+        """Wait until `predicate` says something true, and return that; a failure says `what`, and the operators' last words."""
         deadline = time.monotonic() + timeout
         while True:
             value = predicate()
@@ -189,5 +189,3 @@ def _remove_orphans() -> None:
         owner = folder / "owner"
         if owner.exists() and not Path(f"/proc/{owner.read_text()}").exists():
             _delete(folder)
-
-

@@ -1,4 +1,4 @@
-"""Volumes for claims: KWOK has no provisioner, so each claim is given a PersistentVolume that names it; the real controller binds them."""
+"""Volumes for claims: KWOK has no provisioner, so each claim is given a volume that names it; the real controller binds both."""
 
 from __future__ import annotations
 
