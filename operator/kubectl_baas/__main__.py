@@ -1,0 +1,5 @@
+"""`python -m kubectl_baas`, for a checkout that is not installed."""
+
+from kubectl_baas.cli import main
+
+main()

@@ -1,0 +1,138 @@
+"""The API server, as the plugin needs it: a few requests with plain dicts, and errors that are sentences.
+
+The Kubernetes client is imported when a connection is made: it takes a second to import, and `render` and `--help` need none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from kubectl_baas.errors import PluginError
+
+Manifest = dict[str, Any]
+
+_TIMEOUT_SECONDS = (5, 30)
+"""To connect, to read: an API server that is down is told within seconds, a big list may take its time."""
+_IN_CLUSTER_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class Api(Protocol):
+    """What commands ask of an API server; tests answer in its place."""
+
+    namespace: str
+    """Namespace of the context."""
+    server_time: datetime | None
+    """The API server's clock, as its last answer told it; to whole seconds."""
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Manifest:
+        """GET an object or a list."""
+
+    def post(self, path: str, body: Manifest) -> Manifest:
+        """Create an object."""
+
+
+class Cluster:
+    """A connection by kubeconfig, or from inside a pod.
+
+    Raises:
+        PluginError: there is no usable configuration, or (from every method) no answer or a refusal.
+    """
+
+    def __init__(self, context: str | None = None) -> None:
+        from kubernetes import client, config
+
+        # Its retries are told to stderr by its own logger, in no words that a user could use.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
+        self.server_time: datetime | None = None
+        settings = client.Configuration()
+        settings.retries = 1
+        try:
+            if context is None and not _has_kubeconfig() and "KUBERNETES_SERVICE_HOST" in os.environ:
+                config.load_incluster_config(client_configuration=settings)
+                self.namespace = _IN_CLUSTER_NAMESPACE.read_text().strip()
+            else:
+                config.load_kube_config(context=context, client_configuration=settings, persist_config=False)
+                self.namespace = _namespace_of(context)
+        except (config.ConfigException, OSError) as error:
+            raise PluginError(f"no cluster to talk to: {error}. Check --context and KUBECONFIG.") from error
+        self._host = settings.host
+        self._api = client.ApiClient(settings)
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Manifest:
+        """GET an object or a list."""
+        return self._request("GET", path, query=query)
+
+    def post(self, path: str, body: Manifest) -> Manifest:
+        """Create an object."""
+        return self._request("POST", path, body=body)
+
+    def _request(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Manifest | None = None
+    ) -> Manifest:
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        made = self._api.param_serialize(
+            method, path, query_params=list((query or {}).items()), body=body, auth_settings=["BearerToken"],
+            header_params={"Accept": "application/json", "Content-Type": "application/json"},
+        )  # fmt: skip
+        try:
+            answer = self._api.call_api(*made, _request_timeout=_TIMEOUT_SECONDS)
+            data = answer.read()
+        except HTTPError as error:
+            raise PluginError(f"the API server at {self._host} does not answer: {_root(error)}") from error
+        except ApiException as error:
+            raise _refusal(error.status, error.body or "", path) from error
+        if answer.status >= 300:
+            raise _refusal(answer.status, data, path)
+        date = answer.getheader("Date")
+        if date:
+            self.server_time = parsedate_to_datetime(date)
+        made_of = json.loads(data)
+        if not isinstance(made_of, dict):
+            raise PluginError(f"the API server answered {path} with something that is no object.")
+        return made_of
+
+
+def _has_kubeconfig() -> bool:
+    named = os.environ.get("KUBECONFIG", "")
+    return bool(named) or (Path.home() / ".kube" / "config").exists()
+
+
+def _namespace_of(context: str | None) -> str:
+    from kubernetes import config
+
+    contexts, active = config.list_kube_config_contexts()
+    chosen = next((each for each in contexts if each["name"] == context), active)
+    return str((chosen or {}).get("context", {}).get("namespace") or "default")
+
+
+def _root(error: BaseException) -> str:
+    """The last reason of a chain of wrapped connection errors: the only one that says something."""
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, BaseException):
+        return _root(reason)
+    cause = error.__cause__
+    return cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error)
+
+
+def _refusal(status: int | None, body: str | bytes, path: str) -> PluginError:
+    try:
+        said = json.loads(body).get("message") or ""
+    except (ValueError, AttributeError):
+        said = ""
+    match status:
+        case 401:
+            said = "the API server does not accept your credentials: log in again."
+        case 404 if not said or said.startswith(("404", "the server could not find the requested resource")):
+            said = f"the API server knows no {path}: are the CRDs of baas-operator installed? `kubectl baas doctor` says."
+        case _ if not said:
+            said = f"the API server answered {path} with HTTP {status}."
+    return PluginError(said, status=status)

@@ -1,0 +1,106 @@
+"""`kubectl baas render`: the manifests that the operator would make, without a cluster.
+
+Generated secrets are never among them: each is a comment with its name and its keys. What depends on drawn secrets reads
+REDACTED. Manifests are those for a cluster of three zones where all is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from baas_operator.api.common import API_VERSION
+from baas_operator.api.kinds import OPERATION, OWN_KINDS
+from baas_operator.desired.render import render, secret_requests
+from baas_operator.desired.secrets import SecretRequest
+from kubectl_baas.errors import PluginError
+
+Manifest = dict[str, Any]
+
+_RENDERED = {kind.name for kind in OWN_KINDS} - {OPERATION.name}
+_RECIPE_KEYS = {"signing-key": "a key pair that signs API keys", "api-keys": "API keys for clients"}
+
+
+def load(text: str, source: str, namespace: str | None) -> list[Manifest]:
+    """The custom resources of a YAML text, each with a namespace (its own, else `namespace`, else `default`). Other kinds are
+    passed over, as an ordinary manifest has them too; lists are opened.
+
+    Raises:
+        PluginError: it is not YAML, or holds something that is no manifest.
+    """
+    try:
+        documents = [each for each in yaml.safe_load_all(text) if each is not None]
+    except yaml.YAMLError as error:
+        raise PluginError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+    made = []
+    for each in _opened(documents):
+        if not isinstance(each, dict) or "kind" not in each:
+            raise PluginError(f"{source} holds something that is no manifest: it has no kind.")
+        if each.get("apiVersion") == API_VERSION and each["kind"] in _RENDERED:
+            metadata = dict(each.get("metadata") or {})
+            metadata["namespace"] = metadata.get("namespace") or namespace or "default"
+            made.append(each | {"metadata": metadata})
+    return made
+
+
+def _opened(documents: Iterable[Any]) -> Iterator[Any]:
+    for each in documents:
+        if isinstance(each, dict) and each.get("kind") == "List":
+            yield from _opened(each.get("items") or [])
+        else:
+            yield each
+
+
+def stream(resource: Manifest) -> Iterator[str]:
+    """YAML documents of all that a custom resource becomes; custom resources among them are opened in turn.
+
+    Raises:
+        PluginError: its spec is not valid.
+    """
+    name = f"{resource['kind']} {(resource.get('metadata') or {}).get('name', '?')}"
+    try:
+        children, secrets = render(resource), secret_requests(resource)
+    except ValidationError as error:
+        wrong = "; ".join(f"spec.{'.'.join(str(p) for p in each['loc'])}: {each['msg']}" for each in error.errors())
+        raise PluginError(f"{name} is not valid: {wrong}.") from error
+    except ValueError as error:
+        raise PluginError(str(error)) from error
+    yield f"# {name} becomes:\n"
+    for each in secrets:
+        yield _drawn(each)
+    for child in children:
+        yield _hidden(child) if child["kind"] == "Secret" else "---\n" + _yaml(child)
+    for child in children:
+        if child.get("apiVersion") == API_VERSION and child["kind"] in _RENDERED:
+            yield from stream(child)
+
+
+def _drawn(request: SecretRequest) -> str:
+    what = _RECIPE_KEYS.get(request.recipe) or "keys " + ", ".join(sorted({*request.random, *request.fixed}))
+    return f"# Secret {request.owner.namespace}/{request.name}, drawn once by the operator: {what}\n"
+
+
+def _hidden(secret: Manifest) -> str:
+    keys = sorted({**(secret.get("data") or {}), **(secret.get("stringData") or {})})
+    metadata = secret["metadata"]
+    has = f": keys {', '.join(keys)}" if keys else ", made from drawn secrets"
+    return f"---\n# Secret {metadata['namespace']}/{metadata['name']}{has}\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as blocks: configuration files are there to be read."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _yaml(manifest: Manifest) -> str:
+    text: str = yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text

@@ -1,0 +1,123 @@
+"""What `kubectl baas status` knows: the stable structure behind its tree, and what `-o json` and `-o yaml` print.
+
+Fields are camelCase on the wire, as in the API. They are only ever added; a field that changes its meaning gets another name.
+
+    ready: bool                     everything below is Ready
+    instances: [Instance]           BaasInstances, each with the database and the queue that it uses
+    databases: [Database]           DatabaseReplicas that no shown instance uses
+    queues: [Queue]                 EventQueues that no shown instance uses
+
+Every object has `kind`, `namespace`, `name`, `exists` (false: named by an instance, and not there), `ready`, `reason` and
+`message` (why it is not ready), `suspended`, `createdAt`, `conditions` (as in its status); further, what its status has.
+"""
+
+from __future__ import annotations
+
+from baas_operator.api.common import ApiModel, Condition
+from baas_operator.api.database import Member
+from baas_operator.api.instance import ComponentStatus
+from baas_operator.api.operation import OperationResult
+from baas_operator.api.queue import Server, StreamStatus
+
+
+# A status that a newer operator wrote has fields that this plugin does not know: those are left out, not refused.
+class ConditionView(Condition, extra="ignore"):
+    """A condition of an object's status."""
+
+
+class MemberView(Member, extra="ignore"):
+    """A member of a database."""
+
+
+class ServerView(Server, extra="ignore"):
+    """A server of a queue."""
+
+
+class StreamView(StreamStatus, extra="ignore"):
+    """A stream of a queue."""
+
+
+class ComponentView(ComponentStatus, extra="ignore"):
+    """A component of an instance."""
+
+
+class ResultView(OperationResult, extra="ignore"):
+    """What came of an Operation."""
+
+
+class OperationView(ApiModel):
+    """An Operation, newest first in its target's list."""
+
+    name: str
+    action: str
+    phase: str
+    reason: str | None = None
+    message: str | None = None
+    created_at: str
+    result: ResultView | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it is not over yet."""
+        return self.phase in ("Pending", "Running")
+
+
+class ObjectView(ApiModel):
+    """What all objects have."""
+
+    kind: str
+    namespace: str
+    name: str
+    exists: bool = True
+    ready: bool
+    reason: str | None = None
+    message: str | None = None
+    suspended: bool = False
+    created_at: str | None = None
+    conditions: list[ConditionView] = []
+
+
+class DatabaseView(ObjectView):
+    """A DatabaseReplica. `replicas` are wanted, `readyReplicas` there."""
+
+    replicas: int | None = None
+    ready_replicas: int = 0
+    zones: int = 0
+    primary: str | None = None
+    members: list[MemberView] = []
+    operations: list[OperationView] = []
+
+
+class QueueView(ObjectView):
+    """An EventQueue. `replicas` are wanted, `readyReplicas` there."""
+
+    replicas: int | None = None
+    ready_replicas: int = 0
+    zones: int = 0
+    loss_window_seconds: int | None = None
+    servers: list[ServerView] = []
+    streams: list[StreamView] = []
+
+
+class InstanceView(ObjectView):
+    """A BaasInstance with what it stands on."""
+
+    engine: str | None = None
+    endpoint: str | None = None
+    components: list[ComponentView] = []
+    database: DatabaseView
+    queue: QueueView
+
+
+class Fleet(ApiModel):
+    """All that is shown."""
+
+    ready: bool
+    instances: list[InstanceView] = []
+    databases: list[DatabaseView] = []
+    queues: list[QueueView] = []
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.instances or self.databases or self.queues)
