@@ -1,0 +1,3 @@
+module baas-lab/pause
+
+go 1.25.0
