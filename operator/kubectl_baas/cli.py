@@ -68,9 +68,7 @@ def status(
 @app.command()
 def switchover(
     database: Annotated[str, typer.Argument(help="The DatabaseReplica.")],
-    to: Annotated[
-        str | None, typer.Option("--to", help="Member that becomes the primary; the one with the least lag by default.")
-    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Member that becomes the primary; the one with the least lag by default.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end and show it.")] = True,
     timeout: Annotated[int, typer.Option("--timeout", min=5, max=3600, help="Seconds after which it is given up.")] = 120,
     namespace: Namespace = None,
@@ -123,7 +121,7 @@ def doctor(
     """
     from kubectl_baas.cluster import Cluster
     from kubectl_baas.doctor import Level, examine
-    from kubectl_baas.report import checks_data, checks_table
+    from kubectl_baas.report import checks_data, print_checks
 
     with sentences():
         api = Cluster(context)
@@ -131,7 +129,7 @@ def doctor(
     if output in (Format.JSON, Format.YAML):
         print_data(checks_data(checks), output)
     else:
-        console().print(checks_table(checks))
+        print_checks(checks, console())
     if any(each.level is Level.FAIL for each in checks):
         raise typer.Exit(NOT_READY)
 

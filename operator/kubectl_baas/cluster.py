@@ -46,10 +46,12 @@ class Cluster:
     """
 
     def __init__(self, context: str | None = None) -> None:
+        import urllib3
         from kubernetes import client, config
 
-        # Its retries are told to stderr by its own logger, in no words that a user could use.
+        # Its retries, and that a kubeconfig says insecure-skip-tls-verify, are told to stderr in no words that help a user.
         logging.getLogger("urllib3").setLevel(logging.ERROR)
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         self.server_time: datetime | None = None
         settings = client.Configuration()
         settings.retries = 1
@@ -73,9 +75,7 @@ class Cluster:
         """Create an object."""
         return self._request("POST", path, body=body)
 
-    def _request(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Manifest | None = None
-    ) -> Manifest:
+    def _request(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Manifest | None = None) -> Manifest:
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 

@@ -37,11 +37,7 @@ def build_fleet(
     done = _by_target(operations)
     all_databases = {_key(each): _database(each, done) for each in databases}
     all_queues = {_key(each): _queue(each) for each in queues}
-    shown = [
-        _instance(each, all_databases, all_queues)
-        for each in sorted(instances, key=_key)
-        if name in (None, each["metadata"]["name"])
-    ]
+    shown = [_instance(each, all_databases, all_queues) for each in sorted(instances, key=_key) if name in (None, each["metadata"]["name"])]
     used_databases = {(each.namespace, each.database.name) for each in shown}
     used_queues = {(each.namespace, each.queue.name) for each in shown}
     alone_databases = _others(all_databases, used_databases, name)
@@ -122,9 +118,7 @@ def _queue(resource: Manifest) -> QueueView:
     )
 
 
-def _instance(
-    resource: Manifest, databases: dict[tuple[str, str], DatabaseView], queues: dict[tuple[str, str], QueueView]
-) -> InstanceView:
+def _instance(resource: Manifest, databases: dict[tuple[str, str], DatabaseView], queues: dict[tuple[str, str], QueueView]) -> InstanceView:
     namespace, name = _key(resource)
     spec, status = _spec(resource), _status(resource)
     database = status.get("database") or (spec.get("databaseRef") or {}).get("name") or f"{name}-db"

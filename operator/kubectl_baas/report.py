@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,15 +14,21 @@ from kubectl_baas.doctor.check import Check, Level
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
-def checks_table(checks: Sequence[Check]) -> Table:
+def print_checks(checks: Sequence[Check], on: Console) -> None:
     """A row a check."""
-    made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    made.add_column(no_wrap=True)
-    made.add_column(no_wrap=True)
-    made.add_column(overflow="fold")
+    width = max((len(each.name) for each in checks), default=0)
+    if not on.is_terminal:
+        # One line a check: a table would be padded to its widest sentence.
+        for each in checks:
+            on.print(Text(f"{each.level.value:4}  {each.name:{width}}  {each.message}"))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column()
     for each in checks:
-        made.add_row(Text(each.level.value, _COLOURS[each.level]), Text(each.name), Text(each.message))
-    return made
+        table.add_row(Text(each.level.value, _COLOURS[each.level]), Text(each.name), Text(each.message))
+    on.print(table)
 
 
 def checks_data(checks: Sequence[Check]) -> dict[str, Any]:

@@ -116,6 +116,5 @@ def outcome(made: dict[str, Any]) -> tuple[bool, str]:
         return True, f"Succeeded: {said}".rstrip(": ")
     took = result.get("durationSeconds")
     return True, (
-        f"{made['spec']['target']['name']}: {before or 'the primary'} -> {after}"
-        + (f" in {took:.1f} s" if took is not None else "")
+        f"{made['spec']['target']['name']}: {before or 'the primary'} -> {after}" + (f" in {took:.1f} s" if took is not None else "")
     )

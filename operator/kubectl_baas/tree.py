@@ -218,9 +218,7 @@ def _align(rows: Iterable[Node]) -> list[Node]:
     return [
         replace(
             row,
-            cells=tuple(
-                replace(cell, text=cell.text.ljust(width)) for cell, width in zip(row.cells, widths, strict=True) if width
-            ),
+            cells=tuple(replace(cell, text=cell.text.ljust(width)) for cell, width in zip(row.cells, widths, strict=True) if width),
         )
         for row in rows
     ]

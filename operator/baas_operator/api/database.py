@@ -58,8 +58,7 @@ class DatabaseReplicaSpec(ApiModel):
         json_schema_extra=rules(
             rule(
                 "self.durability == 'async' || self.replicas >= 2",
-                "durability quorum and zone-quorum need a standby to commit to: "
-                "set replicas to 2 or more, or durability to async.",
+                "durability quorum and zone-quorum need a standby to commit to: set replicas to 2 or more, or durability to async.",
             ),
         )
     )
@@ -82,8 +81,7 @@ class DatabaseReplicaSpec(ApiModel):
             json_schema_extra=rules(
                 rule(
                     "!self.exists(k, k in [" + ", ".join(f"'{p}'" for p in RESERVED_PARAMETERS) + "])",
-                    "parameters has one that the operator sets itself to keep data safe: remove it "
-                    "(see docs/reference.md for the list).",
+                    "parameters has one that the operator sets itself to keep data safe: remove it (see docs/reference.md for the list).",
                 ),
                 rule(
                     "self.all(k, k.matches('^[a-z_][a-z0-9_.]*$'))",
@@ -105,8 +103,7 @@ class DatabaseReplicaSpec(ApiModel):
                     "databases names one that PostgreSQL brings itself (postgres, template0, template1): choose another name.",
                 ),
                 rule(
-                    f"self.all(d, !({_OWNER} in [" + ", ".join(f"'{r}'" for r in RESERVED_ROLES) + "]) "
-                    f"&& !{_OWNER}.startsWith('pg_'))",
+                    f"self.all(d, !({_OWNER} in [" + ", ".join(f"'{r}'" for r in RESERVED_ROLES) + f"]) && !{_OWNER}.startsWith('pg_'))",
                     f"databases has an owner that is reserved ({', '.join(RESERVED_ROLES)}, pg_*; one that is left out is called "
                     "like its database): choose another role.",
                 ),

@@ -81,8 +81,7 @@ class Rest(Component):
             json_schema_extra=rules(
                 rule(
                     "self.all(s, !s.startsWith('pg_') && s != 'information_schema')",
-                    "rest.schemas has a system schema (pg_*, information_schema): exposing those gives the catalogue away. "
-                    "Name your own.",
+                    "rest.schemas has a system schema (pg_*, information_schema): exposing those gives the catalogue away. Name your own.",
                 )
             ),
         ),

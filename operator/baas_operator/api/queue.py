@@ -56,8 +56,7 @@ class Stream(ApiModel):
                 ),
                 rule(
                     "self.all(s, s != '>')",
-                    "subjects may not be '>' alone: it would also catch the replies of NATS itself. "
-                    "Give a prefix, as in 'orders.>'.",
+                    "subjects may not be '>' alone: it would also catch the replies of NATS itself. Give a prefix, as in 'orders.>'.",
                 ),
             ),
         ),
@@ -158,4 +157,3 @@ class EventQueueStatus(StatusBase):
     """The declared streams."""
     loss_window_seconds: int | None = None
     """What a power cut of all zones at once can take back of what was acknowledged: 0 under `strict`."""
-

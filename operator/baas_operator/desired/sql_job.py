@@ -35,7 +35,7 @@ def build_sql_job(
         mounts.append({"name": f"role-{index}", "mountPath": f"/etc/baas/roles/{folder}", "readOnly": True})
     script = (
         "umask 077; printf '*:*:*:*:%s' \"$(cat /etc/baas/superuser/password)\" > /tmp/pgpass; "
-        "exec psql --no-psqlrc --quiet --file=/etc/baas/sql/run.sql \"$CONNECTION\""
+        'exec psql --no-psqlrc --quiet --file=/etc/baas/sql/run.sql "$CONNECTION"'
     )
     connection = f"host={host} port=5432 user=postgres dbname=postgres connect_timeout=5 target_session_attrs=read-write"
     return [

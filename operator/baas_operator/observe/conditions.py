@@ -28,9 +28,7 @@ class Condition:
     message: str
 
 
-def merge(
-    previous: Iterable[Mapping[str, Any]], wanted: Iterable[Condition], *, generation: int, now: str
-) -> list[dict[str, Any]]:
+def merge(previous: Iterable[Mapping[str, Any]], wanted: Iterable[Condition], *, generation: int, now: str) -> list[dict[str, Any]]:
     """The `status.conditions` for `wanted`, keeping the transition time of those whose status did not change.
 
     `now` is an RFC 3339 time in UTC.
@@ -66,11 +64,7 @@ def is_true(resource: Mapping[str, Any], kind: str) -> bool:
     """Whether a resource has that condition, true, for the generation that it now has."""
     condition = find(resource, kind)
     generation = resource.get("metadata", {}).get("generation")
-    return (
-        condition is not None
-        and condition.get("status") == "True"
-        and condition.get("observedGeneration", generation) == generation
-    )
+    return condition is not None and condition.get("status") == "True" and condition.get("observedGeneration", generation) == generation
 
 
 def transitions(previous: Iterable[Mapping[str, Any]], current: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -61,14 +61,14 @@ class DatabaseObservation:
         return max((zones.count(zone) for zone in set(zones)), default=1)
 
 
-def annotations(resource: Manifest | None) -> dict[str, str]:
+def annotations_of(resource: Manifest | None) -> dict[str, str]:
     """Annotations of an object that may not be there."""
     return ((resource or {}).get("metadata") or {}).get("annotations") or {}
 
 
 def _patroni_status(pod: Manifest) -> dict[str, Any]:
     try:
-        status = json.loads(annotations(pod).get("status", "{}"))
+        status = json.loads(annotations_of(pod).get("status", "{}"))
     except ValueError:
         return {}
     return status if isinstance(status, dict) else {}
@@ -106,7 +106,7 @@ def _unexpired(lock: dict[str, str], now: datetime) -> bool:
 def observe_database(view: View) -> DatabaseObservation:
     """Read a DatabaseReplica's children."""
     name = view.owner.name
-    lock = annotations(view.child(CONFIG_MAP, names.leader_config_map(name)))
+    lock = annotations_of(view.child(CONFIG_MAP, names.leader_config_map(name)))
     leader = lock.get("leader") if _unexpired(lock, view.now) else None
     optime = lock.get("optime", "")
     position = int(optime) if optime.isdigit() else None
@@ -119,9 +119,9 @@ def observe_database(view: View) -> DatabaseObservation:
             endpoint = Endpoint(pod=leader, ip=ip, node=node, zone=view.zone_of(pod))
     slice_now = view.child(ENDPOINT_SLICE, names.rw_service(name))
     routed = [each["addresses"][0] for each in (slice_now or {}).get("endpoints") or [] if each.get("addresses")]
-    sync = annotations(view.child(CONFIG_MAP, names.sync_config_map(name))).get("sync_standby") or ""
+    sync = annotations_of(view.child(CONFIG_MAP, names.sync_config_map(name))).get("sync_standby") or ""
     config_map = view.child(CONFIG_MAP, names.dynamic_config_map(name))
-    dynamic = annotations(config_map).get("config")
+    dynamic = annotations_of(config_map).get("config")
     return DatabaseObservation(
         members=tuple(_member(view, pod, leader=leader, leader_position=position) for pod in pods),
         leader=leader,

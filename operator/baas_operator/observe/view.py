@@ -74,9 +74,7 @@ def is_ready(pod: Manifest) -> bool:
     """Whether a pod is ready and not on its way out."""
     if pod["metadata"].get("deletionTimestamp"):
         return False
-    return any(
-        each["type"] == "Ready" and each["status"] == "True" for each in (pod.get("status") or {}).get("conditions") or []
-    )
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in (pod.get("status") or {}).get("conditions") or [])
 
 
 def trouble(pod: Manifest) -> str | None:

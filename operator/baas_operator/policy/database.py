@@ -109,8 +109,8 @@ def _unready(it: _Situation) -> Finding | None:
             "No standby in another zone streams, so commits wait (durability zone-quorum); they go on once one does.",
         )
     if it.job and not _succeeded(it.view, it.job):
-        why = job_trouble(it.view, "databases")
-        return Finding("CreatingDatabases", f"The databases and roles of the spec are being made.{' ' + why if why else ''}")
+        stuck = job_trouble(it.view, "databases")
+        return Finding("CreatingDatabases", f"The databases and roles of the spec are being made.{' ' + stuck if stuck else ''}")
     return None
 
 
@@ -124,9 +124,7 @@ def _incomplete(it: _Situation) -> Finding | None:
     if len(ready) >= it.spec.replicas and len(it.seen.members) == it.spec.replicas:
         return None
     reasons = [
-        f"{pod['metadata']['name']}: {trouble(pod) or 'not ready'}"
-        for pod in it.view.all(POD, names.COMPONENT)
-        if not is_ready(pod)
+        f"{pod['metadata']['name']}: {trouble(pod) or 'not ready'}" for pod in it.view.all(POD, names.COMPONENT) if not is_ready(pod)
     ]
     return Finding(
         "MembersNotReady",

@@ -86,9 +86,7 @@ def unfit(name: str | None, database: View, seen: DatabaseObservation) -> Findin
     return min(fit, key=lambda each: (each.lag_bytes or 0, each.name))
 
 
-def _switchover(
-    view: View, spec: OperationSpec, status: OperationStatus, database: View, seen: DatabaseObservation
-) -> Plan:
+def _switchover(view: View, spec: OperationSpec, status: OperationStatus, database: View, seen: DatabaseObservation) -> Plan:
     started = status.steps[0].started_at if status.steps else None
     result = status.result
     if result is None or started is None:
@@ -103,7 +101,7 @@ def _switchover(
             "result": OperationResult(from_member=seen.leader, to_member=chosen.name),
         })  # fmt: skip
         return _running(begun, f"{chosen.name} is to become the primary in place of {seen.leader}.")
-    assert result.to_member is not None
+    assert result.to_member is not None and result.from_member is not None
     if seen.primary and seen.primary.name == result.to_member and seen.routed_to_leader:
         seconds = (view.now - _time(started)).total_seconds()
         done = status.model_copy(update={
@@ -120,9 +118,9 @@ def _switchover(
             "Look at the database's conditions, then create another Operation.",
         ))  # fmt: skip
     effects: tuple[Effect, ...] = ()
-    if seen.primary and seen.leader == result.from_member and seen.leader_endpoint:
-        effects = (Switchover(spec.target.name, seen.leader, seen.leader_endpoint.ip, result.to_member),)
-    elif seen.primary and seen.leader not in (result.from_member, result.to_member):
+    if seen.primary and seen.primary.name == result.from_member and seen.leader_endpoint:
+        effects = (Switchover(spec.target.name, result.from_member, seen.leader_endpoint.ip, result.to_member),)
+    elif seen.primary and seen.primary.name not in (result.from_member, result.to_member):
         return _end(view, status, OperationPhase.FAILED, Finding(
             "OtherPrimary", f"{seen.leader} became the primary meanwhile, not {result.to_member}: a failover came between.",
         ))  # fmt: skip

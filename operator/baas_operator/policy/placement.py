@@ -14,9 +14,7 @@ def hard_spread(view: View, workload: Manifest | None, replicas: int) -> bool:
     """
     if workload is not None:
         constraints = workload["spec"]["template"]["spec"].get("topologySpreadConstraints") or []
-        return any(
-            each["topologyKey"] == ZONE_LABEL and each["whenUnsatisfiable"] == "DoNotSchedule" for each in constraints
-        )
+        return any(each["topologyKey"] == ZONE_LABEL and each["whenUnsatisfiable"] == "DoNotSchedule" for each in constraints)
     return len(view.zones()) >= min(replicas, 3) > 1
 
 

@@ -35,13 +35,6 @@ class EnsureStream:
 
 
 @dataclass(frozen=True)
-class DeleteStream:
-    """Delete a JetStream stream."""
-
-    name: str
-
-
-@dataclass(frozen=True)
 class Switchover:
     """Ask Patroni's leader to hand over. Patroni checks the candidate once more and refuses an unfit one."""
 
@@ -60,7 +53,7 @@ class DeleteObject:
     uid: str
 
 
-Effect = PatchAnnotation | EnsureStream | DeleteStream | Switchover | DeleteObject
+Effect = PatchAnnotation | EnsureStream | Switchover | DeleteObject
 
 
 @dataclass(frozen=True)
@@ -103,11 +96,7 @@ def conditions(
     tolerant_message: str,
 ) -> tuple[Condition, ...]:  # fmt: skip
     """The usual conditions. `unready`: it does not serve; `incomplete`: it is not yet as asked; `fragile`: a zone may not be lost."""
-    made = [
-        Condition(READY, False, unready.reason, unready.message)
-        if unready
-        else Condition(READY, True, "Serving", ready_message)
-    ]
+    made = [Condition(READY, False, unready.reason, unready.message) if unready else Condition(READY, True, "Serving", ready_message)]
     progress = unready or incomplete
     if progress:
         made.append(Condition(RECONCILING, True, progress.reason, progress.message))

@@ -76,10 +76,7 @@ def _contradiction(spec: EventQueueSpec) -> Finding | None:
 
 
 def _differs(wanted: Mapping[str, Any], have: Mapping[str, Any]) -> bool:
-    return any(
-        sorted(have.get(key) or []) != value if key == "subjects" else have.get(key) != value
-        for key, value in wanted.items()
-    )
+    return any(sorted(have.get(key) or []) != value if key == "subjects" else have.get(key) != value for key, value in wanted.items())
 
 
 def _effects(spec: EventQueueSpec, seen: QueueObservation) -> list[Effect]:
@@ -166,4 +163,3 @@ def _status(view: View, spec: EventQueueSpec, seen: QueueObservation) -> dict[st
         loss_window_seconds=0 if spec.durability is QueueDurability.STRICT else BALANCED_SYNC_SECONDS,
     )
     return status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"})
-

@@ -79,8 +79,7 @@ def check_storage(classes: Sequence[Manifest]) -> Check:
     lacks = []
     if chosen.get("volumeBindingMode") != "WaitForFirstConsumer":
         lacks.append(
-            "it binds volumes at once, maybe in a zone where their pod can not run "
-            "(use one with volumeBindingMode WaitForFirstConsumer)"
+            "it binds volumes at once, maybe in a zone where their pod can not run (use one with volumeBindingMode WaitForFirstConsumer)"
         )
     if not chosen.get("allowVolumeExpansion"):
         lacks.append("its volumes can not grow (use one with allowVolumeExpansion)")

@@ -104,9 +104,7 @@ def check_lease(lease: Manifest | None, now: datetime | None) -> Check:
     if now is None:
         return warn(name, f"{holder} holds the Lease; without the API server's time its age is not known.")
     if (now - parse_time(renewed)).total_seconds() > allowed:
-        return fail(
-            name, f"{holder} last renewed the Lease {age(renewed, now)} ago, {allowed} s are allowed: none works. See its logs."
-        )
+        return fail(name, f"{holder} last renewed the Lease {age(renewed, now)} ago, {allowed} s are allowed: none works. See its logs.")
     return ok(name, f"{holder} holds the Lease and renews it.")
 
 

@@ -93,9 +93,7 @@ def _agent(owner: Owner, images: Images) -> dict[str, Any]:
     }
 
 
-def build_statefulset(
-    spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, config_text: str, hard_spread: bool
-) -> Manifest:
+def build_statefulset(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, config_text: str, hard_spread: bool) -> Manifest:
     """The StatefulSet. `config_text` is Patroni's file: pods roll when the part of it changes that is read only at start."""
     selector = owner.selector(names.COMPONENT)
     labels = owner.labels(names.COMPONENT)

@@ -73,9 +73,7 @@ def _service(owner: Owner, name: str, component: Component, selector: dict[str, 
     return made
 
 
-def _deployment(
-    owner: Owner, name: str, component: Component, selector: dict[str, str], hard_spread: bool
-) -> Manifest:
+def _deployment(owner: Owner, name: str, component: Component, selector: dict[str, str], hard_spread: bool) -> Manifest:
     volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {}}]
     mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a path inside the pod
     if component.config and component.config_mount:

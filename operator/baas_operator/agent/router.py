@@ -1,0 +1,127 @@
+"""Routes `-rw` to this member while it leads.
+
+Two things must agree before the EndpointSlice is written: the member's own Patroni says that it is the primary (which it says only
+with the leader lock), and the lock in the API server, read just before, names this member. A primary that was frozen and wakes up
+still believes the first for a moment; the second tells it better. The write carries the version that was read, so that it can not
+undo a newer one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from baas_operator.agent.kube import Kube, KubeError
+from baas_operator.desired.database import names
+from baas_operator.desired.database.routing import Endpoint, endpoints
+
+_LOOK_SECONDS = 0.5
+"""How often Patroni, on loopback, is asked for its role: a third of what a failover takes at best."""
+_ASK_SECONDS = 2.0
+_AFTER_ERROR_SECONDS = 1.0
+_log = logging.getLogger("agent.router")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this agent is beside."""
+
+    database: str
+    namespace: str
+    pod: str
+    ip: str
+    node: str
+
+    @property
+    def slice_path(self) -> str:
+        """The EndpointSlice of `-rw`."""
+        return f"{self.slices}/{names.rw_service(self.database)}"
+
+    @property
+    def slices(self) -> str:
+        """The namespace's EndpointSlices."""
+        return f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices"
+
+    @property
+    def lock_path(self) -> str:
+        """Patroni's leader lock."""
+        return f"/api/v1/namespaces/{self.namespace}/configmaps/{names.leader_config_map(self.database)}"
+
+
+def leads_here(found: dict[str, Any], identity: Identity) -> bool:
+    """Whether an EndpointSlice leads to this member and to nobody else."""
+    present = found.get("endpoints") or []
+    return len(present) == 1 and present[0].get("addresses") == [identity.ip]
+
+
+class Router:
+    """Keeps the slice right while this member is the primary."""
+
+    def __init__(self, kube: Kube, session: aiohttp.ClientSession, identity: Identity) -> None:
+        self._kube = kube
+        self._session = session
+        self._identity = identity
+        self._primary = False
+        self._slice: dict[str, Any] | None = None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._ask_patroni())
+            tasks.create_task(self._watch_slice())
+
+    async def is_primary(self) -> bool:
+        """What this member's own Patroni says."""
+        timeout = aiohttp.ClientTimeout(total=_ASK_SECONDS)
+        try:
+            async with self._session.get(f"http://127.0.0.1:{names.PATRONI_PORT}/primary", timeout=timeout) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+    async def _ask_patroni(self) -> None:
+        while True:
+            self._primary = await self.is_primary()
+            if self._primary and (self._slice is None or not leads_here(self._slice, self._identity)):
+                await self._claim()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _watch_slice(self) -> None:
+        """A person or a late writer may change the slice: the watch brings it within the moment, without a request a second."""
+        while True:
+            try:
+                async for found in self._kube.watch(self._identity.slices, names.rw_service(self._identity.database)):
+                    self._slice = found
+                    if self._primary and not leads_here(found, self._identity):
+                        await self._claim()
+            except (KubeError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                _log.info("the watch of the slice ended: %s", error)
+                await asyncio.sleep(_AFTER_ERROR_SECONDS)
+
+    async def _claim(self) -> None:
+        identity = self._identity
+        try:
+            lock = await self._kube.get(identity.lock_path)
+            holder = (lock["metadata"].get("annotations") or {}).get("leader")
+            if holder != identity.pod:
+                _log.warning("not routing here: the leader lock is held by %s", holder)
+                return
+            found = await self._kube.get(identity.slice_path)
+            if not leads_here(found, identity):
+                here = Endpoint(pod=identity.pod, ip=identity.ip, node=identity.node)
+                patch = {
+                    "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
+                    "endpoints": endpoints(here, identity.namespace),
+                }
+                found = await self._kube.merge(identity.slice_path, patch)
+                _log.info("%s leads here", names.rw_service(identity.database))
+            self._slice = found
+        except KubeError as error:
+            if error.status not in (404, 409):
+                _log.warning("could not route: %s", error)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            _log.warning("could not route, the API server does not answer: %r", error)

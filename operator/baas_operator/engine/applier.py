@@ -1,0 +1,120 @@
+"""Apply: bring manifests about with server-side apply, only where they differ; and prune what is no longer wanted."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+
+from baas_operator.api.kinds import ALL_KINDS, POD, SECRET, VOLUME_CLAIM, kind_of
+from baas_operator.desired.meta import Manifest
+from baas_operator.desired.secrets import SecretRequest
+from baas_operator.engine.client import Client
+from baas_operator.engine.differ import HASH_ANNOTATION, up_to_date, with_hash
+from baas_operator.engine.errors import ApiError, Refused, Waiting
+from baas_operator.engine.generate import build_secret
+from baas_operator.engine.store import Key, Store, key_of, owner_of
+
+_KEPT = frozenset({POD.name, VOLUME_CLAIM.name})
+"""Kinds that are never pruned: pods belong to their workload, volumes to the user's data."""
+
+_log = logging.getLogger(__name__)
+
+
+async def _ours(client: Client, store: Store, manifest: Manifest) -> Manifest | None:
+    """The live object, from the store or, where it has none, from the API server.
+
+    Raises:
+        Refused: an object of that name belongs to somebody else: we never take it over.
+        Waiting: it belongs to an object of ours that is being deleted.
+    """
+    key = key_of(manifest)
+    live = store.get(*key)
+    if live is None:
+        live = await client.get(kind_of(manifest), key.namespace, key.name)
+        if live is None:
+            return None
+    wanted_owner = owner_of(manifest)
+    if owner_of(live) != wanted_owner:
+        belongs = owner_of(live)
+        raise Refused(
+            "NameTaken",
+            f"{key.kind} {key.name!r} exists in namespace {key.namespace} and belongs to "
+            f"{belongs or 'somebody else'}: delete it or give this object another name.",
+        )
+    theirs = {each.get("uid") for each in live["metadata"].get("ownerReferences") or [] if each.get("controller")}
+    mine = {each.get("uid") for each in manifest["metadata"].get("ownerReferences") or []}
+    if theirs and mine and theirs != mine:
+        raise Waiting("OldChildrenGoing", f"{key.kind} {key.name!r} of an earlier object is still being deleted", 2.0)
+    if live["metadata"].get("deletionTimestamp"):
+        raise Waiting("ChildGoing", f"{key.kind} {key.name!r} is being deleted", 1.0)
+    store.put(live)
+    return live
+
+
+async def apply(client: Client, store: Store, manifest: Manifest) -> bool:
+    """Bring a manifest about; True if a write was needed."""
+    wanted = with_hash(manifest)
+    live = await _ours(client, store, wanted)
+    if live is not None and up_to_date(wanted, live):
+        return False
+    try:
+        store.put(await client.apply(kind_of(wanted), wanted))
+    except ApiError as error:
+        if error.invalid and "namespace" not in error.message:
+            key = key_of(manifest)
+            raise Refused("Rejected", f"The API server refused {key.kind} {key.name!r}: {error.message}") from error
+        raise
+    _log.info("applied", extra={"child": f"{wanted['kind']}/{wanted['metadata']['name']}"})
+    return True
+
+
+async def ensure_secret(client: Client, store: Store, request: SecretRequest) -> None:
+    """Make a secret if there is none. One that was deleted while we watched comes back with what it held."""
+    key = Key(SECRET.name, request.owner.namespace, request.name)
+    source = store.get(SECRET.name, request.owner.namespace, request.source) if request.source else None
+    if request.source and source is None:
+        raise Waiting("SecretMissing", f"secret {request.source!r} is not there yet", 0.5)
+    made = build_secret(request, source=source, now=int(time.time()))
+    live = await _ours(client, store, made)
+    if live is not None:
+        await _adopt(client, store, made, live)
+        return
+    lost = store.last_seen(key)
+    if lost is not None and owner_of(lost) == owner_of(made):
+        made["data"] = lost["data"]
+    try:
+        store.put(await client.create(SECRET, made))
+    except ApiError as error:
+        if not error.conflict:
+            raise
+        # Another leader was faster: what it drew counts.
+        raise Waiting("SecretExists", f"secret {request.name!r} was made by another", 0.2) from error
+    _log.info("secret made", extra={"secret": request.name, "restored": lost is not None})
+
+
+async def _adopt(client: Client, store: Store, wanted: Manifest, live: Manifest) -> None:
+    """Labels and owner of a kept secret follow the object (another uid, another deletion policy); its content never changes."""
+    meta, have = wanted["metadata"], live["metadata"]
+    references = meta.get("ownerReferences") or []
+    same_labels = all((have.get("labels") or {}).get(key) == value for key, value in meta["labels"].items())
+    if same_labels and [r["uid"] for r in references] == [r["uid"] for r in have.get("ownerReferences") or []]:
+        return
+    patch = {"metadata": {"resourceVersion": have["resourceVersion"], "labels": meta["labels"], "ownerReferences": references}}
+    store.put(await client.merge(SECRET, meta["namespace"], meta["name"], patch))
+
+
+async def prune(client: Client, children: Iterable[Manifest], wanted: Iterable[Key], owner_uid: str) -> int:
+    """Delete the children that no manifest wants any more; only what this very object controls, and what we applied."""
+    keep = set(wanted)
+    count = 0
+    for child in children:
+        key, metadata = key_of(child), child["metadata"]
+        controlled = any(each.get("controller") and each.get("uid") == owner_uid for each in metadata.get("ownerReferences") or [])
+        applied = HASH_ANNOTATION in (metadata.get("annotations") or {})
+        if key in keep or key.kind in _KEPT or not controlled or not applied or metadata.get("deletionTimestamp"):
+            continue
+        await client.delete(ALL_KINDS[key.kind], key.namespace, key.name, uid=metadata["uid"])
+        _log.info("pruned", extra={"child": f"{key.kind}/{key.name}"})
+        count += 1
+    return count

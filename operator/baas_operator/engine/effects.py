@@ -1,0 +1,78 @@
+"""Effects: the steps of a plan that are no manifests. Each may be repeated without harm."""
+
+from __future__ import annotations
+
+import logging
+from base64 import b64decode
+
+import aiohttp
+
+from baas_operator.api.kinds import ALL_KINDS, DATABASE_REPLICA, POD
+from baas_operator.desired.database import names as database_names
+from baas_operator.desired.queue import names as queue_names
+from baas_operator.engine import jetstream, monitor
+from baas_operator.engine.client import Client
+from baas_operator.engine.errors import Refused, Waiting
+from baas_operator.engine.gather import secret_value
+from baas_operator.engine.store import Store
+from baas_operator.observe.view import View, is_ready
+from baas_operator.policy.plan import DeleteObject, Effect, EnsureStream, PatchAnnotation, Switchover
+
+_log = logging.getLogger(__name__)
+
+
+async def bring_about(effect: Effect, view: View, client: Client, store: Store) -> None:
+    """Carry one effect out.
+
+    Raises:
+        Waiting: it could not be done now. Refused: it will not be done until somebody changes something.
+        ApiError: the API server's answer, a conflict when somebody else was faster.
+    """
+    namespace = view.owner.namespace
+    match effect:
+        case PatchAnnotation():
+            metadata = {"resourceVersion": effect.version, "annotations": {effect.key: effect.value}}
+            store.put(await client.merge(ALL_KINDS[effect.kind], namespace, effect.name, {"metadata": metadata}))
+        case DeleteObject():
+            await client.delete(ALL_KINDS[effect.kind], namespace, effect.name, uid=effect.uid, foreground=True)
+        case EnsureStream():
+            await _stream(effect, view)
+        case Switchover():
+            await _switchover(effect, view)
+
+
+async def _stream(effect: EnsureStream, view: View) -> None:
+    password = secret_value(view, queue_names.user_secret(view.owner.name, "admin"), "password")
+    pod = next((pod for pod in view.all(POD, queue_names.COMPONENT) if is_ready(pod)), None)
+    if password is None or pod is None:
+        raise Waiting("ServersNotReady", "no server is ready", 2.0)
+    name = effect.config["name"]
+    try:
+        async with jetstream.connect(f"{pod['status']['podIP']}:{queue_names.CLIENT_PORT}", "admin", password) as connection:
+            await jetstream.ensure_stream(connection, effect.config, exists=effect.exists)
+    except jetstream.JetStreamError as error:
+        raise Refused(
+            "StreamRefused",
+            f"JetStream refused stream {name}: {error}. Change the stream in spec.streams, or the storage that it needs.",
+        ) from error
+    except jetstream.Unreachable as error:
+        raise Waiting("JetStreamNotReady", f"JetStream did not answer about stream {name}: {error!r}", 2.0) from error
+    _log.info("stream made" if not effect.exists else "stream changed", extra={"stream": name})
+
+
+async def _switchover(effect: Switchover, view: View) -> None:
+    owner = (DATABASE_REPLICA.name, effect.database)
+    secret = view.other_children.get(owner, {}).get(("Secret", database_names.role_secret(effect.database, "patroni")))
+    if secret is None:
+        raise Waiting("NoCredentials", "the secret of Patroni's REST API is not there", 1.0)
+    values = {key: b64decode(value).decode() for key, value in secret["data"].items()}
+    try:
+        status, text = await monitor.patroni_switchover(
+            effect.leader_ip, database_names.PATRONI_PORT, leader=effect.leader, candidate=effect.candidate,
+            username=values["username"], password=values["password"],
+        )  # fmt: skip
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise Waiting("NoAnswer", f"Patroni did not answer: {error!r}", 1.0) from error
+    _log.info("asked Patroni to switch over", extra={"status": status, "answer": text})
+    if status == 412 or status == 503:
+        raise Waiting("PatroniNotReady", text, 1.0)

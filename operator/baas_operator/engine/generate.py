@@ -1,0 +1,74 @@
+"""Drawing secrets. The random part of the operator is all in here."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
+from baas_operator.desired.meta import Manifest
+from baas_operator.desired.secrets import SecretRequest
+
+_PASSWORD_BYTES = 24
+API_KEY_YEARS = 10
+
+
+def build_secret(request: SecretRequest, *, source: Manifest | None, now: int) -> Manifest:
+    """Draw the content of a secret. `source` is the secret that the request names; `now` is a Unix time in seconds."""
+    match request.recipe:
+        case "password":
+            drawn = {key: secrets.token_urlsafe(_PASSWORD_BYTES) for key in request.random}
+            values = drawn | request.fixed
+            data = {key: text.format_map(values) if key not in drawn else text for key, text in values.items()}
+        case "signing-key":
+            data = _signing_key()
+        case "api-keys":
+            assert source is not None
+            data = _api_keys(_decode(source, "private.pem"), request, now)
+    return request.owner.child(
+        "v1", "Secret", request.name, request.component, owned=request.owned, type=request.type, immutable=True,
+        data={key: base64.b64encode(text.encode()).decode() for key, text in sorted(data.items())},
+    )  # fmt: skip
+
+
+def _decode(secret: Manifest, key: str) -> str:
+    return base64.b64decode(secret["data"][key]).decode()
+
+
+def _signing_key() -> dict[str, str]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return {"private.pem": pem.decode()}
+
+
+def _api_keys(pem: str, request: SecretRequest, now: int) -> dict[str, str]:
+    """The anon and service_role keys: JWTs that say which database role a request has (Supabase documentation, "API keys")."""
+    key = serialization.load_pem_private_key(pem.encode(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    public: dict[str, Any] = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    thumbprint = _thumbprint(public)
+    issuer = request.fixed["issuer"]
+
+    def issue(role: str) -> str:
+        claims = {"role": role, "iss": issuer, "iat": now, "exp": now + API_KEY_YEARS * 365 * 86400, "ref": request.owner.name}
+        return jwt.encode(claims, key, algorithm="ES256", headers={"kid": thumbprint})
+
+    jwks = {"keys": [public | {"kid": thumbprint, "alg": "ES256", "use": "sig"}]}
+    return {
+        "anon": issue("anon"),
+        "service_role": issue("service_role"),
+        "jwks.json": json.dumps(jwks, sort_keys=True, separators=(",", ":")),
+    }
+
+
+def _thumbprint(public: dict[str, Any]) -> str:
+    """A key id that follows from the key itself (RFC 7638)."""
+    text = json.dumps({name: public[name] for name in ("crv", "kty", "x", "y")}, sort_keys=True, separators=(",", ":"))
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()

@@ -1,0 +1,146 @@
+"""A reconcile, as named steps in order: guard, gather, decide, draw, apply, bring about, prune, summarize.
+
+The plan is made anew after secrets were drawn, as manifests may need them. Whatever a step raises decides when the next reconcile
+comes; the status is written in any case, so that a refusal or an error is told where users look.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+
+from baas_operator.api.kinds import OPERATION, OWN_KINDS, OwnKind
+from baas_operator.desired.meta import Manifest
+from baas_operator.engine import applier
+from baas_operator.engine.client import Client
+from baas_operator.engine.config import Config
+from baas_operator.engine.effects import bring_about
+from baas_operator.engine.errors import ApiError, Refused, Waiting
+from baas_operator.engine.gather import ask_operands, view_of
+from baas_operator.engine.store import Key, Store, key_of
+from baas_operator.engine.summarize import summarize
+from baas_operator.engine.teardown import FINALIZER, set_finalizer, tear_down
+from baas_operator.observe.conditions import READY, RECONCILING, STALLED, Condition
+from baas_operator.observe.view import View
+from baas_operator.policy.controllers import PLANNERS
+from baas_operator.policy.plan import Plan
+from baas_operator.telemetry.metrics import RECONCILE_SECONDS, RECONCILES
+
+_KINDS: dict[str, OwnKind] = {kind.name: kind for kind in OWN_KINDS}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """When to come back: `after` seconds, or not before something changes."""
+
+    after: float | None = None
+
+
+class Reconciler:
+    """Reconciles objects of ours; holds nothing of its own but the tools."""
+
+    def __init__(self, client: Client, store: Store, config: Config) -> None:
+        self._client = client
+        self._store = store
+        self._config = config
+
+    async def reconcile(self, key: Key) -> Outcome:
+        """One reconcile of one object. Errors that back-off should follow are raised."""
+        started = time.monotonic()
+        outcome = "error"
+        try:
+            result, outcome = await self._steps(key)
+            return result
+        finally:
+            RECONCILES.labels(kind=key.kind, outcome=outcome).inc()
+            RECONCILE_SECONDS.labels(kind=key.kind).observe(time.monotonic() - started)
+
+    async def _steps(self, key: Key) -> tuple[Outcome, str]:
+        resource = self._store.get(*key)
+        if resource is None:
+            return Outcome(), "gone"
+        # guard
+        if resource["metadata"].get("deletionTimestamp"):
+            return await self._delete(resource)
+        if (resource.get("spec") or {}).get("suspend"):
+            plan = Plan(conditions=(_suspended(resource),), status=_kept_status(resource))
+            await summarize(self._client, self._store, resource, plan, self._config.identity)
+            return Outcome(), "suspended"
+        # gather, decide
+        view = await ask_operands(view_of(self._store, resource, self._config.images))
+        plan = PLANNERS[key.kind](view)
+        after, outcome = plan.requeue_after, "refused" if plan.refused else "done"
+        if not plan.refused:
+            try:
+                plan = await self._act(view, plan)
+                after = plan.requeue_after
+            except Waiting as wait:
+                _log.info("waiting: %s", wait)
+                after, outcome = wait.seconds, "waiting"
+            except Refused as refused:
+                plan, outcome = _with_refusal(plan, refused), "refused"
+            except ApiError as error:
+                if error.conflict:
+                    after, outcome = 0.1, "waiting"  # somebody else was faster: look again
+                elif error.status == 403 and "being terminated" in error.message:
+                    return Outcome(), "waiting"
+                else:
+                    raise
+        # summarize
+        current = self._store.get(*key)
+        if current is not None and current["metadata"]["uid"] == resource["metadata"]["uid"]:
+            changed = await summarize(self._client, self._store, current, plan, self._config.identity)
+            if changed and current["kind"] == OPERATION.name and plan.requeue_after is not None:
+                after = 0.0  # an Operation's next step follows from the status that was just written
+        return Outcome(after), outcome
+
+    async def _act(self, view: View, plan: Plan) -> Plan:
+        kind = _KINDS[view.owner.kind]
+        await set_finalizer(self._client, self._store, kind, view.resource, plan.finalizer)
+        # draw
+        before = len(self._store)
+        for request in plan.secrets:
+            await applier.ensure_secret(self._client, self._store, request)
+        if len(self._store) != before:
+            fresh = view_of(self._store, view.resource, self._config.images)
+            plan = PLANNERS[kind.name](replace(fresh, external=view.external))
+        # apply
+        for manifest in plan.manifests:
+            await applier.apply(self._client, self._store, manifest)
+        # bring about
+        for effect in plan.effects:
+            await bring_about(effect, view, self._client, self._store)
+        # prune
+        wanted = [key_of(each) for each in plan.manifests]
+        wanted += [Key("Secret", view.owner.namespace, each.name) for each in plan.secrets]
+        await applier.prune(self._client, view.children.values(), wanted, view.resource["metadata"]["uid"])
+        return plan
+
+    async def _delete(self, resource: Manifest) -> tuple[Outcome, str]:
+        view = view_of(self._store, resource, self._config.images)
+        try:
+            await tear_down(self._client, self._store, view)
+        except Waiting as wait:
+            return Outcome(wait.seconds), "waiting"
+        return Outcome(1.0 if FINALIZER in (resource["metadata"].get("finalizers") or []) else None), "deleted"
+
+
+def _suspended(resource: Manifest) -> Condition:
+    message = "spec.suspend is true: the operator leaves everything as it is. Set it to false to go on."
+    return Condition(READY, None, "Suspended", message)
+
+
+def _kept_status(resource: Manifest) -> dict[str, object]:
+    return {k: v for k, v in (resource.get("status") or {}).items() if k not in ("conditions", "observedGeneration")}
+
+
+def _with_refusal(plan: Plan, refused: Refused) -> Plan:
+    """The plan's own conditions, and on top of them what was refused. What serves goes on serving: Ready stays as it was found."""
+    kept = [each for each in plan.conditions if each.type not in (STALLED, RECONCILING)]
+    serving = any(each.type == READY and each.status for each in kept)
+    if not serving:
+        kept = [each for each in kept if each.type != READY]
+        kept.insert(0, Condition(READY, False, refused.reason, str(refused)))
+    return replace(plan, conditions=(*kept, Condition(STALLED, True, refused.reason, str(refused))), requeue_after=30.0)

@@ -1,0 +1,139 @@
+"""What runs while this replica leads: a store that the watches fill, a queue of objects to reconcile, and its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+
+import aiohttp
+
+from baas_operator.api.kinds import CHILD_KINDS, NODE, OWN_KINDS, Kind
+from baas_operator.desired.meta import KIND_LABEL, Manifest
+from baas_operator.engine.client import Client
+from baas_operator.engine.config import Config
+from baas_operator.engine.errors import ApiError
+from baas_operator.engine.gather import dependents
+from baas_operator.engine.reconcile import Reconciler
+from baas_operator.engine.store import Key, Store, key_of, owner_of, significant
+from baas_operator.engine.workqueue import WorkQueue
+from baas_operator.telemetry.logs import object_key, reconcile_id
+from baas_operator.telemetry.metrics import QUEUE_DEPTH, WATCH_AGE
+
+_OWN = frozenset(kind.name for kind in OWN_KINDS)
+_MISSED_LIMIT = 3
+"""Full lists in a row that found what the watches had missed, before the watches are taken for dead."""
+_log = logging.getLogger(__name__)
+
+
+class Runtime:
+    """Takes events in, reconciles what they concern."""
+
+    def __init__(self, client: Client, config: Config) -> None:
+        self.store = Store()
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self._client = client
+        self._config = config
+        self._reconciler = Reconciler(client, self.store, config)
+        self._missed = 0
+        self.last_progress = time.monotonic()
+
+    # --- events ---------------------------------------------------------------------------------------------------
+
+    def event(self, resource: Manifest, *, deleted: bool) -> None:
+        """A watch saw an object, or that it is gone."""
+        self.last_progress = time.monotonic()
+        old = self.store.get(*key_of(resource))
+        taken = self.store.drop(resource) if deleted else self.store.put(resource)
+        if taken and (deleted or significant(old, resource)):
+            self._touch(resource)
+
+    def _touch(self, resource: Manifest) -> None:
+        key = key_of(resource)
+        if key.kind == NODE.name:
+            for own in OWN_KINDS:
+                for each in self.store.of_kind(own.name):
+                    self.queue.add(key_of(each))
+            return
+        if key.kind in _OWN:
+            self.queue.add(key)
+        owner = owner_of(resource)
+        for target in filter(None, (owner, key if key.kind in _OWN else None)):
+            if target != key:
+                self.queue.add(target)
+            for dependent in dependents(self.store, target):
+                self.queue.add(dependent)
+
+    # --- lists ----------------------------------------------------------------------------------------------------
+
+    async def resync(self, *, everything: bool) -> int:
+        """List all kinds afresh; what the watches missed is reconciled, or `everything`. Returns how many objects were missed."""
+        missed = 0
+        for kind in (NODE, *CHILD_KINDS, *OWN_KINDS):
+            found = self.store.replace(kind.name, await self._list(kind))
+            for each in found:
+                missed += 1
+                self._touch(each)
+        if everything:
+            for own in OWN_KINDS:
+                for each in self.store.of_kind(own.name):
+                    self.queue.add(key_of(each))
+        self.last_progress = time.monotonic()
+        return missed
+
+    async def _list(self, kind: Kind) -> list[Manifest]:
+        selector = KIND_LABEL if kind in CHILD_KINDS else ""
+        if not self._config.namespaces or not kind.namespaced:
+            return await self._client.list(kind, selector=selector)
+        return [each for ns in self._config.namespaces for each in await self._client.list(kind, ns, selector=selector)]
+
+    async def _resync_loop(self) -> None:
+        await asyncio.sleep(min(10.0, self._config.resync_seconds))  # what vanished between our first list and kopf's
+        while True:
+            try:
+                missed = await self.resync(everything=True)
+            except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+                _log.warning("resync failed: %s", error)
+            else:
+                self._missed = self._missed + 1 if missed else 0
+                if missed:
+                    _log.warning("the watches had missed objects", extra={"count": missed})
+            await asyncio.sleep(self._config.resync_seconds)
+
+    # --- work -----------------------------------------------------------------------------------------------------
+
+    async def work(self) -> None:
+        """Run until cancelled. The store must have been filled by `resync` before."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.queue.run_delays())
+            tasks.create_task(self._resync_loop())
+            for _ in range(self._config.workers):
+                tasks.create_task(self._worker())
+
+    async def _worker(self) -> None:
+        while True:
+            key = await self.queue.get()
+            QUEUE_DEPTH.set(len(self.queue))
+            object_key.set(str(key))
+            reconcile_id.set(uuid.uuid4().hex[:12])
+            try:
+                outcome = await self._reconciler.reconcile(key)
+            except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+                _log.warning("reconcile failed, again in %.1f s: %s", self.queue.add_failed(key), error)
+            except Exception:  # noqa: BLE001 - one object's bug must not stop the others; it is told, and tried again
+                _log.exception("reconcile failed by an error of ours, again in %.1f s", self.queue.add_failed(key))
+            else:
+                self.queue.forget(key)
+                if outcome.after is not None:
+                    self.queue.add_after(key, outcome.after)
+            finally:
+                self.queue.done(key)
+                reconcile_id.set("")
+                object_key.set("")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the watches bring what happens. One broken object does not matter here."""
+        WATCH_AGE.set(time.monotonic() - self.last_progress)
+        return self._missed < _MISSED_LIMIT

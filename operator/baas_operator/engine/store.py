@@ -1,0 +1,159 @@
+"""What the watches hold: the objects as last seen, by key and by the object of ours that they belong to.
+
+Both the watches and our own writes' answers put objects in; a resourceVersion that is older than what is there is dropped, so that a
+late event can not undo what we know to have written. (Comparing resource versions as numbers is allowed since Kubernetes 1.35 and
+true of every API server on etcd before.)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from baas_operator.api.kinds import OWN_KINDS
+from baas_operator.desired.meta import KIND_LABEL, NAME_LABEL, Manifest
+
+_OWN = frozenset(kind.name for kind in OWN_KINDS)
+_TOMBSTONES = 2000
+
+
+class Key(NamedTuple):
+    """An object."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}"
+
+
+def key_of(resource: Manifest) -> Key:
+    """The key of an object; cluster-scoped ones have an empty namespace."""
+    metadata = resource["metadata"]
+    return Key(resource["kind"], metadata.get("namespace") or "", metadata["name"])
+
+
+def owner_of(resource: Manifest) -> Key | None:
+    """The object of ours that a child belongs to, by its labels."""
+    labels = resource["metadata"].get("labels") or {}
+    kind, name = labels.get(KIND_LABEL), labels.get(NAME_LABEL)
+    if kind in _OWN and name:
+        return Key(kind, resource["metadata"].get("namespace") or "", name)
+    return None
+
+
+def _version(resource: Manifest) -> int:
+    text = resource["metadata"].get("resourceVersion") or "0"
+    return int(text) if text.isdigit() else 0
+
+
+class Store:
+    """Objects by key and by owner."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Key, Manifest] = {}
+        self._children: dict[Key, set[Key]] = defaultdict(set)
+        self._gone: dict[Key, Manifest] = {}
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """An object, or None."""
+        return self._objects.get(Key(kind, namespace, name))
+
+    def of_kind(self, kind: str, namespace: str | None = None) -> Iterator[Manifest]:
+        """All objects of a kind."""
+        for key, resource in list(self._objects.items()):
+            if key.kind == kind and namespace in (None, key.namespace):
+                yield resource
+
+    def children(self, owner: Key) -> dict[tuple[str, str], Manifest]:
+        """The children of an object of ours, by (kind, name)."""
+        return {(key.kind, key.name): self._objects[key] for key in self._children.get(owner, ())}
+
+    def last_seen(self, key: Key) -> Manifest | None:
+        """An object that was deleted, as it was last seen: a secret that somebody deleted comes back with its old content."""
+        return self._gone.get(key)
+
+    def put(self, resource: Manifest) -> bool:
+        """Take an object in; False if a newer one is there already. managedFields are dropped: nobody reads them here."""
+        key = key_of(resource)
+        resource["metadata"].pop("managedFields", None)
+        old = self._objects.get(key)
+        if old is not None and _version(old) >= _version(resource):
+            return False
+        gone = self._gone.get(key)
+        if old is None and gone is not None and gone["metadata"].get("uid") == resource["metadata"].get("uid"):
+            return False  # a late event of an object that is deleted by now
+        self._objects[key] = resource
+        before, after = (owner_of(old) if old else None), owner_of(resource)
+        if before and before != after:
+            self._children[before].discard(key)
+        if after:
+            self._children[after].add(key)
+        return True
+
+    def drop(self, resource: Manifest) -> bool:
+        """Forget an object; False if that very one (uid) is not there, for example as a new one of its name is."""
+        key = key_of(resource)
+        old = self._objects.get(key)
+        if old is None or old["metadata"].get("uid") != resource["metadata"].get("uid"):
+            return False
+        del self._objects[key]
+        owner = owner_of(old)
+        if owner:
+            self._children[owner].discard(key)
+            if not self._children[owner]:
+                del self._children[owner]
+        self._gone[key] = old
+        while len(self._gone) > _TOMBSTONES:
+            del self._gone[next(iter(self._gone))]
+        return True
+
+    def replace(self, kind: str, resources: Iterable[Manifest]) -> list[Manifest]:
+        """Take a full list of a kind in; returns the objects that the watches had missed: new, changed, or gone."""
+        listed = {key_of(resource): resource for resource in resources}
+        missed = [resource for resource in listed.values() if self.put(resource)]
+        for key, old in list(self._objects.items()):
+            if key.kind == kind and key not in listed and self.drop(old):
+                missed.append(old)
+        return missed
+
+
+def significant(old: Manifest | None, new: Manifest) -> bool:
+    """Whether a change of an object deserves a reconcile: a lock's renewal and a node's heartbeat do not."""
+    if old is None:
+        return True
+    return bool(_essence(old) != _essence(new))
+
+
+def _essence(resource: Manifest) -> Any:
+    metadata = resource["metadata"]
+    kept = {key: metadata.get(key) for key in ("labels", "ownerReferences", "deletionTimestamp", "finalizers", "generation")}
+    annotations = dict(metadata.get("annotations") or {})
+    match resource["kind"]:
+        case "Node":
+            conditions = [
+                (each["type"], each["status"]) for each in (resource.get("status") or {}).get("conditions") or []
+                if each["type"] == "Ready"
+            ]  # fmt: skip
+            spec = resource.get("spec") or {}
+            return kept["labels"], kept["deletionTimestamp"], conditions, spec.get("taints"), spec.get("unschedulable")
+        case "ConfigMap":
+            for noise in ("renewTime", "optime", "slots", "retain_slots"):
+                annotations.pop(noise, None)
+            return kept, annotations, resource.get("data")
+        case "Pod":
+            # Patroni notes its position in the log here, every other second while there are writes.
+            status = annotations.pop("status", "")
+            told = "".join(part for part in status.split(",") if "xlog_location" not in part and "lag" not in part)
+            live = resource.get("status") or {}
+            return kept, annotations, told, live.get("phase"), live.get("podIP"), live.get("conditions"), [
+                (each.get("ready"), each.get("restartCount"), each.get("state", {}).keys())
+                for each in live.get("containerStatuses") or []
+            ]  # fmt: skip
+        case _:
+            return {**resource, "metadata": {**kept, "annotations": annotations}}

@@ -1,0 +1,85 @@
+"""Summarize: the only writer of status, with server-side apply and only if it changed; Events for conditions that turned."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from baas_operator.api.kinds import ALL_KINDS, EVENT
+from baas_operator.desired.meta import Manifest, checksum
+from baas_operator.engine.client import Client
+from baas_operator.engine.errors import ApiError
+from baas_operator.engine.store import Store
+from baas_operator.observe.conditions import STALLED, merge, transitions
+from baas_operator.policy.plan import Plan
+from baas_operator.telemetry.metrics import CONDITION
+
+_log = logging.getLogger(__name__)
+
+
+def timestamp(moment: datetime, *, micro: bool = False) -> str:
+    """RFC 3339 in UTC, as the API server writes it."""
+    return moment.isoformat(timespec="microseconds" if micro else "seconds").replace("+00:00", "Z")
+
+
+async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan, identity: str) -> bool:
+    """Write the status of a plan; True if it had changed."""
+    metadata = resource["metadata"]
+    before: dict[str, Any] = dict(resource.get("status") or {})
+    generation = int(metadata.get("generation", 1))
+    conditions: list[dict[str, Any]] = merge(before.get("conditions") or [], plan.conditions, generation=generation, now=timestamp(datetime.now(UTC)))
+    status = {**plan.status, "observedGeneration": generation, "conditions": conditions}
+    kind = ALL_KINDS[resource["kind"]]
+    for each in conditions:
+        CONDITION.labels(kind.name, metadata["namespace"], metadata["name"], each["type"]).set(each["status"] == "True")
+    if status == before:
+        return False
+    written = await client.apply(
+        kind,
+        {
+            "apiVersion": kind.api_version,
+            "kind": kind.name,
+            "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
+            "status": status,
+        },
+        subresource="status",
+    )
+    store.put(written)
+    for each in transitions(before.get("conditions") or [], conditions):
+        await _announce(client, resource, each, identity)
+    return True
+
+
+async def _announce(client: Client, resource: Manifest, condition: Mapping[str, Any], identity: str) -> None:
+    """An Event (events.k8s.io/v1). It is a courtesy: if it can not be written, the condition has still been told."""
+    metadata = resource["metadata"]
+    now = datetime.now(UTC)
+    bad = condition["type"] == STALLED or condition["status"] == "False"
+    event = {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{metadata['name']}.{checksum(identity, timestamp(now, micro=True), condition['type'])}",
+            "namespace": metadata["namespace"],
+        },
+        "eventTime": timestamp(now, micro=True),
+        "reportingController": "baas-operator.io/operator",
+        "reportingInstance": identity,
+        "action": "Reconcile",
+        "reason": condition["reason"],
+        "note": f"{condition['type']} is {condition['status']}: {condition['message']}"[:1000],
+        "type": "Warning" if bad else "Normal",
+        "regarding": {
+            "apiVersion": resource["apiVersion"],
+            "kind": resource["kind"],
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": metadata["uid"],
+        },
+    }
+    try:
+        await client.create(EVENT, event)
+    except ApiError as error:
+        _log.info("no Event was written: %s", error)

@@ -1,0 +1,61 @@
+"""Deletion. Children go by their owner references; what no owner reference covers goes here, under a finalizer.
+
+Only a DatabaseReplica with `deletionPolicy: Delete` needs one: Patroni keeps its state in ConfigMaps that it makes itself, and would
+make again while a member still runs. Left behind, they would keep a new database of that name from ever starting.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from baas_operator.api.kinds import CONFIG_MAP, DATABASE_REPLICA, POD, STATEFUL_SET, OwnKind
+from baas_operator.desired.database import names
+from baas_operator.desired.meta import Manifest
+from baas_operator.engine.client import Client
+from baas_operator.engine.errors import ApiError, Waiting
+from baas_operator.engine.store import Store
+from baas_operator.observe.view import View
+
+FINALIZER = "baas-operator.io/teardown"
+
+_log = logging.getLogger(__name__)
+
+
+async def set_finalizer(client: Client, store: Store, kind: OwnKind, resource: Manifest, wanted: bool) -> Manifest:
+    """Put our finalizer on an object or take it off; the object as it then is."""
+    metadata = resource["metadata"]
+    have = list(metadata.get("finalizers") or [])
+    if (FINALIZER in have) == wanted:
+        return resource
+    finalizers = [*have, FINALIZER] if wanted else [each for each in have if each != FINALIZER]
+    patch = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": finalizers}}
+    try:
+        written = await client.merge(kind, metadata["namespace"], metadata["name"], patch)
+    except ApiError as error:
+        if error.not_found:
+            return resource
+        raise
+    store.put(written)
+    return written
+
+
+async def tear_down(client: Client, store: Store, view: View) -> None:
+    """Undo what owner references do not: members first, then what they kept in the API server, then let go of the object.
+
+    Raises:
+        Waiting: members still run.
+    """
+    if FINALIZER not in (view.resource["metadata"].get("finalizers") or []):
+        return
+    namespace, name = view.owner.namespace, view.owner.name
+    workload = view.child(STATEFUL_SET, name)
+    if workload is not None and not workload["metadata"].get("deletionTimestamp"):
+        await client.delete(STATEFUL_SET, namespace, name, uid=workload["metadata"]["uid"], foreground=True)
+    if workload is not None or any(True for _ in view.all(POD, names.COMPONENT)):
+        raise Waiting("MembersGoing", "the members are being stopped", 1.0)
+    for each in names.patroni_config_maps(name):
+        found = await client.get(CONFIG_MAP, namespace, each)
+        if found is not None:
+            await client.delete(CONFIG_MAP, namespace, each, uid=found["metadata"]["uid"])
+    await set_finalizer(client, store, DATABASE_REPLICA, view.resource, wanted=False)
+    _log.info("torn down")
