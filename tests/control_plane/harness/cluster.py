@@ -140,7 +140,13 @@ apiVersion: config.kwok.x-k8s.io/v1alpha1
 kind: KwokctlConfiguration
 options:
   bindAddress: 127.0.0.1
+---
+apiVersion: config.kwok.x-k8s.io/v1alpha1
+kind: KwokConfiguration
+options:
+  cidr: 198.18.0.1/15
 """
+"""Everything listens on loopback; pods have addresses that are routed nowhere (RFC 2544), enough of them for 1,000 objects."""
 
 
 def _cluster_options(folder: Path) -> list[str]:
