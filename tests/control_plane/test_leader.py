@@ -65,6 +65,7 @@ def test_frozen_leader_writes_nothing_after_it_wakes(cp: ControlPlane, namespace
     with cp.operator(FIRST) as first:
         wait_leads(cp, FIRST)
         with cp.operator(SECOND):
+            first.may_end = True
             first.freeze()
             wait_leads(cp, SECOND, 2 * TAKES_OVER_SECONDS)
             mark = cp.audit.mark()

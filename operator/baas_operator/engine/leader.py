@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.client import V1Lease, V1ObjectMeta
+from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection import electionconfig, leaderelection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
@@ -44,9 +46,15 @@ class _BoundedLock(LeaseLock):  # type: ignore[misc]
 
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:
         try:
-            return bool(await asyncio.wait_for(super().create(name, namespace, election_record), _CALL_SECONDS))
-        except (TimeoutError, OSError):
+            return await asyncio.wait_for(self._create(name, namespace, election_record), _CALL_SECONDS)
+        except (TimeoutError, OSError, ApiException):
             return False
+
+    async def _create(self, name: str, namespace: str, election_record: Any) -> bool:
+        """The library's own `create` fails in version 37: it says pretty=True where its own check wants a string."""
+        lease = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
+        await self.api_instance.create_namespaced_lease(namespace, lease)
+        return True
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
         try:
@@ -90,8 +98,9 @@ async def lead(client: Client, config: Config, work: Callable[[], Awaitable[None
     running = asyncio.create_task(election.run())
     try:
         await asyncio.wait({running, outcome}, return_when=asyncio.FIRST_COMPLETED)
-        if outcome.done():
-            outcome.result()
+        for ended in (running, outcome):
+            if ended.done():
+                ended.result()
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -28,7 +28,13 @@ def build_registry(runtime: Runtime) -> kopf.OperatorRegistry:
 
     for kind in (*OWN_KINDS, *CHILD_KINDS, NODE):
         watch(kind)
+    # A registry of one's own has no login handlers; kopf asks this one again when a token has run out.
+    kopf.on.login(registry=registry)(_login)
     return registry
+
+
+def _login(**anything: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_with_service_account(**anything) or kopf.login_with_kubeconfig(**anything)
 
 
 def build_settings(config: Config) -> kopf.OperatorSettings:

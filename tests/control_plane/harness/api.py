@@ -123,6 +123,10 @@ class Api:
         assert status == 200, answer
         return answer
 
+    def served(self, kind: str) -> bool:
+        """Whether objects of a kind can be listed: a new CRD's storage takes a moment after the CRD is established (429)."""
+        return self.request("GET", self.resource(kind).path(None))[0] == 200
+
     def list(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Object]:
         """Objects of a kind, each with its `kind` filled in."""
         query = {"labelSelector": selector} if selector else None

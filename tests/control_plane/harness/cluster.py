@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from baas_lab import versions
+from baas_operator.api.kinds import OWN_KINDS
 
 from . import chart, volumes
 from .api import Api, Object
@@ -70,6 +71,8 @@ class ControlPlane(Api):
         self.must_apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}})
         self.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
         self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(REPOSITORY / "crds"))
+        for kind in OWN_KINDS:
+            self.wait(lambda kind=kind: self.served(kind.name), UP_SECONDS, f"{kind.name} is served")  # type: ignore[misc]
         for manifest in chart.rights():
             self.must_apply(manifest)
         volumes.serve(self, self._stopped)
@@ -101,8 +104,10 @@ class ControlPlane(Api):
             value = predicate()
             if value:
                 return value
+            for operator in self._operators:
+                operator.assert_alive()
             if time.monotonic() > deadline:
-                words = "\n".join(operator.last_words() for operator in self._operators if operator.running)
+                words = "\n".join(operator.last_words() for operator in self._operators)
                 raise AssertionError(f"not within {timeout:g} s: {what or predicate.__name__}\n{words}")
             time.sleep(POLL_SECONDS)
 

@@ -33,6 +33,7 @@ class OperatorProcess:
         self.name = name
         self.log = log
         self.health_port = health_port
+        self.may_end = False
         self._process = process
 
     @classmethod
@@ -70,6 +71,7 @@ class OperatorProcess:
 
     def kill9(self) -> None:
         """End it as a power cut does: no time to say goodbye."""
+        self.may_end = True
         if self.running:
             self._process.kill()
         self._process.wait()
@@ -84,6 +86,7 @@ class OperatorProcess:
 
     def stop(self) -> None:
         """End it as the kubelet does (SIGTERM), and see that it obeys."""
+        self.may_end = True
         if not self.running:
             return
         self._process.terminate()
@@ -92,6 +95,10 @@ class OperatorProcess:
         except subprocess.TimeoutExpired:
             self.kill9()
             raise AssertionError(f"{self.name} was still there {STOP_SECONDS} s after SIGTERM\n{self.last_words()}") from None
+
+    def assert_alive(self) -> None:
+        """Fail at once when it ended although nobody asked it to (`may_end` says that a story asks for it)."""
+        assert self.running or self.may_end, f"{self.name} ended by itself, with {self._process.returncode}\n{self.last_words()}"
 
     def records(self) -> list[Object]:
         """What it logged, as JSON objects; a line that is not JSON fails the test."""

@@ -1,0 +1,202 @@
+"""The chart: what it grants is what the operator's children need, and its values are those of the code.
+
+What needs no helm is read from the chart's files; the rest renders it, and is skipped where no helm has been built yet
+(`tests/control_plane` renders, and uses, the same chart).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from baas_lab import binaries, versions
+from baas_lab.cache import Cache
+from baas_operator.api.common import API_VERSION
+from baas_operator.api.crd import all_crds
+from baas_operator.api.kinds import BAAS_INSTANCE, CHILD_KINDS, OWN_KINDS
+from baas_operator.desired.images import Images
+from baas_operator.desired.render import render
+
+Manifest = dict[str, Any]
+
+CHART = Path(__file__).parents[2] / "charts" / "baas-operator"
+VALUES: Manifest = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
+def grants(rules: Iterable[Manifest]) -> set[tuple[str, str, str]]:
+    """(group, resource, verb) of RBAC rules that hold for every name."""
+    return {
+        (group, resource, verb)
+        for rule in rules
+        if not rule.get("resourceNames")
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def operator_rules() -> list[Manifest]:
+    """The rules of _rules.tpl: plain YAML but for the lines that define and comment the template."""
+    text = re.sub(r"\{\{.*?\}\}", "", (CHART / "templates" / "_rules.tpl").read_text(), flags=re.DOTALL)
+    made = yaml.safe_load(text)
+    assert isinstance(made, list)
+    return made
+
+
+def all_children() -> list[Manifest]:
+    """Everything that a backend by default becomes."""
+    todo = [{"apiVersion": API_VERSION, "kind": BAAS_INSTANCE.name, "metadata": {"name": "shop", "namespace": "prod"}}]
+    made = []
+    while todo:
+        children = render(todo.pop())
+        made += children
+        todo += [each for each in children if each["apiVersion"] == API_VERSION]
+    return made
+
+
+def test_default_images_are_those_of_the_code() -> None:
+    assert VALUES["images"] == asdict(Images())
+
+
+def test_every_value_has_a_schema_and_every_schema_a_value() -> None:
+    properties = json.loads((CHART / "values.schema.json").read_text())["properties"]
+    assert set(properties) - {"global"} == set(VALUES)
+    assert set(properties["images"]["properties"]) == set(VALUES["images"])
+
+
+def test_the_charts_crds_are_those_of_the_models() -> None:
+    found = {path.name: yaml.safe_load(path.read_text()) for path in (CHART / "crds").glob("*.yaml")}
+    assert found == all_crds()
+
+
+def test_the_operator_may_make_and_keep_all_its_children() -> None:
+    held = grants(operator_rules())
+    for kind in CHILD_KINDS:
+        assert {(kind.group, kind.plural, verb) for verb in ("get", "list", "watch", "patch", "delete")} <= held, kind
+    kinds = {kind.name: kind for kind in (*CHILD_KINDS, *OWN_KINDS)}
+    for child in all_children():
+        kind = kinds[child["kind"]]
+        assert {(kind.group, kind.plural, verb) for verb in ("create", "patch")} <= held, kind
+
+
+def test_the_operator_holds_what_it_grants() -> None:
+    """The API server refuses a Role that grants what its maker does not hold, as there is neither `escalate` nor `bind`."""
+    held = grants(operator_rules())
+    roles = [each for each in all_children() if each["kind"] == "Role"]
+    assert roles
+    for role in roles:
+        unnamed = [{key: value for key, value in rule.items() if key != "resourceNames"} for rule in role["rules"]]
+        assert grants(unnamed) <= held, role["metadata"]["name"]
+
+
+def test_the_operator_holds_no_more_than_that() -> None:
+    verbs = {verb for rule in operator_rules() for verb in rule["verbs"]}
+    assert verbs == {"get", "list", "watch", "create", "patch", "update", "delete"}
+    assert not [rule for rule in operator_rules() if "*" in rule["apiGroups"] + rule["resources"]]
+    held = grants(operator_rules())
+    assert ("", "pods", "create") not in held
+    assert ("", "persistentvolumeclaims", "create") not in held
+
+
+def test_its_own_kinds_are_all_there() -> None:
+    held = grants(operator_rules())
+    for kind in OWN_KINDS:
+        for verb in ("get", "list", "watch", "patch"):
+            assert (kind.group, kind.plural, verb) in held
+        assert (kind.group, f"{kind.plural}/status", "patch") in held
+        assert (kind.group, f"{kind.plural}/finalizers", "update") in held
+
+
+def helm() -> str:
+    """A helm that is there already: one of one's own, the lab's, or one on PATH."""
+    own = os.environ.get("BAAS_TOOLS_DIR")
+    places = [Path(own) / "helm"] if own else [binaries.folder(Cache()) / "helm"]
+    found = next((str(path) for path in places if path.exists()), None) or shutil.which("helm")
+    if not found:
+        pytest.skip("no helm: the lab builds one, or name a folder that has one in BAAS_TOOLS_DIR")
+    return found
+
+
+def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([helm(), *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def template(*settings: str) -> list[Manifest]:
+    sets = [part for each in settings for part in ("--set", each)]
+    done = run_helm(
+        "template", "baas-operator", str(CHART), "--namespace", "baas-system", "--kube-version", versions.KUBERNETES, *sets
+    )
+    assert done.returncode == 0, done.stderr
+    return [each for each in yaml.safe_load_all(done.stdout) if each]
+
+
+def one(manifests: list[Manifest], kind: str, name: str = "baas-operator") -> Manifest:
+    (found,) = [each for each in manifests if each["kind"] == kind and each["metadata"]["name"] == name]
+    return found
+
+
+def test_lint() -> None:
+    done = run_helm("lint", "--strict", str(CHART))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_by_default_it_looks_after_all_namespaces_with_two_replicas() -> None:
+    made = template()
+    assert one(made, "ClusterRole")["rules"] == operator_rules()
+    deployment = one(made, "Deployment")["spec"]
+    assert deployment["replicas"] == 2
+    environment = {each["name"]: each.get("value") for each in deployment["template"]["spec"]["containers"][0]["env"]}
+    assert environment["BAAS_WATCH_NAMESPACES"] == ""
+    images = {name.removeprefix("BAAS_IMAGE_").lower(): ref for name, ref in environment.items() if name.startswith("BAAS_IMAGE_")}
+    assert images == asdict(Images())
+    assert one(made, "PodDisruptionBudget")["spec"]["minAvailable"] == 1
+
+
+def test_with_namespaces_it_has_a_role_in_each_and_no_rights_elsewhere() -> None:
+    made = template("watchNamespaces={a,b}")
+    roles = [each for each in made if each["kind"] == "Role" and each["metadata"]["name"] == "baas-operator"]
+    assert {each["metadata"]["namespace"] for each in roles} == {"a", "b"}
+    assert all(each["rules"] == operator_rules() for each in roles)
+    bound = [each["roleRef"]["name"] for each in made if each["kind"] == "ClusterRoleBinding"]
+    assert bound == ["baas-operator-cluster"]
+    everywhere = grants(one(made, "ClusterRole", "baas-operator-cluster")["rules"])
+    assert {verb for _, _, verb in everywhere} == {"get", "list", "watch"}
+    assert ("", "secrets", "list") not in everywhere
+
+
+def test_its_pods_meet_the_restricted_standard() -> None:
+    pod = one(template(), "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_a_mirror_is_put_before_every_image() -> None:
+    container = one(template("imageRegistry=mirror.example/x"), "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    refs = [container["image"], *(each["value"] for each in container["env"] if each["name"].startswith("BAAS_IMAGE_"))]
+    assert all(ref.startswith("mirror.example/x/") for ref in refs)
+
+
+def test_one_replica_has_no_budget_that_would_block_drains() -> None:
+    assert not [each for each in template("replicas=1") if each["kind"] == "PodDisruptionBudget"]
+
+
+@pytest.mark.parametrize("setting", ["replica=2", "logLevel=loud", "watchNamespaces={Not_A_Namespace}", "images.redis=redis:7"])
+def test_values_that_it_does_not_know_are_refused(setting: str) -> None:
+    done = run_helm("template", "x", str(CHART), "--kube-version", versions.KUBERNETES, "--set", setting)
+    assert done.returncode != 0
+    assert "values" in done.stderr
