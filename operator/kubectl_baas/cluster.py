@@ -47,6 +47,7 @@ class Cluster:
 
     def __init__(self, context: str | None = None) -> None:
         import urllib3
+        import yaml
         from kubernetes import client, config
 
         # Its retries, and that a kubeconfig says insecure-skip-tls-verify, are told to stderr in no words that help a user.
@@ -56,13 +57,14 @@ class Cluster:
         settings = client.Configuration()
         settings.retries = 1
         try:
-            if context is None and not _has_kubeconfig() and "KUBERNETES_SERVICE_HOST" in os.environ:
+            kubeconfig = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+            if context is None and _in_cluster() and not Path(kubeconfig).exists():
                 config.load_incluster_config(client_configuration=settings)
                 self.namespace = _IN_CLUSTER_NAMESPACE.read_text().strip()
             else:
-                config.load_kube_config(context=context, client_configuration=settings, persist_config=False)
-                self.namespace = _namespace_of(context)
-        except (config.ConfigException, OSError) as error:
+                config.load_kube_config(kubeconfig, context, client_configuration=settings, persist_config=False)
+                self.namespace = _namespace_of(kubeconfig, context)
+        except (config.ConfigException, OSError, yaml.YAMLError) as error:
             raise PluginError(f"no cluster to talk to: {error}. Check --context and KUBECONFIG.") from error
         self._host = settings.host
         self._api = client.ApiClient(settings)
@@ -101,15 +103,14 @@ class Cluster:
         return made_of
 
 
-def _has_kubeconfig() -> bool:
-    named = os.environ.get("KUBECONFIG", "")
-    return bool(named) or (Path.home() / ".kube" / "config").exists()
+def _in_cluster() -> bool:
+    return "KUBERNETES_SERVICE_HOST" in os.environ and _IN_CLUSTER_NAMESPACE.exists()
 
 
-def _namespace_of(context: str | None) -> str:
+def _namespace_of(kubeconfig: str, context: str | None) -> str:
     from kubernetes import config
 
-    contexts, active = config.list_kube_config_contexts()
+    contexts, active = config.list_kube_config_contexts(kubeconfig)
     chosen = next((each for each in contexts if each["name"] == context), active)
     return str((chosen or {}).get("context", {}).get("namespace") or "default")
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from baas_lab import binaries, versions
 from baas_lab.cache import Cache
 from baas_operator.api.common import API_VERSION
@@ -132,9 +133,7 @@ def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def template(*settings: str) -> list[Manifest]:
     sets = [part for each in settings for part in ("--set", each)]
-    done = run_helm(
-        "template", "baas-operator", str(CHART), "--namespace", "baas-system", "--kube-version", versions.KUBERNETES, *sets
-    )
+    done = run_helm("template", "baas-operator", str(CHART), "--namespace", "baas-system", "--kube-version", versions.KUBERNETES, *sets)
     assert done.returncode == 0, done.stderr
     return [each for each in yaml.safe_load_all(done.stdout) if each]
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner, Result
+
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE, OPERATION
 from kubectl_baas.cli import app
-from typer.testing import CliRunner, Result
 
 from .test_plugin_example import condition, healthy_database, lost_database, lost_instance, lost_queue, operation
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from baas_operator.api.crd import all_crds
 from kubectl_baas.doctor import Level, examine
 from kubectl_baas.doctor.cluster import check_clocks, check_pod_security, check_storage, check_version, check_zones

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
+
 from kubectl_baas.cli import app
 from kubectl_baas.errors import PluginError
 from kubectl_baas.offline import load, stream
-from typer.testing import CliRunner
 
 INSTANCE = """\
 apiVersion: baas-operator.io/v1alpha1

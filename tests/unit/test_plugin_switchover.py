@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+
 from baas_operator.api.kinds import DATABASE_REPLICA, OPERATION
 from kubectl_baas.errors import PluginError
 from kubectl_baas.switchover import create, follow, operation, outcome
@@ -64,9 +65,7 @@ def look(phase: str | None, *conditions: Manifest, **more: Any) -> Manifest:
 
 def followed(api: Api) -> tuple[Manifest, list[str]]:
     clock, told = Clock(), []
-    over = follow(
-        api, look(None), lambda each: told.append((each["status"] or {}).get("phase", "-")), clock=clock, pause=clock.pause
-    )
+    over = follow(api, look(None), lambda each: told.append((each["status"] or {}).get("phase", "-")), clock=clock, pause=clock.pause)
     return over, told
 
 
