@@ -17,7 +17,7 @@ from pathlib import Path
 
 from baas_lab import versions
 from baas_lab.cache import Cache
-from baas_lab.errors import Missing
+from baas_lab.errors import MissingError
 from baas_lab.process import run
 from baas_lab.progress import Progress
 
@@ -127,7 +127,7 @@ def folder(cache: Cache) -> Path:
 
 
 def ensure(cache: Cache, progress: Progress, programs: Iterable[str]) -> Path:
-    """Build what is missing of `programs`; returns the folder that has them. Raises Missing without a Go toolchain."""
+    """Build what is missing of `programs`; returns the folder that has them. Raises MissingError without a Go toolchain."""
     target = folder(cache)
     wanted = list(dict.fromkeys(programs))
     for build in dict.fromkeys(BY_PROGRAM[program] for program in wanted):
@@ -191,9 +191,9 @@ def module_folder(build_name: str, package: str) -> Path:
 
 
 def require_go(*, why: str) -> None:
-    """Raises Missing unless a Go toolchain is on PATH."""
+    """Raises MissingError unless a Go toolchain is on PATH."""
     if not shutil.which("go"):
-        raise Missing(f"Go {MINIMUM_GO} or newer is needed {why}.", hint="Install it and have `go` on PATH.")
+        raise MissingError(f"Go {MINIMUM_GO} or newer is needed {why}.", hint="Install it and have `go` on PATH.")
 
 
 def _link(link: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from baas_lab import binaries, daemon
 from baas_lab.cache import Cache
 from baas_lab.docker import Docker
-from baas_lab.errors import CommandFailed, LabError, NoCluster
+from baas_lab.errors import CommandError, LabError, NoClusterError
 from baas_lab.kind_config import AUDIT_LOG_IN_NODE, DEFAULT_NAME
 from baas_lab.process import run
 from baas_lab.volumes import Volume
@@ -68,9 +68,10 @@ class Cluster:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What was settled when the cluster was made: `image`, `own_pod_network`, `zones`, `addresses`, `storage`."""
+        """What was settled when the cluster was made: `image`, `own_pod_network`, `storage`; by node `zones`,
+        `addresses` and `pod_ranges`."""
         if not self.complete:
-            raise NoCluster(f"There is no cluster named {self.name}.", hint="Make it with: lab up")
+            raise NoClusterError(f"There is no cluster named {self.name}.", hint="Make it with: lab up")
         facts: dict[str, Any] = json.loads((self.folder / "cluster.json").read_text())
         return facts
 
@@ -122,12 +123,12 @@ class Cluster:
         return Volume(folder / node, folder / f"{node}.ext4" if own else None)
 
     def kubectl(self, *args: str, input: str | None = None, timeout_seconds: float = KUBECTL_SECONDS) -> str:
-        """`kubectl ARGS` on this cluster: its stdout. Raises CommandFailed."""
-        words = [self.bin / "kubectl", "--kubeconfig", self.kubeconfig, *args]
+        """`kubectl ARGS` on this cluster: its stdout. Raises CommandError."""
+        words: list[str | Path] = [self.bin / "kubectl", "--kubeconfig", self.kubeconfig, *args]
         return run(words, input=input, timeout_seconds=timeout_seconds).stdout
 
     def get(self, *args: str) -> dict[str, Any]:
-        """`kubectl get ARGS -o json`, parsed. Raises CommandFailed."""
+        """`kubectl get ARGS -o json`, parsed. Raises CommandError."""
         found: dict[str, Any] = json.loads(self.kubectl("get", *args, "--output", "json"))
         return found
 
@@ -135,7 +136,7 @@ class Cluster:
         """Whether the API answers and every node is Ready."""
         try:
             nodes = self.get("nodes")["items"]
-        except CommandFailed:
+        except CommandError:
             return False
         return bool(nodes) and all(is_ready(node) for node in nodes) and len(nodes) == len(self.nodes())
 
@@ -151,12 +152,12 @@ def is_ready(node: dict[str, Any]) -> bool:
 
 
 def running(name: str = DEFAULT_NAME, cache: Cache | None = None) -> Cluster:
-    """The cluster that `lab up` made, for tests and tools. Raises NoCluster when there is none, or no daemon for it."""
+    """The cluster that `lab up` made, for tests and tools. Raises NoClusterError when there is none, or no daemon for it."""
     cache = cache or Cache()
     docker = daemon.find(cache)
     if docker is None:
-        raise NoCluster("No Docker daemon answers, so no cluster runs.", hint="Start one with: lab up")
+        raise NoClusterError("No Docker daemon answers, so no cluster runs.", hint="Start one with: lab up")
     cluster = Cluster(docker, cache, name)
     if not cluster.complete or not cluster.nodes():
-        raise NoCluster(f"There is no cluster named {name}.", hint="Make it with: lab up")
+        raise NoClusterError(f"There is no cluster named {name}.", hint="Make it with: lab up")
     return cluster

@@ -65,12 +65,8 @@ class PrivateDaemon:
                 hint="Start Docker, set DOCKER_HOST, or run this command as root.",
             )
         if len(str(self.socket)) > SOCKET_PATH_LIMIT:
-            raise LabError(
-                f"The path of the Docker socket is too long: {self.socket}", hint="Set XDG_CACHE_HOME to a shorter path."
-            )
-        require_programs(
-            ["dockerd", "docker", "iptables", "ip"], self.cache, progress, why="the lab starts a Docker daemon of its own"
-        )
+            raise LabError(f"The path of the Docker socket is too long: {self.socket}", hint="Set XDG_CACHE_HOME to a shorter path.")
+        require_programs(["dockerd", "docker", "iptables", "ip"], self.cache, progress, why="the lab starts a Docker daemon of its own")
         with self.cache.lock("daemon"):
             if self.running():
                 return self.docker
@@ -213,5 +209,3 @@ def _rules(table: str) -> list[str]:
 
 def _docker_rules(table: str) -> list[str]:
     return [line for line in _rules(table) if "DOCKER" in line]
-
-

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baas_lab.errors import CommandFailed
+from baas_lab.errors import CommandError
 from baas_lab.process import run
 
 REGISTRY_PROBE_SECONDS = 10.0  # where there is no registry, an attempt must not hold anyone up
@@ -38,14 +38,14 @@ class Docker:
         timeout_seconds: float | None = None,
         log: Path | None = None,
     ) -> str:
-        """`docker ARGS`: its stdout (empty when it went to `log`). Raises CommandFailed."""
+        """`docker ARGS`: its stdout (empty when it went to `log`). Raises CommandError."""
         return run(["docker", *args], env=self.env, input=input, timeout_seconds=timeout_seconds, log=log).stdout
 
     def succeeds(self, *args: str | Path, timeout_seconds: float = 60.0) -> bool:
         """Whether `docker ARGS` ends with exit code 0 in time."""
         try:
             self.run(*args, timeout_seconds=timeout_seconds)
-        except CommandFailed:
+        except CommandError:
             return False
         return True
 
@@ -61,7 +61,7 @@ class Docker:
         return self.succeeds("image", "inspect", reference)
 
     def image_id(self, reference: str) -> str:
-        """The image's content digest (`sha256:…`). Raises CommandFailed when there is no such image."""
+        """The image's content digest (`sha256:…`). Raises CommandError when there is no such image."""
         return self.run("image", "inspect", "--format", "{{.Id}}", reference).strip()
 
     def pull(self, reference: str) -> bool:
@@ -104,7 +104,7 @@ class Docker:
     # containers
 
     def exec(self, container: str, *args: str, input: str | None = None, timeout_seconds: float | None = 60.0) -> str:
-        """Run a program in a running container; its stdout. Raises CommandFailed."""
+        """Run a program in a running container; its stdout. Raises CommandError."""
         words = ["exec", *(["-i"] if input is not None else []), container, *args]
         return self.run(*words, input=input, timeout_seconds=timeout_seconds)
 
@@ -113,7 +113,7 @@ class Docker:
         return self.exec(container, "sh", "-euc", script, timeout_seconds=timeout_seconds)
 
     def inspect(self, container: str) -> dict[str, Any]:
-        """`docker inspect` of one container. Raises CommandFailed when it does not exist."""
+        """`docker inspect` of one container. Raises CommandError when it does not exist."""
         found: list[dict[str, Any]] = json.loads(self.run("container", "inspect", container))
         return found[0]
 

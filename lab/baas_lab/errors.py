@@ -21,19 +21,19 @@ class LabError(Exception):
         return "\n".join(part for part in parts if part)
 
 
-class Missing(LabError):
+class MissingError(LabError):
     """The machine lacks something that the lab cannot install by itself."""
 
     exit_code = 3
 
 
-class NoCluster(LabError):
+class NoClusterError(LabError):
     """A command that needs a running cluster found none."""
 
     exit_code = 4
 
 
-class CommandFailed(LabError):
+class CommandError(LabError):
     """A program ended with an error; `returncode` is its own, `output` the end of what it said."""
 
     def __init__(self, message: str, *, returncode: int, output: str, log: Path | None = None) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from baas_lab.cluster import Cluster
-from baas_lab.errors import CommandFailed, LabError
+from baas_lab.errors import CommandError, LabError
 from baas_lab.progress import Progress
 
 IMPORT_SECONDS = 300.0
@@ -20,14 +20,14 @@ CTR = ("ctr", "--namespace", "k8s.io")
 def load(cluster: Cluster, references: Iterable[str], progress: Progress | None = None) -> list[str]:
     """Have images of the daemon on all workers; returns those that were not there yet.
 
-    Raises LabError when the daemon lacks an image, CommandFailed when a node cannot import.
+    Raises LabError when the daemon lacks an image, CommandError when a node cannot import.
     """
     progress = progress or Progress()
     wanted = {}
     for reference in dict.fromkeys(references):
         try:
             wanted[reference] = cluster.docker.image_id(reference)
-        except CommandFailed as error:
+        except CommandError as error:
             raise LabError(
                 f"The Docker daemon has no image {reference}.", hint="Build it first: `lab images` builds the project's."
             ) from error
@@ -36,9 +36,10 @@ def load(cluster: Cluster, references: Iterable[str], progress: Progress | None 
     everywhere = [reference for reference in wanted if any(reference in lacked for lacked in missing.values())]
     if not everywhere:
         return []
-    with progress.step(f"Images into the nodes: {' '.join(everywhere)}"), tempfile.TemporaryDirectory(
-        prefix="baas-lab-", dir=cluster.cache.root
-    ) as folder:
+    with (
+        progress.step(f"Images into the nodes: {' '.join(everywhere)}"),
+        tempfile.TemporaryDirectory(prefix="baas-lab-", dir=cluster.cache.root) as folder,
+    ):
         archive = Path(folder) / "images.tar"
         cluster.docker.run("save", "--output", archive, *everywhere)
         with ThreadPoolExecutor() as pool:
@@ -50,11 +51,7 @@ def lacking(cluster: Cluster, node: str, wanted: dict[str, str]) -> set[str]:
     """Which of `wanted` (reference → Docker image id) the node does not have, or has in another version."""
     listed = cluster.docker.exec(node, *CTR, "images", "list").splitlines()
     present = {line.split()[0]: line for line in listed[1:]}
-    return {
-        reference
-        for reference, image_id in wanted.items()
-        if f"{MARK}={image_id}" not in present.get(full_name(reference), "")
-    }
+    return {reference for reference, image_id in wanted.items() if f"{MARK}={image_id}" not in present.get(full_name(reference), "")}
 
 
 def full_name(reference: str) -> str:
@@ -81,6 +78,6 @@ def _import(cluster: Cluster, node: str, archive: Path, wanted: dict[str, str], 
         )
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()
-        raise CommandFailed(f"The node {node} could not import {archive.name}.", returncode=done.returncode, output=said)
+        raise CommandError(f"The node {node} could not import {archive.name}.", returncode=done.returncode, output=said)
     for reference in references:
         cluster.docker.exec(node, *CTR, "images", "label", full_name(reference), f"{MARK}={wanted[reference]}")

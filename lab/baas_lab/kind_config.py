@@ -76,9 +76,7 @@ def lab_variant(base: Config, variant: Variant) -> Config:
         mounts = node.setdefault("extraMounts", [])
         mounts.append({"hostPath": str(variant.volumes[container]), "containerPath": VOLUMES_IN_NODE})
         if node["role"] == "control-plane":
-            mounts.append(
-                {"hostPath": str(variant.audit_policy), "containerPath": AUDIT_POLICY_IN_NODE, "readOnly": True}
-            )
+            mounts.append({"hostPath": str(variant.audit_policy), "containerPath": AUDIT_POLICY_IN_NODE, "readOnly": True})
         if variant.name != DEFAULT_NAME:  # a second cluster cannot have the same ports of the machine
             for mapping in node.get("extraPortMappings", []):
                 mapping["hostPort"] = ANY_FREE_PORT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from importlib.resources import files
+from pathlib import Path
 
 import yaml
 
@@ -13,10 +14,10 @@ from baas_lab.cache import Cache, remove
 from baas_lab.cluster import KIND_LABEL, ZONE_LABEL, Cluster
 from baas_lab.daemon import PrivateDaemon
 from baas_lab.docker import Docker
-from baas_lab.errors import CommandFailed, LabError
+from baas_lab.errors import CommandError, LabError
 from baas_lab.process import run
 from baas_lab.progress import Progress
-from baas_lab.system import lacks_sys_resource
+from baas_lab.system import allow_inotify, lacks_sys_resource
 from baas_lab.waiting import wait_until
 
 CREATE_SECONDS = 600.0  # kind and kubeadm, on a machine that is busy with something else
@@ -34,6 +35,7 @@ def up(name: str = kind_config.DEFAULT_NAME, cache: Cache | None = None, progres
     docker = daemon.connect(cache, progress)
     cluster = Cluster(docker, cache, name)
     with cache.lock(f"cluster-{name}"):
+        allow_inotify(progress)
         binaries.ensure_or_adopt(cache, progress, binaries.CLUSTER_TOOLS)
         if cluster.complete and cluster.nodes():
             repair(cluster, progress)
@@ -56,7 +58,7 @@ def repair(cluster: Cluster, progress: Progress) -> None:
 
 
 def create(cluster: Cluster, progress: Progress) -> None:
-    """Make the cluster from nothing. Raises LabError, Missing or CommandFailed; `discard` cleans up after that."""
+    """Make the cluster from nothing. Raises LabError, MissingError or CommandError; `discard` cleans up after that."""
     docker, cache = cluster.docker, cluster.cache
     image = node_image.ensure(docker, cache, progress)
     base = kind_config.load()
@@ -90,14 +92,13 @@ def create(cluster: Cluster, progress: Progress) -> None:
         with progress.step("Everything ready"):
             wait_ready(cluster, nodes=len(names))
             settle_system_pods(cluster)
-        zones = {
-            node["metadata"]["name"]: node["metadata"]["labels"].get(ZONE_LABEL, "") for node in cluster.get("nodes")["items"]
-        }
+        zones = {node["metadata"]["name"]: node["metadata"]["labels"].get(ZONE_LABEL, "") for node in cluster.get("nodes")["items"]}
         facts = {
             "image": image.reference,
             "own_pod_network": image.built,
             "zones": zones,
             "addresses": fixed,
+            "pod_ranges": ranges,
             "storage": storage,
         }
         staged = cluster.folder / ".cluster.json"
@@ -106,7 +107,7 @@ def create(cluster: Cluster, progress: Progress) -> None:
 
 
 def run_kind(cluster: Cluster, config: kind_config.Config, fixed: dict[str, str]) -> None:
-    """`kind create cluster`, with fixed addresses for the nodes. Raises CommandFailed, or LabError if they are not fixed."""
+    """`kind create cluster`, with fixed addresses for the nodes. Raises CommandError, or LabError if they are not fixed."""
     path = cluster.folder / "kind.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     shim = network.docker_with_addresses(cluster.folder / "kind-path", fixed)
@@ -116,7 +117,7 @@ def run_kind(cluster: Cluster, config: kind_config.Config, fixed: dict[str, str]
         "KIND_EXPERIMENTAL_DOCKER_NETWORK": cluster.name,
     }
     log = cluster.cache.log(f"kind-{cluster.name}")
-    words = [cluster.bin / "kind", "create", "cluster", "--config", path, "--kubeconfig", cluster.kubeconfig, "--retain"]
+    words: list[str | Path] = [cluster.bin / "kind", "create", "cluster", "--config", path, "--kubeconfig", cluster.kubeconfig, "--retain"]
     run(words, env=environment, timeout_seconds=CREATE_SECONDS, log=log)
     for node, address in fixed.items():
         settings = cluster.docker.inspect(node)["NetworkSettings"]["Networks"][cluster.name]
@@ -131,7 +132,7 @@ def pod_ranges(cluster: Cluster, nodes: int) -> dict[str, str]:
     def all_assigned() -> bool:
         try:
             items = cluster.get("nodes")["items"]
-        except CommandFailed:
+        except CommandError:
             return False
         found.update({node["metadata"]["name"]: node["spec"]["podCIDR"] for node in items if "podCIDR" in node["spec"]})
         return len(found) == nodes

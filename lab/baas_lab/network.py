@@ -15,11 +15,11 @@ import shlex
 from pathlib import Path
 
 from baas_lab.docker import Docker
-from baas_lab.errors import CommandFailed, LabError
+from baas_lab.errors import CommandError, LabError
 from baas_lab.system import find_program
 
 # Tried in this order; Docker refuses those that the machine uses for something else.
-SUBNETS = tuple(f"172.{second}.87.0/24" for second in (30, 29, 28, 27, 26, 25)) + ("10.203.87.0/24", "192.168.203.0/24")
+SUBNETS = ("172.30.87.0/24", "172.29.87.0/24", "172.28.87.0/24", "172.27.87.0/24", "10.203.87.0/24", "192.168.203.0/24")
 FIRST_NODE = 10  # the first node's host number; below are the gateway and room for guests
 POD_NETWORK_FILE = "/etc/lab/pod-network"
 
@@ -35,7 +35,7 @@ def ensure_network(docker: Docker, name: str) -> ipaddress.IPv4Network:
         upper = list(ipaddress.IPv4Network(candidate).subnets())[1]
         try:
             docker.run("network", "create", "--subnet", candidate, "--ip-range", str(upper), name)
-        except CommandFailed as error:
+        except CommandError as error:
             refusals.append(error.output)
             continue
         return ipaddress.IPv4Network(candidate)
@@ -46,7 +46,7 @@ def subnet(docker: Docker, name: str) -> ipaddress.IPv4Network | None:
     """The subnet of an existing Docker network."""
     try:
         found = docker.run("network", "inspect", "--format", "{{(index .IPAM.Config 0).Subnet}}", name)
-    except CommandFailed:
+    except CommandError:
         return None
     return ipaddress.IPv4Network(found.strip())
 
@@ -68,7 +68,7 @@ def docker_with_addresses(folder: Path, fixed: dict[str, str]) -> Path:
     """
     real = find_program("docker")
     assert real is not None
-    cases = "\n".join(f"  {node}) shift; exec {shlex.quote(real)} run --ip {address} \"$@\" ;;" for node, address in fixed.items())
+    cases = "\n".join(f'  {node}) shift; exec {shlex.quote(real)} run --ip {address} "$@" ;;' for node, address in fixed.items())
     folder.mkdir(parents=True, exist_ok=True)
     script = folder / "docker"
     script.write_text(

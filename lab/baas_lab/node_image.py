@@ -39,7 +39,7 @@ class NodeImage:
 
 
 def ensure(docker: Docker, cache: Cache, progress: Progress) -> NodeImage:
-    """Make sure that the daemon has a node image. Raises LabError, Missing or CommandFailed."""
+    """Make sure that the daemon has a node image. Raises LabError, MissingError or CommandError."""
     own = f"{REPOSITORY}:v{versions.KUBERNETES}-{recipe_digest()}"
     if docker.image_exists(own):
         return NodeImage(own, built=True)
@@ -112,6 +112,7 @@ def _preload(docker: Docker, base: str, archive: Path, reference: str, log: Path
             *("--volume", f"{archive}:/images.tar:ro", base, "-euc", PRELOAD),
             log=log,
         )
-        docker.run("commit", "--change", 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]', "--change", "CMD []", container, reference)
+        entrypoint = 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]'
+        docker.run("commit", "--change", entrypoint, "--change", "CMD []", container, reference)
     finally:
         docker.run("rm", "--force", "--volumes", container)

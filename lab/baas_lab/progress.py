@@ -43,7 +43,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """One line that stays: a fact worth knowing that is no step."""
-        self.console.print(f"{'  ' * self._depth}[dim]·[/dim] {text}")
+        self.console.print(f"{'  ' * self._depth}[dim]·[/dim] {text}", soft_wrap=True)
 
     def _begin(self, title: str) -> TaskID | None:
         if not self.console.is_terminal:

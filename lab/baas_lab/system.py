@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from baas_lab.cache import Cache
-from baas_lab.errors import Missing
+from baas_lab.errors import MissingError
 from baas_lab.process import run
 from baas_lab.progress import Progress
 
@@ -23,6 +23,12 @@ PACKAGES = {
     "mkfs.ext4": "e2fsprogs",
     "mount": "mount",
 }
+
+
+# Each kubelet and containerd takes several; at the usual 128 per user the last nodes of a cluster do not start
+# ("inotify_init: too many open files"). 512 is what kind's documentation advises.
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_INSTANCES = 1024
 
 
 def is_root() -> bool:
@@ -43,14 +49,14 @@ def find_program(name: str) -> str | None:
 
 
 def require_programs(names: list[str], cache: Cache, progress: Progress, *, why: str) -> None:
-    """Make sure that the programs exist; install their Debian packages if that is possible here. Raises Missing."""
+    """Make sure that the programs exist; install their Debian packages if that is possible here. Raises MissingError."""
     missing = [name for name in names if not find_program(name)]
     if not missing:
         return
     packages = sorted({PACKAGES[name] for name in missing})
     command = f"apt-get install -y --no-install-recommends {' '.join(packages)}"
     if not (is_root() and shutil.which("apt-get")):
-        raise Missing(f"{', '.join(missing)} must be installed: {why}.", hint=f"On Debian, as root: {command}")
+        raise MissingError(f"{', '.join(missing)} must be installed: {why}.", hint=f"On Debian, as root: {command}")
     with progress.step(f"Debian packages: {' '.join(packages)}"), cache.lock("apt"):
         # RUNLEVEL=1 keeps the packages' scripts from starting services of their own (a second Docker daemon).
         env = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
@@ -58,3 +64,15 @@ def require_programs(names: list[str], cache: Cache, progress: Progress, *, why:
         if run(command.split(), env=env, log=log, check=False).returncode != 0:
             run(["apt-get", "update"], env=env, log=log)
             run(command.split(), env=env, log=log)
+
+
+def allow_inotify(progress: Progress) -> None:
+    """Raise the kernel's limit of inotify instances if it is too low for a cluster; without root, say so."""
+    if int(INOTIFY.read_text()) >= INOTIFY_INSTANCES:
+        return
+    try:
+        INOTIFY.write_text(str(INOTIFY_INSTANCES))
+    except OSError:
+        progress.note(f"Nodes may fail to start: as root, run `sysctl fs.inotify.max_user_instances={INOTIFY_INSTANCES}`")
+    else:
+        progress.note(f"fs.inotify.max_user_instances raised to {INOTIFY_INSTANCES}: a cluster of this size takes more than usual")

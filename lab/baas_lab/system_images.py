@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from baas_lab import bases, binaries, versions
+from baas_lab import bases, versions
 from baas_lab.cache import Cache
 from baas_lab.docker import Docker
 from baas_lab.errors import LabError
@@ -86,7 +86,7 @@ def build(docker: Docker, cache: Cache, bin_folder: Path, kind_source: Path) -> 
     image(
         volumes.provisioner_image,
         "local-path-provisioner",
-        f"FROM {base}\nCOPY local-path-provisioner /usr/local/bin/\n" 'ENTRYPOINT ["local-path-provisioner"]\n',
+        f'FROM {base}\nCOPY local-path-provisioner /usr/local/bin/\nENTRYPOINT ["local-path-provisioner"]\n',
     )
     docker.run("tag", base, volumes.helper_image)
     references.append(volumes.helper_image)

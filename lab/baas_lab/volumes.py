@@ -55,17 +55,26 @@ class Volume:
         if self.mounted:
             run(["umount", self.path])
 
+    def try_unmount(self) -> bool:
+        """Unmount unless something still uses it; whether it is unmounted now. A container that was killed may take
+        a moment to let go."""
+        return not self.mounted or run(["umount", self.path], check=False).returncode == 0
+
+    def require_own_file_system(self) -> None:
+        """Raises LabError when the folder has no file system of its own."""
+        if self.image is None or not self.mounted:
+            raise LabError(
+                f"{self.path} has no file system of its own: a power cut cannot be made there.",
+                hint="It takes root and loop devices when the cluster is made.",
+            )
+
     def cut_power(self) -> None:
         """Stop the file system where it is: nothing that was not synced reaches the disk any more.
 
         Everything on it fails with EIO from here on, until it was unmounted and mounted again. Raises LabError when
         the folder has no file system of its own.
         """
-        if self.image is None or not self.mounted:
-            raise LabError(
-                f"{self.path} has no file system of its own: a power cut cannot be made there.",
-                hint="It takes root and loop devices when the cluster is made.",
-            )
+        self.require_own_file_system()
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.ioctl(descriptor, FS_IOC_SHUTDOWN, struct.pack("I", WITHOUT_LOG_FLUSH))

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from baas_lab import bases, faults, images
 from baas_lab.cache import Cache
 from baas_lab.cluster import Cluster, running

@@ -4,15 +4,17 @@ Docker asks for the capability in each privileged container and in each exec int
 Negative OOM scores need the same capability, so they become 0. The interpreter line is added when this is installed.
 """
 
+import itertools
 import json
 import os
 import shutil
 import sys
+from typing import Any
 
 CAPABILITY = "CAP_SYS_RESOURCE"
 
 
-def without_capability(process: dict) -> None:
+def without_capability(process: dict[str, Any]) -> None:
     """Edit an OCI process object in place."""
     capabilities = process.get("capabilities") or {}
     for kind, names in capabilities.items():
@@ -30,13 +32,13 @@ def edit(path: str, *, whole_spec: bool) -> None:
         json.dump(spec, handle)
 
 
-def main(args: list) -> None:
-    for flag, value in zip(args, args[1:]):
+def main(args: list[str]) -> None:
+    for flag, value in itertools.pairwise(args):
         if flag in ("--bundle", "-b") and {"create", "run"} & set(args):
             edit(os.path.join(value, "config.json"), whole_spec=True)
         if flag in ("--process", "-p") and "exec" in args:
             edit(value, whole_spec=False)
-    os.execv(shutil.which("runc") or "/usr/sbin/runc", ["runc", *args])
+    os.execv(shutil.which("runc") or "/usr/sbin/runc", ["runc", *args])  # noqa: S606 a wrapper becomes what it wraps
 
 
 if __name__ == "__main__":
