@@ -39,7 +39,8 @@ def status(
 
     BaasInstance, its components, its database with members, its queue with servers and streams; then databases and queues
     that no instance uses. Lines with "!" say what is not as it should be. `-o wide` adds all conditions, ages and past
-    Operations; `-o json` and `-o yaml` print {ready, instances, databases, queues} (docs: kubectl_baas/views.py).
+    Operations; `-o json` and `-o yaml` print {ready, instances, databases, queues};
+    fields are only ever added to it.
 
     Exit code: 0 when all that is shown is Ready, 1 when something is not, 2 when there is no answer.
     """
@@ -141,7 +142,8 @@ def render(
 ) -> None:
     """Print the manifests that the operator would make for custom resources, without a cluster.
 
-    Generated secrets are comments with their name and keys; nothing secret is drawn or shown.
+    Generated secrets are comments with their name and keys; nothing secret is drawn or shown. Rules that span fields are
+    the API server's to check: `kubectl apply --dry-run=server` does.
 
     Exit code: 0, or 2 when a file can not be read or a custom resource is not valid.
     """
@@ -166,7 +168,7 @@ def _read(name: str) -> str:
 def main() -> None:
     """Console script; kubectl finds it as `kubectl baas` when it is on PATH."""
     try:
-        app()
+        app(prog_name="kubectl baas")
     except BrokenPipeError:
         sys.exit(ERROR)
 

@@ -14,6 +14,8 @@ from kubectl_baas.text import age, parse_time
 
 Manifest = Mapping[str, Any]
 
+APPLY_CRDS = "`kubectl apply --server-side --force-conflicts -f crds/`"
+"""Forced: Helm, which installed them, never upgrades them, yet counts as the owner of their fields."""
 LEASE = "baas-operator"
 DEPLOYMENT_LABEL = "app.kubernetes.io/name=baas-operator"
 VERBS: tuple[tuple[str, OwnKind], ...] = (
@@ -31,14 +33,14 @@ def check_crds(installed: Sequence[Manifest]) -> Check:
     ours = {crd["metadata"]["name"]: crd for crd in all_crds().values()}
     missing = sorted(set(ours) - set(there))
     if missing:
-        return fail(name, f"not installed: {', '.join(missing)}. Install the chart, or `kubectl apply --server-side -f crds/`.")
+        return fail(name, f"not installed: {', '.join(missing)}. Install the chart, or {APPLY_CRDS}.")
     for called, crd in ours.items():
         where = difference(_schema(crd), _schema(there[called]))
         if where is not None:
             return warn(
                 name,
                 f"{called} is not of this plugin's version: they differ at {where or 'the top'}. Upgrade the older of them; "
-                "for the CRDs `kubectl apply --server-side -f crds/`.",
+                f"for the CRDs {APPLY_CRDS}.",
             )
     return ok(name, f"all {len(ours)} are installed and of this plugin's version.")
 
