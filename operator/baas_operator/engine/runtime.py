@@ -27,6 +27,13 @@ _MISSED_LIMIT = 3
 _log = logging.getLogger(__name__)
 
 
+def _unjudged(resource: Manifest) -> bool:
+    """Whether an object of ours has a spec that no status speaks of yet. One that an instance made is in the store by the answer of
+    that very write, so that its first event is no news; it must be reconciled all the same."""
+    judged = (resource.get("status") or {}).get("observedGeneration")
+    return resource["kind"] in _OWN and judged != resource["metadata"].get("generation")
+
+
 class Runtime:
     """Takes events in, reconciles what they concern."""
 
@@ -48,6 +55,8 @@ class Runtime:
         taken = self.store.drop(resource) if deleted else self.store.put(resource)
         if taken and (deleted or significant(old, resource)):
             self._touch(resource)
+        elif not deleted and _unjudged(resource):
+            self.queue.add(key_of(resource))
 
     def _touch(self, resource: Manifest) -> None:
         key = key_of(resource)

@@ -76,6 +76,7 @@ class ControlPlane(Api):
         for manifest in chart.rights():
             self.must_apply(manifest)
         volumes.serve(self, self._stopped)
+        self.wait(lambda: all(ready(each) for each in self.list("Node")), UP_SECONDS, "KWOK has made the nodes Ready")
 
     def kubectl(self, *args: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """kubectl as a user has it; stdout and stderr as text."""
@@ -138,6 +139,12 @@ def node(zone: str, name: str = "") -> Object:
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels, "annotations": annotations}}
 
 
+def ready(thing: Object) -> bool:
+    """Whether a Node or a Pod is Ready."""
+    conditions = thing.get("status", {}).get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
 _FOLDER_PREFIX = "baas-control-plane-"
 
 _CONFIG = """\
@@ -149,9 +156,14 @@ options:
 apiVersion: config.kwok.x-k8s.io/v1alpha1
 kind: KwokConfiguration
 options:
-  cidr: 198.18.0.1/15
+  cidr: 198.18.0.0/15
+  nodeLeaseParallelism: 4
+  nodePlayStageParallelism: 4
+  podPlayStageParallelism: 4
+  podsOnNodeSyncParallelism: 1
 """
-"""Everything listens on loopback; pods have addresses that are routed nowhere (RFC 2544), enough of them for 1,000 objects."""
+"""Everything listens on loopback; pods have addresses that are routed nowhere (RFC 2544), enough of them for 1,000 objects. The
+other numbers are KWOK's own defaults, which it forgets where anything is configured."""
 
 
 def _cluster_options(folder: Path) -> list[str]:

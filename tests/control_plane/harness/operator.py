@@ -106,7 +106,18 @@ class OperatorProcess:
 
     def last_words(self) -> str:
         """The end of its log, for the message of a failure."""
-        return f"--- {self.name}:\n" + "\n".join(self.log.read_text().splitlines()[-LAST_WORDS:])
+        lines = self.log.read_text().splitlines()[-LAST_WORDS:]
+        return f"--- {self.name}:\n" + "\n".join(_brief(line) for line in lines)
+
+
+def _brief(line: str) -> str:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return line
+    error = record.get("exc_info", "").strip().splitlines()
+    words = [record["time"][11:], record["level"], record.get("object", ""), record["message"], record.get("child", "")]
+    return " ".join(filter(None, words)) + "".join(f"\n    {each.strip()}" for each in error[-4:])
 
 
 def _free_port() -> int:
