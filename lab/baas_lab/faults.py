@@ -22,6 +22,7 @@ ROUTES_ASIDE = "/run/lab-routes"  # exists while a node is unplugged; /run is em
 FILLS = "/etc/lab/fills"  # paths of files that `fill` made
 STOPPED = "/run/lab-stopped"  # process ids that got SIGSTOP
 CHAIN = "LAB-FAULTS"
+CTR = "ctr --namespace k8s.io"
 
 
 # power
@@ -143,41 +144,54 @@ def partition(cluster: Cluster, a: str, b: str, *, one_way: bool = False, loss: 
 
 
 def isolate(cluster: Cluster, node: str) -> None:
-    """Drop all traffic between a node and every other node; unlike `unplug`, its own address stays up."""
-    name = cluster.node(node).name
-    for other in cluster.nodes():
-        if other.name != name:
-            partition(cluster, name, other.name)
+    """Drop all traffic between a node and every other node, on this node alone; unlike `unplug`, its address stays up."""
+    target = cluster.node(node)
+    others = [other for other in cluster.nodes() if other.name != target.name]
+    rules = [["-s", source] for other in others for source in _sources(cluster, other)]
+    rules += [["-d", source] for other in others for source in _sources(cluster, other)]
+    _refuse(cluster, target, rules)
 
 
 def heal_network(cluster: Cluster, node: str) -> None:
-    """Let everything into the node again."""
+    """Let everything into the node, and out of it, again."""
     cluster.docker.shell(cluster.node(node).name, f"iptables -w -F {CHAIN} 2>/dev/null || true")
 
 
 def _drop(cluster: Cluster, *, sender: Node, receiver: Node, loss: float) -> None:
     """Refuse the sender's packets where they arrive, those for the node as well as those for its pods."""
     chance = [] if loss == 1 else ["-m", "statistic", "--mode", "random", "--probability", str(loss)]
-    rules = [
-        " ".join(["iptables", "-w", "-A", CHAIN, "-s", source, *chance, "-j", "DROP"])
-        for source in (sender.address, cluster.facts["pod_ranges"][sender.name])
-    ]
+    _refuse(cluster, receiver, [["-s", source, *chance] for source in _sources(cluster, sender)])
+
+
+def _sources(cluster: Cluster, node: Node) -> tuple[str, str]:
+    """The node's own address, and those of its pods."""
+    return node.address, cluster.facts["pod_ranges"][node.name]
+
+
+def _refuse(cluster: Cluster, node: Node, matches: list[list[str]]) -> None:
+    """Have the node drop what matches; the chain is passed before any rule of Kubernetes."""
     script = [f"iptables -w -N {CHAIN} 2>/dev/null || true"]
-    for builtin in ("INPUT", "FORWARD"):
+    for builtin in ("INPUT", "FORWARD", "OUTPUT"):
         script.append(f"iptables -w -C {builtin} -j {CHAIN} 2>/dev/null || iptables -w -I {builtin} -j {CHAIN}")
-    cluster.docker.shell(receiver.name, "\n".join([*script, *rules]))
+    script += [" ".join(["iptables", "-w", "-A", CHAIN, *match, "-j", "DROP"]) for match in matches]
+    cluster.docker.shell(node.name, "\n".join(script))
 
 
 # the API server
 
 
 def stop_apiserver(cluster: Cluster) -> None:
-    """Stop the API server by taking its manifest away; returns when its process has ended."""
-    cluster.docker.shell(cluster.control_plane, f"[ ! -e {MANIFEST} ] || mv {MANIFEST} {MANIFEST_ASIDE}")
+    """Stop the API server at once, by taking its manifest away; returns when its pod has ended."""
+    # Without the kill it would drain its connections for half a minute. The kubelet ends the pod's sandbox last.
+    script = f"""
+    [ ! -e {MANIFEST} ] || mv {MANIFEST} {MANIFEST_ASIDE}
+    pkill -KILL -x kube-apiserver || true
+    ids=$({CTR} containers list -q 'labels."io.kubernetes.pod.name"==kube-apiserver-{cluster.control_plane}')
+    ! {CTR} tasks list | grep RUNNING | grep -qF "${{ids:-none}}"
+    """
 
     def ended() -> bool:
-        # pgrep knows 15 characters of a name at most
-        return not cluster.docker.succeeds("exec", cluster.control_plane, "pgrep", "-x", "kube-apiserver")
+        return cluster.docker.succeeds("exec", cluster.control_plane, "sh", "-euc", script)
 
     wait_until(ended, timeout_seconds=API_SERVER_SECONDS, what="the API server has ended")
 
@@ -205,17 +219,27 @@ def pod_kill(cluster: Cluster, namespace: str, pod: str, container: str, signal:
     With `process`, it goes to the oldest process of that name (`postgres`) in the same container. Raises LabError
     when the pod has no such container, or that no such process.
     """
-    node, container_id = _locate(cluster, namespace, pod, container)
+    found = cluster.get("pod", pod, "--namespace", namespace)
+    node, uid = found["spec"].get("nodeName", ""), found["metadata"]["uid"]
+    containers = [each["name"] for each in found["spec"]["containers"] + found["spec"].get("initContainers", [])]
+    if not node or container not in containers:
+        raise LabError(
+            f"The pod {namespace}/{pod} has no container {container}, or runs on no node.", hint=f"Its containers: {', '.join(containers)}"
+        )
     name = signal.upper().removeprefix("SIG")
-    # Several containers of a pod may share a process namespace; the cgroup is the container's own.
+    # The node knows best which of a container's lives is the present one. Several containers of a pod may share a
+    # process namespace; the cgroup is the container's own.
     script = f"""
-    pid=$(ctr --namespace k8s.io tasks list | awk '$1 == "{container_id}" {{print $2}}')
+    ids=$({CTR} containers list -q 'labels."io.kubernetes.pod.uid"=={uid},labels."io.kubernetes.container.name"=={container}')
+    pid=$({CTR} tasks list | grep RUNNING | grep -F "${{ids:-none}}" | awk '{{print $2; exit}}')
     [ -n "$pid" ] || {{ echo "its main process does not run" >&2; exit 1; }}
     if [ -n "{process}" ]; then
+      found=
       for other in $(pgrep -x "{process}"); do
         if cmp -s /proc/$other/cgroup /proc/$pid/cgroup; then found=$other; break; fi
       done
-      pid=${{found:?no process {process} in it}}
+      [ -n "$found" ] || {{ echo "no process {process} runs in it" >&2; exit 1; }}
+      pid=$found
     fi
     kill -{name} $pid
     case {name} in
@@ -240,17 +264,6 @@ def sigcont(cluster: Cluster, namespace: str, pod: str, container: str, *, proce
     return pod_kill(cluster, namespace, pod, container, "CONT", process=process)
 
 
-def _locate(cluster: Cluster, namespace: str, pod: str, container: str) -> tuple[str, str]:
-    """The node and the containerd id of a running container."""
-    found = cluster.get("pod", pod, "--namespace", namespace)
-    statuses = found["status"].get("containerStatuses", []) + found["status"].get("initContainerStatuses", [])
-    for status in statuses:
-        if status["name"] == container and status.get("containerID"):
-            return found["spec"]["nodeName"], status["containerID"].split("//", 1)[1]
-    known = ", ".join(status["name"] for status in statuses) or "none"
-    raise LabError(f"The pod {namespace}/{pod} has no running container {container}.", hint=f"Its containers: {known}")
-
-
 # storage
 
 
@@ -267,8 +280,8 @@ def fill(cluster: Cluster, node: str, path: str, size: str) -> None:
 
 
 def unfill(cluster: Cluster, node: str) -> None:
-    """Give back all space that `fill` took on the node."""
-    script = f'[ ! -e {FILLS} ] || {{ while read -r file; do rm -f "$file"; done < {FILLS}; rm {FILLS}; }}'
+    """Give back all space that `fill` took on the node, for good: not even a power cut brings the files back."""
+    script = f'[ ! -e {FILLS} ] || {{ while read -r file; do rm -f "$file"; sync -f "${{file%/*}}"; done < {FILLS}; rm {FILLS}; }}'
     cluster.docker.shell(cluster.node(node).name, script)
 
 

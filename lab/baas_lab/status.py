@@ -87,6 +87,8 @@ def show(state: dict[str, Any], console: Console) -> None:
         table.add_column(title)
     for node in state["nodes"]:
         ready = {True: "yes", False: "no", None: "unknown"}[node["ready"]]
+        if node["ready"] and node["container"] != "running":
+            ready = "not yet noticed"  # Kubernetes takes its time to call a silent node NotReady
         used = f"{node['volumes_used_bytes'] / 1024**2:.0f} MiB"
         table.add_row(node["name"], node["zone"] or "-", node["container"], ready, used, ", ".join(node["faults"]) or "-")
     console.print(table)
