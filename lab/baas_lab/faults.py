@@ -274,6 +274,7 @@ def fill(cluster: Cluster, node: str, path: str, size: str) -> None:
     size={size}
     [ "$size" != all ] || size=$(df --output=avail -B1 '{path}' | tail -1 | tr -d ' ')
     mkdir -p /etc/lab; echo '{path}/.lab-fill' >> {FILLS}
+    [ "$size" != 0 ] || exit 0
     fallocate -o $(stat -c %s '{path}/.lab-fill' 2>/dev/null || echo 0) -l $size '{path}/.lab-fill'
     """
     cluster.docker.shell(name, script)

@@ -1,0 +1,60 @@
+"""Fixed addresses, and the file that each node makes its routes from."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from baas_lab import network
+
+NODES = ["lab-control-plane", "lab-worker", "lab-worker2"]
+FIXED = {"lab-control-plane": "172.30.87.10", "lab-worker": "172.30.87.11", "lab-worker2": "172.30.87.12"}
+RANGES = {"lab-control-plane": "10.244.0.0/24", "lab-worker": "10.244.2.0/24", "lab-worker2": "10.244.1.0/24"}
+
+
+def test_addresses_are_fixed_and_outside_of_what_docker_gives_by_itself() -> None:
+    for candidate in network.SUBNETS:
+        subnet = ipaddress.IPv4Network(candidate)
+        given = network.addresses(subnet, [f"node{number}" for number in range(20)])
+        assert len(set(given.values())) == 20
+        upper = list(subnet.subnets())[1]
+        assert not [address for address in given.values() if ipaddress.IPv4Address(address) in upper]
+
+
+def test_a_node_routes_to_every_other_node_and_not_to_itself() -> None:
+    lines = network.pod_network_file("lab-worker", "10.244.0.0/16", RANGES, FIXED).splitlines()
+    assert lines == [
+        "cluster 10.244.0.0/16",
+        "self 10.244.2.0/24",
+        "peer 10.244.0.0/24 172.30.87.10",
+        "peer 10.244.1.0/24 172.30.87.12",
+    ]
+
+
+@pytest.fixture
+def shim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The `docker` that kind gets, in front of one that prints its arguments."""
+    real = tmp_path / "real/docker"
+    real.parent.mkdir()
+    real.write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
+    real.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{real.parent}{os.pathsep}{os.environ['PATH']}")
+    return network.docker_with_addresses(tmp_path / "shim", FIXED) / "docker"
+
+
+def said(shim: Path, *args: str) -> list[str]:
+    return subprocess.run([shim, *args], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_kind_runs_its_nodes_at_their_addresses(shim: Path) -> None:
+    given = said(shim, "run", "--name", "lab-worker2", "--label", "two words", "image")
+    assert given == ["run", "--ip", "172.30.87.12", "--name", "lab-worker2", "--label", "two words", "image"]
+
+
+def test_everything_else_goes_to_docker_as_it_is(shim: Path) -> None:
+    for words in (["run", "--name", "other", "image"], ["run", "image"], ["ps", "--all"], ["exec", "lab-worker", "run"]):
+        assert said(shim, *words) == words

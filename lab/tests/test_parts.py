@@ -1,0 +1,90 @@
+"""Small pure parts: names, versions, capabilities, durations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from baas_lab import bases, binaries, node_image, versions
+from baas_lab.binaries import BUILDS, BY_PROGRAM, CNI_PROGRAMS, HOST_TOOLS, NODE_PROGRAMS
+from baas_lab.cache import Cache
+from baas_lab.files import runc_without_sys_resource as wrapper
+from baas_lab.images import full_name
+from baas_lab.progress import elapsed
+from baas_lab.system import lacks_sys_resource
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("nats", "docker.io/library/nats:latest"),
+        ("nats:2.15.2", "docker.io/library/nats:2.15.2"),
+        ("postgrest/postgrest:v12", "docker.io/postgrest/postgrest:v12"),
+        ("localhost/mine:1", "localhost/mine:1"),
+        ("example.org:5000/mine", "example.org:5000/mine:latest"),
+        ("example.org/a/b:1", "example.org/a/b:1"),
+    ],
+)
+def test_references_are_written_as_containerd_writes_them(given: str, expected: str) -> None:
+    assert full_name(given) == expected
+
+
+@pytest.mark.parametrize(("mask", "lacks"), [("000001ffffffffff", False), ("000001fffeffffff", True)])
+def test_the_capability_is_read_from_the_bounding_set(tmp_path: Path, mask: str, lacks: bool) -> None:
+    status = tmp_path / "status"
+    status.write_text(f"Name:\tx\nCapEff:\t0000000000000000\nCapBnd:\t{mask}\n")
+    assert lacks_sys_resource(status) is lacks
+
+
+def test_every_program_has_a_build_and_every_build_a_version() -> None:
+    for program in (*HOST_TOOLS, *NODE_PROGRAMS, *CNI_PROGRAMS, "kind", "coredns", "pause"):
+        assert BY_PROGRAM[program].version
+    assert len({build.key for build in BUILDS}) == len(BUILDS)
+
+
+def test_programs_of_a_pinned_module_have_their_sums() -> None:
+    folder = Path(binaries.__file__).parent / "files/go"
+    assert f"k8s.io/kubernetes v{versions.KUBERNETES} " in (folder / "kubernetes/go.mod").read_text()
+    assert f"k8s.io/kubernetes v{versions.KUBERNETES} h1:" in (folder / "kubernetes/go.sum").read_text()
+    assert f"go.etcd.io/etcd/server/v3 v{versions.ETCD} h1:" in (folder / "etcd/go.sum").read_text()
+
+
+def test_the_folder_of_programs_changes_with_their_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = binaries.folder(Cache(tmp_path))
+    monkeypatch.setattr(binaries, "BUILDS", BUILDS[1:])
+    assert binaries.folder(Cache(tmp_path)) != before
+
+
+def test_the_node_image_changes_with_its_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = node_image.recipe_digest()
+    assert node_image.recipe_digest() == before
+    monkeypatch.setattr(node_image, "RECIPE", node_image.RECIPE + 1)
+    assert node_image.recipe_digest() != before
+
+
+def test_base_images_know_security_updates() -> None:
+    text = bases.sources("bookworm")
+    assert "Suites: bookworm bookworm-updates\n" in text
+    assert "Suites: bookworm-security\n" in text
+
+
+def test_the_wrapper_takes_out_one_capability_and_negative_scores() -> None:
+    process = {"capabilities": {"bounding": ["CAP_CHOWN", "CAP_SYS_RESOURCE"], "ambient": None}, "oomScoreAdj": -999}
+    wrapper.without_capability(process)
+    assert process == {"capabilities": {"bounding": ["CAP_CHOWN"], "ambient": []}, "oomScoreAdj": 0}
+
+
+def test_the_wrapper_edits_whole_specifications_and_single_processes(tmp_path: Path) -> None:
+    process = {"capabilities": {"bounding": ["CAP_SYS_RESOURCE"]}}
+    for name, content, whole in (("config.json", {"process": process}, True), ("process.json", process, False)):
+        path = tmp_path / name
+        path.write_text(json.dumps(content))
+        wrapper.edit(str(path), whole_spec=whole)
+        assert "CAP_SYS_RESOURCE" not in path.read_text()
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.44, "0.4 s"), (12.2, "12 s"), (185, "3 min 05 s")])
+def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert elapsed(seconds) == text
