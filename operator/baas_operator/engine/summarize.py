@@ -29,7 +29,9 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
     metadata = resource["metadata"]
     before: dict[str, Any] = dict(resource.get("status") or {})
     generation = int(metadata.get("generation", 1))
-    conditions: list[dict[str, Any]] = merge(before.get("conditions") or [], plan.conditions, generation=generation, now=timestamp(datetime.now(UTC)))
+    conditions: list[dict[str, Any]] = merge(
+        before.get("conditions") or [], plan.conditions, generation=generation, now=timestamp(datetime.now(UTC))
+    )
     status = {**plan.status, "observedGeneration": generation, "conditions": conditions}
     kind = ALL_KINDS[resource["kind"]]
     for each in conditions:
@@ -47,8 +49,8 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
         subresource="status",
     )
     store.put(written)
-    for each in transitions(before.get("conditions") or [], conditions):
-        await _announce(client, resource, each, identity)
+    for turned in transitions(before.get("conditions") or [], conditions):
+        await _announce(client, resource, turned, identity)
     return True
 
 

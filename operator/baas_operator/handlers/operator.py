@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from typing import Any, cast
 
 import kopf
 
@@ -45,6 +46,7 @@ async def _lead(process: _Process, client: Client, config: Config, stop: asyncio
     watching = asyncio.create_task(
         kopf.operator(
             registry=build_registry(runtime), settings=build_settings(config), standalone=True, stop_flag=stop,
+            identity=cast(Any, config.identity),  # left out, kopf asks for a user name, which a container's uid need not have
             clusterwide=not config.namespaces, namespaces=config.namespaces,
         )
     )  # fmt: skip

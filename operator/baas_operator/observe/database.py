@@ -114,7 +114,7 @@ def observe_database(view: View) -> DatabaseObservation:
     endpoint = None
     for pod in pods:
         ip = (pod.get("status") or {}).get("podIP")
-        if pod["metadata"]["name"] == leader and ip:
+        if leader and pod["metadata"]["name"] == leader and ip:
             node = (pod.get("spec") or {}).get("nodeName")
             endpoint = Endpoint(pod=leader, ip=ip, node=node, zone=view.zone_of(pod))
     slice_now = view.child(ENDPOINT_SLICE, names.rw_service(name))

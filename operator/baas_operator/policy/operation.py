@@ -101,7 +101,8 @@ def _switchover(view: View, spec: OperationSpec, status: OperationStatus, databa
             "result": OperationResult(from_member=seen.leader, to_member=chosen.name),
         })  # fmt: skip
         return _running(begun, f"{chosen.name} is to become the primary in place of {seen.leader}.")
-    assert result.to_member is not None and result.from_member is not None
+    assert result.to_member is not None
+    assert result.from_member is not None
     if seen.primary and seen.primary.name == result.to_member and seen.routed_to_leader:
         seconds = (view.now - _time(started)).total_seconds()
         done = status.model_copy(update={
