@@ -34,8 +34,7 @@ _STORE_SHARE = 0.9
 
 _START = """\
 zone=$(cat "/etc/baas/zones/$NODE_NAME" 2>/dev/null || true)
-if [ -n "$zone" ]; then SERVER_TAGS="[\\"az:$zone\\"]"; else SERVER_TAGS="[]"; fi
-export SERVER_TAGS
+if [ -n "$zone" ]; then printf 'server_tags: ["az:%s"]\\n' "$zone"; fi > /var/run/nats/tags.conf
 exec nats-server --config /etc/nats/nats.conf
 """
 
