@@ -17,7 +17,7 @@ from baas_lab.docker import Docker
 from baas_lab.errors import CommandError, LabError
 from baas_lab.process import run
 from baas_lab.progress import Progress
-from baas_lab.system import allow_inotify, lacks_sys_resource
+from baas_lab.system import allow_inotify, is_root, lacks_sys_resource
 from baas_lab.waiting import wait_until
 
 CREATE_SECONDS = 600.0  # kind and kubeadm, on a machine that is busy with something else
@@ -49,10 +49,16 @@ def repair(cluster: Cluster, progress: Progress) -> None:
     """Bring a complete cluster back: mount what is not mounted, start what is off. Raises LabError."""
     with progress.step(f"Cluster {cluster.name}: back to work"):
         for node in cluster.nodes():
-            cluster.volume(node.name).mount()
-            if node.state == "paused":
+            volume, state = cluster.volume(node.name), node.state
+            if state == "paused":
                 cluster.docker.run("unpause", node.name)
-            elif node.state != "running":
+                state = "running"
+            if state == "running" and not volume.mounted:
+                # Docker started it by itself after the machine did: it sees the empty folder below the mount.
+                cluster.docker.run("kill", node.name)
+                state = "exited"
+            volume.mount()
+            if state != "running":
                 cluster.docker.run("start", node.name)
         wait_ready(cluster)
 
@@ -165,11 +171,19 @@ def discard(cluster: Cluster) -> None:
     """Remove the cluster, whatever state it is in: containers, network, mounts and its folder. The daemon stays."""
     (cluster.folder / "cluster.json").unlink(missing_ok=True)  # from here on it is not complete
     label = f"label={KIND_LABEL}.cluster={cluster.name}"
-    containers = cluster.docker.run("container", "ls", "--all", "--quiet", "--filter", label).split()
-    if containers:
-        cluster.docker.run("rm", "--force", "--volumes", *containers)
+    listed = cluster.docker.run("container", "ls", "--all", "--filter", label, "--format", "{{.ID}} {{.Image}}").splitlines()
+    if listed:
+        cluster.docker.run("rm", "--force", "--volumes", *[line.split()[0] for line in listed])
+        if not is_root():
+            _empty_volumes(cluster, image=listed[0].split()[1])
     network.remove_network(cluster.docker, cluster.name)
     discard_files(cluster)
+
+
+def _empty_volumes(cluster: Cluster, image: str) -> None:
+    """What nodes wrote belongs to root. A container can delete it where the user cannot."""
+    mount = f"{cluster.folder / 'volumes'}:/volumes"
+    cluster.docker.run("run", "--rm", "--volume", mount, "--entrypoint", "sh", image, "-c", "rm -rf /volumes/*/* /volumes/*/.[!.]*")
 
 
 def discard_files(cluster: Cluster) -> None:

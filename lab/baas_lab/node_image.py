@@ -16,7 +16,7 @@ from baas_lab.cache import Cache
 from baas_lab.docker import Docker
 from baas_lab.progress import Progress
 
-PUBLISHED = f"kindest/node:v{versions.KUBERNETES}"
+PUBLISHED = f"kindest/node:v{versions.KUBERNETES_PUBLISHED}"
 REPOSITORY = "baas-lab/node"
 RECIPE = 1  # raise it when this module makes another image than before; files and versions count by themselves
 

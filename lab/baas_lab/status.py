@@ -104,6 +104,6 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
     else:
         yield f"Docker      {found['version']}, {'the lab’s own' if found['private'] else 'the machine’s'}, {found['host']}"
     if state["nodes"]:
-        yield f"Kubernetes  {state['versions']['kubernetes']}, API {state['api']}, pod network: {state['pod_network']}"
+        yield f"Kubernetes  {state['image']}, API {state['api']}, pod network: {state['pod_network']}"
         yield f"Storage     {'a file system of its own per node' if state['storage'] == 'ext4' else 'plain folders: no power cuts'}"
         yield f"Kubeconfig  {state['kubeconfig']}"

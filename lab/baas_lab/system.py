@@ -37,6 +37,8 @@ def is_root() -> bool:
 
 def lacks_sys_resource(status: Path = Path("/proc/self/status")) -> bool:
     """Whether CAP_SYS_RESOURCE is missing from the bounding set, so that no program here can ever have it."""
+    if not status.exists():  # not Linux: Docker runs in a machine of its own, which has everything
+        return False
     for line in status.read_text().splitlines():
         if line.startswith("CapBnd:"):
             return not int(line.split()[1], 16) >> CAP_SYS_RESOURCE & 1
@@ -68,7 +70,7 @@ def require_programs(names: list[str], cache: Cache, progress: Progress, *, why:
 
 def allow_inotify(progress: Progress) -> None:
     """Raise the kernel's limit of inotify instances if it is too low for a cluster; without root, say so."""
-    if int(INOTIFY.read_text()) >= INOTIFY_INSTANCES:
+    if not INOTIFY.exists() or int(INOTIFY.read_text()) >= INOTIFY_INSTANCES:
         return
     try:
         INOTIFY.write_text(str(INOTIFY_INSTANCES))

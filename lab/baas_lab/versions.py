@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # 1.34 is the last Kubernetes whose kubelet starts on cgroup v1 without being told to, and the lab must run there too.
 KUBERNETES = "1.34.4"
+KUBERNETES_PUBLISHED = "1.34.3"  # the 1.34 that the kind project publishes a node image of
 ETCD = "3.6.8"
 COREDNS = "1.12.1"
 CNI_PLUGINS = "1.9.1"

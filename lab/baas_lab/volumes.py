@@ -35,7 +35,8 @@ class Volume:
 
     @property
     def mounted(self) -> bool:
-        return os.path.ismount(self.path)
+        """Whether its content is in place; always, for a plain folder."""
+        return self.image is None or os.path.ismount(self.path)
 
     def mount(self) -> None:
         """Make the file system if there is none, and mount it if it is not."""
@@ -52,13 +53,13 @@ class Volume:
         run(["mount", "-o", "loop", self.image, self.path])
 
     def unmount(self) -> None:
-        if self.mounted:
+        if os.path.ismount(self.path):
             run(["umount", self.path])
 
     def try_unmount(self) -> bool:
         """Unmount unless something still uses it; whether it is unmounted now. A container that was killed may take
         a moment to let go."""
-        return not self.mounted or run(["umount", self.path], check=False).returncode == 0
+        return not os.path.ismount(self.path) or run(["umount", self.path], check=False).returncode == 0
 
     def require_own_file_system(self) -> None:
         """Raises LabError when the folder has no file system of its own."""
@@ -82,9 +83,11 @@ class Volume:
             os.close(descriptor)
 
     def used_bytes(self) -> int:
-        """What is stored, in bytes."""
+        """What is stored on the file system of its own, in bytes; 0 for a plain folder."""
+        if not os.path.ismount(self.path):
+            return 0
         usage = os.statvfs(self.path)
-        return (usage.f_blocks - usage.f_bfree) * usage.f_frsize if self.mounted else 0
+        return (usage.f_blocks - usage.f_bfree) * usage.f_frsize
 
 
 def self_test(volume: Volume) -> None:

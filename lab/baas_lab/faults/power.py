@@ -1,0 +1,83 @@
+"""Nodes that lose power, or freeze."""
+
+from __future__ import annotations
+
+from baas_lab.cluster import Cluster, is_ready
+from baas_lab.errors import CommandError
+from baas_lab.waiting import wait_until
+
+START_SECONDS = 180.0
+UNMOUNT_SECONDS = 30.0
+
+
+def kill(cluster: Cluster, *nodes: str) -> None:
+    """Power off: every process in the nodes ends at once. What was written stays (see `power_cut`)."""
+    cluster.docker.run("kill", *[cluster.node(node).name for node in nodes])
+
+
+def start(cluster: Cluster, *nodes: str, wait: bool = True) -> None:
+    """Power on. With `wait`, returns when each node's new kubelet has reported Ready. Raises LabError."""
+    names = [cluster.node(node).name for node in nodes]
+    for name in names:
+        cluster.volume(name).mount()
+    cluster.docker.run("start", *names)
+    if wait:
+        for name in names:
+            wait_booted(cluster, name)
+
+
+def wait_booted(cluster: Cluster, node: str) -> None:
+    """Wait until the node is Ready *since its last start*.
+
+    Its Node object says Ready for a while after the node died. A node gets a new machine id whenever it starts, and
+    its kubelet reports that together with its state.
+    """
+
+    def reported() -> bool:
+        try:
+            machine_id = cluster.docker.exec(node, "cat", "/etc/machine-id").strip()
+            found = cluster.get("node", node)
+        except CommandError:
+            return False
+        return is_ready(found) and found["status"]["nodeInfo"]["machineID"] == machine_id
+
+    wait_until(reported, timeout_seconds=START_SECONDS, what=f"the node {node} is Ready after its start", poll_seconds=1)
+
+
+def power_cut(cluster: Cluster, *nodes: str, restart: bool = True, wait: bool = True) -> None:
+    """Cut the power of the nodes at one moment: what was not synced to their volumes is gone for good.
+
+    With `restart` they are started again (and waited for, with `wait`). Raises LabError when a node's volumes have no
+    file system of their own; nothing was done then.
+    """
+    names = [cluster.node(node).name for node in nodes]
+    found = [cluster.volume(name) for name in names]
+    for volume in found:
+        volume.require_own_file_system()
+    for volume in found:
+        volume.cut_power()
+    cluster.docker.run("kill", *names)
+    for volume in found:
+        wait_until(volume.try_unmount, timeout_seconds=UNMOUNT_SECONDS, what=f"{volume.path} is unmounted")
+        volume.mount()
+    if restart:
+        start(cluster, *names, wait=wait)
+
+
+def zone_off(cluster: Cluster, zone: str) -> None:
+    """Power off all nodes of a zone."""
+    kill(cluster, *[node.name for node in cluster.in_zone(zone)])
+
+
+def zone_on(cluster: Cluster, zone: str, *, wait: bool = True) -> None:
+    """Power on all nodes of a zone."""
+    start(cluster, *[node.name for node in cluster.in_zone(zone)], wait=wait)
+
+
+def pause(cluster: Cluster, node: str) -> None:
+    """Freeze all processes of a node. Its kernel still acknowledges TCP: peers see silence, not an error."""
+    cluster.docker.run("pause", cluster.node(node).name)
+
+
+def unpause(cluster: Cluster, node: str) -> None:
+    cluster.docker.run("unpause", cluster.node(node).name)
