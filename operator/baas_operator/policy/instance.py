@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from baas_operator.api.instance import BaasInstanceSpec, BaasInstanceStatus, ComponentStatus
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, DEPLOYMENT, EVENT_QUEUE, JOB, SECRET
-from baas_operator.desired.instance import names
+from baas_operator.desired.instance import names, supabase
 from baas_operator.desired.instance.build import InstanceFacts, build_instance, instance_secrets
 from baas_operator.observe.conditions import READY, STALLED, ZONE_TOLERANT, find, is_true
 from baas_operator.observe.instance import job_trouble, observe_component, rolled_out
@@ -15,7 +15,7 @@ from baas_operator.observe.view import View
 from baas_operator.policy.placement import hard_spread
 from baas_operator.policy.plan import Finding, Plan, conditions, refusal
 
-_COMPONENTS = ("gateway", "rest")
+_COMPONENTS = supabase.COMPONENTS
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def plan_instance(view: View) -> Plan:
         hard_spread=hard_spread(view, gateway, replicas),
         jwks=base64.b64decode(public["data"]["jwks.json"]).decode() if public else None,
         bootstrap_wanted=already or (database is not None and is_true(database, READY)),
+        started=_started(view),
     )
     manifests = build_instance(spec, view.owner, view.images, facts)
     job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), f"{name}-bootstrap")
@@ -66,6 +67,13 @@ def plan_instance(view: View) -> Plan:
         manifests=tuple(manifests),
         secrets=tuple(instance_secrets(spec, view.owner)),
     )
+
+
+def _started(view: View) -> frozenset[str]:
+    """Components that may start: those that need the database once it was bootstrapped, and then for good."""
+    bootstrapped = any((job.get("status") or {}).get("succeeded") for job in view.all(JOB, "bootstrap"))
+    there = {each for each in _COMPONENTS if view.child(DEPLOYMENT, f"{view.owner.name}-{each}")}
+    return frozenset(there | (set(_COMPONENTS) if bootstrapped else set(_COMPONENTS) - supabase.NEEDS_DATABASE))
 
 
 def _missing(view: View, spec: BaasInstanceSpec) -> Finding | None:

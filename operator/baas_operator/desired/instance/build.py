@@ -20,11 +20,12 @@ COMPONENT = "instance"
 @dataclass(frozen=True)
 class InstanceFacts:
     """What the manifests depend on besides the spec. `jwks`: the public key set, None while it is not made; `bootstrap_wanted`: the
-    SQL Job may run, as the database takes writes; `bootstrapped`: it has."""
+    SQL Job may run, as the database takes writes; `started`: components that may start, as what they need is there."""
 
     hard_spread: bool = True
     jwks: str | None = None
     bootstrap_wanted: bool = True
+    started: frozenset[str] = frozenset(supabase.COMPONENTS)
 
 
 def instance_secrets(spec: BaasInstanceSpec, owner: Owner) -> list[SecretRequest]:
@@ -73,5 +74,6 @@ def build_instance(spec: BaasInstanceSpec, owner: Owner, images: Images, facts: 
         )  # fmt: skip
     if facts.jwks is not None:
         for component in supabase.components(owner, spec, images, supabase.SupabaseFacts(facts.jwks)):
-            made += build_component(owner, component, hard_spread=facts.hard_spread)
+            if component.name in facts.started:
+                made += build_component(owner, component, hard_spread=facts.hard_spread)
     return made

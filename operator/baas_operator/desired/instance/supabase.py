@@ -13,6 +13,9 @@ from baas_operator.desired.meta import Owner
 from baas_operator.desired.pods import http_probe
 from baas_operator.desired.text import render
 
+COMPONENTS = ("gateway", "rest")
+NEEDS_DATABASE = frozenset({"rest"})
+"""Components that end, or answer no probe, when they start before their database and role are there."""
 ISSUER = "baas-operator"
 _REST_PORT = 3000
 _REST_ADMIN_PORT = 3001
@@ -21,7 +24,7 @@ _REST_POOL = 10
 
 @dataclass(frozen=True)
 class SupabaseFacts:
-    """What the components need to know: the public key set, as JSON, and whether the pods must each have their own zone."""
+    """What the components need to know: the public key set, as JSON."""
 
     jwks: str
 
