@@ -6,6 +6,7 @@ daemon, and stopping it leaves the machine as it was. It outlives the `lab` comm
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ from baas_lab.waiting import wait_until
 
 START_SECONDS = 40.0
 STOP_SECONDS = 40.0  # it gives its containers 10 s to stop, then kills them
+IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 SOCKET_PATH_LIMIT = 107  # bytes in a sockaddr_un
 
 
@@ -137,17 +139,23 @@ class PrivateDaemon:
     # The bridge and the packet filter rules that dockerd makes stay when it ends. They are removed if, and only if, the
     # machine had none of them when the lab started its daemon.
 
+    @property
+    def _host_before(self) -> Path:
+        return self.folder / "host-before.json"
+
     def _remember_host_network(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        untouched = not Path("/sys/class/net/docker0").exists() and not _docker_rules("filter")
-        (self.folder / "host-had-no-docker").unlink(missing_ok=True)
-        if untouched:
-            (self.folder / "host-had-no-docker").touch()
+        self._host_before.unlink(missing_ok=True)
+        rules = _rules("filter")
+        if Path("/sys/class/net/docker0").exists() or any("DOCKER" in rule for rule in rules):
+            return
+        policy = next((rule.split()[2] for rule in rules if rule.startswith("-P FORWARD")), "ACCEPT")
+        self._host_before.write_text(json.dumps({"forward_policy": policy, "ip_forward": IP_FORWARD.read_text().strip()}))
 
     def _restore_host_network(self) -> None:
-        marker = self.folder / "host-had-no-docker"
-        if not marker.exists():
+        if not self._host_before.exists():
             return
+        before = json.loads(self._host_before.read_text())
         run(["ip", "link", "delete", "docker0"], check=False)
         for table in ("filter", "nat"):
             for rule in (line for line in _rules(table) if line.startswith("-A") and "DOCKER" in line):
@@ -156,32 +164,33 @@ class PrivateDaemon:
             for action in ("-F", "-X"):
                 for chain in chains:
                     run(["iptables", "-t", table, action, chain], check=False)
-        run(["iptables", "-P", "FORWARD", "ACCEPT"], check=False)
-        marker.unlink()
+        run(["iptables", "-P", "FORWARD", before["forward_policy"]])
+        IP_FORWARD.write_text(before["ip_forward"])
+        self._host_before.unlink()
 
 
 def connect(cache: Cache, progress: Progress) -> Docker:
-    """A Docker daemon that answers: the lab's own if it runs, else the machine's, else the lab's own, started now."""
-    private = PrivateDaemon(cache)
-    if private.running():
-        return private.docker
-    if shutil.which("docker"):
-        usual = default_docker()
-        if usual.host != private.docker.host and usual.answers():
-            return usual
-    return private.start(progress)
+    """A Docker daemon that answers: the one that `find` finds, else the lab's own, started now."""
+    return find(cache) or PrivateDaemon(cache).start(progress)
 
 
 def find(cache: Cache) -> Docker | None:
-    """The daemon that `connect` would return, if it answers already; nothing is started."""
+    """A daemon that answers already: the lab's own, or else the machine's. Nothing is started.
+
+    Where a cluster of the lab lives on the lab's own daemon, the machine's is not considered: it would seem lost.
+    """
     private = PrivateDaemon(cache)
     if private.running():
         return private.docker
-    if shutil.which("docker"):
-        usual = default_docker()
-        if usual.host != private.docker.host and usual.answers():
-            return usual
-    return None
+    if not shutil.which("docker") or _has_clusters_on_private(cache):
+        return None
+    usual = default_docker()
+    return usual if usual.host != private.docker.host and usual.answers() else None
+
+
+def _has_clusters_on_private(cache: Cache) -> bool:
+    facts = (cache.root / "clusters").glob("*/cluster.json")
+    return any(json.loads(path.read_text()).get("private_daemon") for path in facts)
 
 
 def _pid_of(pid_file: Path, needle: str) -> int | None:
@@ -205,7 +214,3 @@ def _alive(pid: int) -> bool:
 
 def _rules(table: str) -> list[str]:
     return run(["iptables", "-t", table, "-S"], check=False).stdout.splitlines()
-
-
-def _docker_rules(table: str) -> list[str]:
-    return [line for line in _rules(table) if "DOCKER" in line]

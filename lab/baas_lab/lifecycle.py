@@ -17,7 +17,7 @@ from baas_lab.docker import Docker
 from baas_lab.errors import CommandError, LabError
 from baas_lab.process import run
 from baas_lab.progress import Progress
-from baas_lab.system import allow_inotify, is_root, lacks_sys_resource
+from baas_lab.system import allow_inotify, is_root, lacks_sys_resource, restore_inotify
 from baas_lab.waiting import wait_until
 
 CREATE_SECONDS = 600.0  # kind and kubeadm, on a machine that is busy with something else
@@ -35,7 +35,7 @@ def up(name: str = kind_config.DEFAULT_NAME, cache: Cache | None = None, progres
     docker = daemon.connect(cache, progress)
     cluster = Cluster(docker, cache, name)
     with cache.lock(f"cluster-{name}"):
-        allow_inotify(progress)
+        allow_inotify(cache, progress)
         binaries.ensure_or_adopt(cache, progress, binaries.CLUSTER_TOOLS)
         if cluster.complete and cluster.nodes():
             repair(cluster, progress)
@@ -106,6 +106,7 @@ def create(cluster: Cluster, progress: Progress) -> None:
             "addresses": fixed,
             "pod_ranges": ranges,
             "storage": storage,
+            "private_daemon": docker.private,
         }
         staged = cluster.folder / ".cluster.json"
         staged.write_text(json.dumps(facts, indent=2) + "\n")
@@ -213,6 +214,7 @@ def down(name: str = kind_config.DEFAULT_NAME, cache: Cache | None = None, progr
     if others:
         progress.note(f"The Docker daemon keeps running for: {', '.join(others)}")
         return
+    restore_inotify(cache)
     private = PrivateDaemon(cache)
     if private.pid() is not None:
         with progress.step("Private Docker daemon: stopped"):

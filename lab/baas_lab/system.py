@@ -29,6 +29,7 @@ PACKAGES = {
 # ("inotify_init: too many open files"). 512 is what kind's documentation advises.
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_INSTANCES = 1024
+INOTIFY_BEFORE = "inotify-before"  # in the cache: the limit that the machine had
 
 
 def is_root() -> bool:
@@ -68,13 +69,24 @@ def require_programs(names: list[str], cache: Cache, progress: Progress, *, why:
             run(command.split(), env=env, log=log)
 
 
-def allow_inotify(progress: Progress) -> None:
+def allow_inotify(cache: Cache, progress: Progress) -> None:
     """Raise the kernel's limit of inotify instances if it is too low for a cluster; without root, say so."""
-    if not INOTIFY.exists() or int(INOTIFY.read_text()) >= INOTIFY_INSTANCES:
+    if not INOTIFY.exists():
         return
-    try:
-        INOTIFY.write_text(str(INOTIFY_INSTANCES))
-    except OSError:
+    before = INOTIFY.read_text().strip()
+    if int(before) >= INOTIFY_INSTANCES:
+        return
+    if not is_root():
         progress.note(f"Nodes may fail to start: as root, run `sysctl fs.inotify.max_user_instances={INOTIFY_INSTANCES}`")
-    else:
-        progress.note(f"fs.inotify.max_user_instances raised to {INOTIFY_INSTANCES}: a cluster of this size takes more than usual")
+        return
+    cache.root.mkdir(parents=True, exist_ok=True)
+    (cache.root / INOTIFY_BEFORE).write_text(before)
+    INOTIFY.write_text(str(INOTIFY_INSTANCES))
+
+
+def restore_inotify(cache: Cache) -> None:
+    """Set the limit back to what it was before the lab raised it."""
+    saved = cache.root / INOTIFY_BEFORE
+    if saved.exists():
+        INOTIFY.write_text(saved.read_text())
+        saved.unlink()
