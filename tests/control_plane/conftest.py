@@ -40,7 +40,5 @@ def namespace(cp: ControlPlane, request: pytest.FixtureRequest) -> Iterator[str]
     cp.must_apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     yield name
     for kind in OWN_KINDS:
-        for each in cp.list(kind.name, name):
-            cp.patch(kind.name, name, each["metadata"]["name"], {"metadata": {"finalizers": None}})
-            cp.delete(kind.name, name, each["metadata"]["name"])
+        cp.delete_all(kind.name, name)
     cp.delete("Namespace", None, name)

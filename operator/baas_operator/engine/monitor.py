@@ -14,10 +14,12 @@ async def nats_meta_leader(host: str, port: int) -> str | None:
     """Name of the server that leads JetStream's metadata group, as any server sees it; None without an answer or a leader."""
     try:
         async with aiohttp.ClientSession(timeout=_SECONDS) as session, session.get(f"http://{host}:{port}/jsz") as response:
-            answer: dict[str, Any] = await response.json(content_type=None)
+            answer: Any = await response.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
         return None
-    leader = (answer.get("meta_cluster") or {}).get("leader")
+    # Whatever listens there may be no NATS (a proxy that says `null`): that is no answer, and no reason to fail a reconcile.
+    cluster = answer.get("meta_cluster") if isinstance(answer, dict) else None
+    leader = cluster.get("leader") if isinstance(cluster, dict) else None
     return str(leader) if leader else None
 
 

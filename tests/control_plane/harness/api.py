@@ -169,6 +169,13 @@ class Api:
         content_type = "application/merge-patch+json"
         return _answer(*self.request("PATCH", path, changes, content_type=content_type, query=query))
 
+    def delete_all(self, kind: str, namespace: str) -> None:
+        """Delete all objects of a kind in a namespace, finalizers or not; for cleaning up only."""
+        for each in self.list(kind, namespace):
+            if each["metadata"].get("finalizers"):
+                self.patch(kind, namespace, each["metadata"]["name"], {"metadata": {"finalizers": None}})
+        self.request("DELETE", self.resource(kind).path(namespace), {"propagationPolicy": "Background"})
+
     def delete(self, kind: str, namespace: str | None, name: str) -> Answer:
         """Delete as `kubectl delete` does it: in the background."""
         path = self.resource(kind).path(namespace, name)

@@ -156,14 +156,21 @@ options:
 apiVersion: config.kwok.x-k8s.io/v1alpha1
 kind: KwokConfiguration
 options:
-  cidr: 198.18.0.0/15
+  cidr: 127.64.0.0/10
   nodeLeaseParallelism: 4
   nodePlayStageParallelism: 4
   podPlayStageParallelism: 4
   podsOnNodeSyncParallelism: 1
 """
-"""Everything listens on loopback; pods have addresses that are routed nowhere (RFC 2544), enough of them for 1,000 objects. The
-other numbers are KWOK's own defaults, which it forgets where anything is configured."""
+"""Everything stays on loopback. That pods have addresses there too means that whoever asks them is refused at once, without a packet
+leaving the machine; enough of them for 1,000 objects. The other numbers are KWOK's own defaults, which it forgets where anything
+is configured."""
+
+_EXTRA_ARGUMENTS = (
+    "kube-apiserver=service-cluster-ip-range=10.96.0.0/12",
+    # A loopback address is refused in an EndpointSlice, and nobody needs those of the selecting Services here.
+    "kube-controller-manager=controllers=*,-endpointslice-controller,-endpoints-controller,-endpointslice-mirroring-controller",
+)
 
 
 def _cluster_options(folder: Path) -> list[str]:
@@ -181,6 +188,7 @@ def _cluster_options(folder: Path) -> list[str]:
         f"--kubeconfig={folder / 'kubeconfig'}",
         f"--kube-audit-policy={policy}",
         "--disable-qps-limits",
+        *(f"--extra-args={each}" for each in _EXTRA_ARGUMENTS),
         *(f"--{option}-binary={tool(name)}" for option, name in binaries.items()),
     ]
 
