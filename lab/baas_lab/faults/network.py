@@ -49,8 +49,8 @@ def isolate(cluster: Cluster, node: str) -> None:
     """Drop all traffic between a node and every other node, on this node alone; unlike `unplug`, its address stays up."""
     target = cluster.node(node)
     others = [other for other in cluster.nodes() if other.name != target.name]
-    rules = [["-s", source] for other in others for source in _sources(cluster, other)]
-    rules += [["-d", source] for other in others for source in _sources(cluster, other)]
+    rules = [["-s", source] for other in others for source in _addresses(cluster, other)]
+    rules += [["-d", source] for other in others for source in _addresses(cluster, other)]
     _refuse(cluster, target, rules)
 
 
@@ -62,10 +62,10 @@ def heal_network(cluster: Cluster, node: str) -> None:
 def _drop(cluster: Cluster, *, sender: Node, receiver: Node, loss: float) -> None:
     """Refuse the sender's packets where they arrive, those for the node as well as those for its pods."""
     chance = [] if loss == 1 else ["-m", "statistic", "--mode", "random", "--probability", str(loss)]
-    _refuse(cluster, receiver, [["-s", source, *chance] for source in _sources(cluster, sender)])
+    _refuse(cluster, receiver, [["-s", source, *chance] for source in _addresses(cluster, sender)])
 
 
-def _sources(cluster: Cluster, node: Node) -> tuple[str, str]:
+def _addresses(cluster: Cluster, node: Node) -> tuple[str, str]:
     """The node's own address, and those of its pods."""
     return node.address, cluster.facts["pod_ranges"][node.name]
 
