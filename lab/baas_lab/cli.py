@@ -82,6 +82,14 @@ def build_images(
 
 
 @app.command()
+def install(name: Name = DEFAULT_NAME) -> None:
+    """Build the images, load them, and install the operator from its chart."""
+    from baas_lab.install import install as install_operator
+
+    install_operator(cluster.running(name), Progress())
+
+
+@app.command()
 def tools() -> None:
     """Build the programs that tests without nodes need; print the folder that has them."""
     print(binaries.ensure(Cache(), Progress(), binaries.HOST_TOOLS))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from baas_lab import images
-from baas_lab.cache import Cache
+from baas_lab import bases, images
 from baas_lab.cluster import Cluster
 from baas_lab.process import run
 from baas_lab.progress import Progress
@@ -27,7 +26,8 @@ def install(cluster: Cluster, progress: Progress | None = None) -> None:
 
     progress = progress or Progress()
     with progress.step("Images"):
-        references = operands.build_all(cluster.docker, Cache(), progress)
+        bases.ensure_all(cluster.docker, cluster.cache, progress)
+        references = operands.build_all(cluster.docker, cluster.cache, progress)
     with progress.step("Images into the nodes"):
         images.load(cluster, references, progress)
     operator = next(each for each in references if each.startswith(_OPERATOR_IMAGE))

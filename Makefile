@@ -1,0 +1,96 @@
+# What is done with this repository. `make` alone tells. Everything runs through uv, with the versions of uv.lock.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# --- uv ---------------------------------------------------------------------------------------------------------------------
+# The machine's own, or one of the version below in the user's cache, in a virtual environment of its own.
+UV_VERSION := 0.11.8
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/baas-operator
+UV := $(or $(shell command -v uv),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
+RUN := $(UV) run --frozen
+
+# What pytest is told beside its settings in pyproject.toml, such as ARGS="-k drift -x".
+ARGS ?=
+
+.PHONY: help
+help: ## Show this.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+$(CACHE)/uv-$(UV_VERSION)/bin/uv:
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, or uv on PATH.")'
+	python3 -m venv --clear $(CACHE)/uv-$(UV_VERSION)
+	$(CACHE)/uv-$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# --- to see it -----------------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(UV) ## Bring up a three-zone cluster with a backend, cut a zone off, and watch what happens.
+	$(RUN) python examples/demo/demo.py
+
+.PHONY: lab-up
+lab-up: $(UV) ## Bring up the lab: a real cluster with three zones on this machine.
+	$(RUN) lab up
+
+.PHONY: lab-down
+lab-down: $(UV) ## Remove the lab. What it has built stays in the cache.
+	$(RUN) lab down
+
+.PHONY: images
+images: $(UV) ## Build the container images, and those of the operands that no registry gives.
+	$(RUN) lab images
+
+# --- to prove it ---------------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: unit control-plane e2e ## All tests.
+
+.PHONY: unit
+unit: $(UV) ## Tests that need nothing: seconds.
+	$(RUN) pytest tests/unit lab/tests $(ARGS)
+
+.PHONY: control-plane
+control-plane: $(UV) ## Tests against a real control plane without nodes: minutes, and once some more to build it.
+	$(RUN) lab tools
+	$(RUN) pytest tests/control_plane $(ARGS)
+
+.PHONY: e2e
+e2e: $(UV) ## Tests against the lab; it is brought up if it is not, and then taken down again.
+	@was=0; $(RUN) lab status >/dev/null 2>&1 || was=$$?; \
+	if [ $$was = 4 ]; then trap '$(RUN) lab down' EXIT; fi; \
+	$(RUN) lab up; \
+	$(RUN) lab images --load; \
+	$(RUN) pytest tests/e2e $(ARGS)
+
+.PHONY: lint
+lint: $(UV) ## Format, style, types, layers.
+	$(RUN) ruff format --check
+	$(RUN) ruff check
+	$(RUN) mypy
+	$(RUN) lint-imports
+
+.PHONY: verify
+verify: $(UV) ## Generated files are fresh; chart, examples and everything rendered from them are valid.
+	$(UV) lock --check
+	$(RUN) python -m baas_operator crds --check crds charts/baas-operator/crds
+	$(RUN) lab tools
+	$(RUN) python -m tests.schemas.validate
+
+# --- to change it --------------------------------------------------------------------------------------------------------------
+
+.PHONY: generate
+generate: $(UV) ## Write the files that are made from others: CRDs.
+	$(RUN) python -m baas_operator crds crds charts/baas-operator/crds
+
+.PHONY: format
+format: $(UV) ## Format the code and repair what can be repaired.
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
+
+.PHONY: clean
+clean: ## Remove what running and testing left in this folder. The caches of the user stay.
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
