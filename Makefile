@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 # --- uv ---------------------------------------------------------------------------------------------------------------------
 # The machine's own, or one of the version below in the user's cache, in a virtual environment of its own.
-UV_VERSION := 0.11.8
+UV_VERSION := 0.13.9
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/baas-operator
 UV := $(or $(shell command -v uv),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 RUN := $(UV) run --frozen

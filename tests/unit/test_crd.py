@@ -1,0 +1,176 @@
+"""The CRDs that the models become: complete, described, and what a structural schema may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import yaml
+from pydantic import Field
+
+from baas_operator.api.common import ApiModel, rule, rules
+from baas_operator.api.crd import all_crds, structural
+from baas_operator.api.kinds import OWN_KINDS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CRDS = {crd["spec"]["names"]["kind"]: crd for crd in all_crds().values()}
+
+Node = dict[str, Any]
+
+
+def schema_of(crd: Node) -> Node:
+    found: Node = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return found
+
+
+def walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
+    """Every node of a schema with its path; list items are `[]`, map values `{}`."""
+    yield path, node
+    for name, inner in node.get("properties", {}).items():
+        yield from walk(inner, f"{path}.{name}")
+    if "items" in node:
+        yield from walk(node["items"], f"{path}[]")
+    if isinstance(node.get("additionalProperties"), dict):
+        yield from walk(node["additionalProperties"], f"{path}{{}}")
+
+
+ALL = [(kind, path, node) for kind, crd in CRDS.items() for path, node in walk(schema_of(crd))]
+
+
+@pytest.mark.parametrize("folder", ["crds", "charts/baas-operator/crds"])
+def test_written_files_are_what_the_models_say(folder: str) -> None:
+    written = {path.name: yaml.safe_load(path.read_text()) for path in (REPOSITORY / folder).glob("*.yaml")}
+
+    assert written == all_crds(), "run `make generate`"
+
+
+def test_every_field_is_described() -> None:
+    standard = {".apiVersion", ".kind", ".metadata"}
+    missing = [
+        f"{kind}{path}"
+        for kind, path, node in ALL
+        if path.startswith((".spec", ".status")) and path not in standard and not path.endswith(("[]", "{}"))
+        if not node.get("description")
+    ]
+
+    assert missing == []
+
+
+def test_descriptions_are_sentences() -> None:
+    odd = [f"{kind}{path}: {node['description']}" for kind, path, node in ALL if not node.get("description", ".").endswith((".", "…"))]
+
+    assert odd == []
+
+
+def test_every_rule_has_a_sentence_that_says_what_to_do() -> None:
+    found = [each for _, _, node in ALL for each in node.get("x-kubernetes-validations", [])]
+
+    assert len(found) > 20
+    for each in found:
+        assert each["message"].endswith("."), each
+        assert re.search(r"[:,.] ?\w+|as in", each["message"]), f"what is the user to do? {each['message']}"
+
+
+def test_everything_in_a_spec_is_bounded() -> None:
+    """Without bounds the API server can not tell what a CEL rule may cost, and one object can fill etcd."""
+    unbounded = [
+        f"{kind}{path}"
+        for kind, path, node in ALL
+        if path.startswith(".spec")
+        if (node.get("type") == "array" and "maxItems" not in node)
+        or ("additionalProperties" in node and "maxProperties" not in node)
+        or (node.get("type") == "string" and not {"maxLength", "enum", "format"} & set(node))
+    ]
+
+    assert unbounded == []
+
+
+def test_lists_merge_by_what_makes_an_item_unique() -> None:
+    """Otherwise server-side apply replaces whole lists, and two appliers undo each other."""
+    plain = [
+        f"{kind}{path}"
+        for kind, path, node in ALL
+        if node.get("type") == "array" and node["items"].get("type") == "object" and node.get("x-kubernetes-list-type") != "map"
+    ]
+
+    assert plain == []
+
+
+def test_status_has_no_defaults() -> None:
+    filled_in = [f"{kind}{path}" for kind, path, node in ALL if path.startswith(".status") and "default" in node]
+
+    assert filled_in == []
+
+
+@pytest.mark.parametrize("kind", OWN_KINDS, ids=lambda kind: kind.name)
+def test_names_do_not_meet(kind: Any) -> None:
+    names = CRDS[kind.name]["spec"]["names"]
+
+    assert names["categories"] == ["baas"]
+    assert "baas" not in names["shortNames"], "kubectl reads `get baas NAME` as the category, and refuses the name"
+    assert len({each.short for each in OWN_KINDS}) == len(OWN_KINDS)
+
+
+def test_printer_columns_read_fields_that_exist() -> None:
+    for kind, crd in CRDS.items():
+        paths = {re.sub(r"\[\]|\{\}", "", path) for _, path, _ in ((kind, p, n) for p, n in walk(schema_of(crd)))}
+        for column in crd["spec"]["versions"][0]["additionalPrinterColumns"]:
+            plain = re.sub(r"\[\?\(.*?\)\]", "", column["jsonPath"])
+            assert plain in paths or plain.startswith(".metadata."), f"{kind}: {column}"
+
+
+class Inner(ApiModel):
+    """Something inside."""
+
+    size: Annotated[int, Field(ge=1)] = 1
+    """How much."""
+    note: str | None = None
+    """What for."""
+
+
+class Ruled(Inner):
+    """The same, with a rule."""
+
+    model_config = {"json_schema_extra": rules(rule("self.size < 9", "size is too large: give less than 9."))}
+
+
+class Outer(ApiModel):
+    """Something around it."""
+
+    plain: Inner = Inner()
+    """Has no rules."""
+    ruled: Ruled = Ruled()
+    """Has a rule."""
+    choice: int | str | None = None
+    """No structural schema can say this."""
+
+
+def made() -> Node:
+    schema = Outer.model_json_schema(by_alias=True)
+    del schema["properties"]["choice"]
+    return structural({key: value for key, value in schema.items() if key != "$defs"}, schema["$defs"])
+
+
+def test_default_is_whole_only_where_rules_read_it() -> None:
+    """The API server runs rules on a default before it fills in the defaults inside of it."""
+    properties = made()["properties"]
+
+    assert properties["plain"]["default"] == {}
+    assert properties["ruled"]["default"] == {"size": 1}
+
+
+def test_optional_is_folded_and_references_are_gone() -> None:
+    note = made()["properties"]["plain"]["properties"]["note"]
+
+    assert note == {"type": "string", "description": "What for."}
+    assert "$ref" not in str(made())
+
+
+def test_union_is_refused() -> None:
+    schema = Outer.model_json_schema(by_alias=True)
+
+    with pytest.raises(ValueError, match="no structural schema"):
+        structural(schema["properties"]["choice"], schema["$defs"])
