@@ -7,7 +7,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 # --- uv ---------------------------------------------------------------------------------------------------------------------
-# The machine's own, or one of the version below in the user's cache, in a virtual environment of its own.
+# The machine's own, or one of the version below in a folder of its own in the user's cache.
 UV_VERSION := 0.13.9
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/baas-operator
 UV := $(or $(shell command -v uv),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
@@ -22,18 +22,20 @@ help: ## Show this.
 
 $(CACHE)/uv-$(UV_VERSION)/bin/uv:
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, or uv on PATH.")'
-	python3 -m venv --clear $(CACHE)/uv-$(UV_VERSION)
-	$(CACHE)/uv-$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@echo "uv $(UV_VERSION) goes to $(@D)"
+	@# --target works without the venv module, which Debian packs separately, and where pip may not touch the system.
+	@python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --target $(CACHE)/uv-$(UV_VERSION) uv==$(UV_VERSION)
 
 # --- to see it -----------------------------------------------------------------------------------------------------------------
 
 .PHONY: demo
 demo: $(UV) ## Bring up a three-zone cluster with a backend, cut a zone off, and watch what happens.
-	$(RUN) python examples/demo/demo.py
+	@$(RUN) python examples/demo/demo.py
 
 .PHONY: lab-up
-lab-up: $(UV) ## Bring up the lab: a real cluster with three zones on this machine.
+lab-up: $(UV) ## Bring up the lab, a real cluster with three zones on this machine, with the operator in it.
 	$(RUN) lab up
+	$(RUN) lab install
 
 .PHONY: lab-down
 lab-down: $(UV) ## Remove the lab. What it has built stays in the cache.
@@ -76,14 +78,16 @@ lint: $(UV) ## Format, style, types, layers.
 verify: $(UV) ## Generated files are fresh; chart, examples and everything rendered from them are valid.
 	$(UV) lock --check
 	$(RUN) python -m baas_operator crds --check crds charts/baas-operator/crds
+	$(RUN) python -m baas_operator reference --check docs/reference.md
 	$(RUN) lab tools
 	$(RUN) python -m tests.schemas.validate
 
 # --- to change it --------------------------------------------------------------------------------------------------------------
 
 .PHONY: generate
-generate: $(UV) ## Write the files that are made from others: CRDs.
+generate: $(UV) ## Write the files that are made from others: CRDs and the reference.
 	$(RUN) python -m baas_operator crds crds charts/baas-operator/crds
+	$(RUN) python -m baas_operator reference docs/reference.md
 
 .PHONY: format
 format: $(UV) ## Format the code and repair what can be repaired.

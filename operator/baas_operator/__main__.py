@@ -57,6 +57,34 @@ def crds(
         raise typer.Exit(1)
 
 
+@app.command()
+def reference(
+    path: Annotated[Path, typer.Argument(help="File to write the reference to.")],
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file is not what it would be.")] = False,
+) -> None:
+    """Write the reference of the API, the conditions' reasons and the metrics."""
+    from prometheus_client import REGISTRY
+
+    from baas_operator.api.reference import reference as build
+    from baas_operator.observe.reasons import REASONS
+    from baas_operator.telemetry import metrics
+
+    ours = {id(value) for value in vars(metrics).values()}
+    table = [
+        (family.name + ("_total" if family.type == "counter" else ""), family.type, family.documentation)
+        for collector in dict.fromkeys(REGISTRY._names_to_collectors.values())
+        if id(collector) in ours
+        for family in collector.describe()
+    ]
+    text = build(REASONS, table)
+    if check and (not path.exists() or path.read_text() != text):
+        typer.echo(f"not up to date, run `make generate`: {path}", err=True)
+        raise typer.Exit(1)
+    if not check:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
 def main() -> None:
     """Console script."""
     app()

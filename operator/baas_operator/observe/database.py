@@ -76,10 +76,12 @@ def _patroni_status(pod: Manifest) -> dict[str, Any]:
 
 def _member(view: View, pod: Manifest, *, leader: str | None, leader_position: int | None) -> Member:
     status = _patroni_status(pod)
+    name = pod["metadata"]["name"]
     role = (pod["metadata"].get("labels") or {}).get(ROLE_LABEL, "unknown")
-    if role not in ("primary", "standby"):
-        role = "unknown"
-    state = str(status.get("state", "unknown"))
+    ready = is_ready(pod)
+    if role not in ("primary", "standby") or (role == "primary" and name != leader and not ready):
+        role = "unknown"  # a member that lost power keeps the label that it had
+    state = str(status.get("state", "unknown")) if ready or role != "unknown" else "unreachable"
     if role == "standby" and state == "running":
         state = str(status.get("replication_state", state))
     lag = None
@@ -87,7 +89,7 @@ def _member(view: View, pod: Manifest, *, leader: str | None, leader_position: i
     if role == "standby" and leader_position is not None and isinstance(position, int):
         lag = max(0, leader_position - position) // _LAG_STEP * _LAG_STEP
     return Member(
-        name=pod["metadata"]["name"], zone=view.zone_of(pod), role=role, state=state, ready=is_ready(pod),
+        name=name, zone=view.zone_of(pod), role=role, state=state, ready=ready,
         timeline=status.get("timeline"), lag_bytes=lag,
     )  # fmt: skip
 
