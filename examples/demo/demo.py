@@ -7,6 +7,7 @@ exit code is 0 when the backend came back by itself and every acknowledged write
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import signal
@@ -59,7 +60,7 @@ class Ledger:
     def gap(self) -> tuple[float, float]:
         """When the longest time without an acknowledged write began, and its seconds."""
         times = [at for at, _ in self.acknowledged]
-        return max(((after - before, before) for before, after in zip(times, times[1:], strict=False)), default=(0.0, 0.0))[::-1]
+        return max(((after - before, before) for before, after in itertools.pairwise(times)), default=(0.0, 0.0))[::-1]
 
     def picture(self) -> str:
         """Acknowledged writes, one bar a second."""

@@ -34,16 +34,16 @@ async def _ours(client: Client, store: Store, manifest: Manifest) -> Manifest | 
         live = await client.get(kind_of(manifest), key.namespace, key.name)
         if live is None:
             return None
-    wanted_owner = owner_of(manifest)
-    if owner_of(live) != wanted_owner:
-        belongs = owner_of(live)
+    theirs = {each.get("uid") for each in live["metadata"].get("ownerReferences") or [] if each.get("controller")}
+    mine = {each.get("uid") for each in manifest["metadata"].get("ownerReferences") or []}
+    belongs = owner_of(live)
+    # One whose labels were taken off by hand is still ours by its owner reference.
+    if belongs != owner_of(manifest) and (belongs is not None or not mine & theirs):
         raise Refused(
             "NameTaken",
             f"{key.kind} {key.name!r} exists in namespace {key.namespace} and belongs to "
             f"{belongs or 'somebody else'}: delete it or give this object another name.",
         )
-    theirs = {each.get("uid") for each in live["metadata"].get("ownerReferences") or [] if each.get("controller")}
-    mine = {each.get("uid") for each in manifest["metadata"].get("ownerReferences") or []}
     if theirs and mine and theirs != mine:
         raise Waiting("OldChildrenGoing", f"{key.kind} {key.name!r} of an earlier object is still being deleted", 2.0)
     if live["metadata"].get("deletionTimestamp"):
@@ -59,7 +59,10 @@ async def apply(client: Client, store: Store, manifest: Manifest) -> bool:
     if live is not None and up_to_date(wanted, live):
         return False
     try:
-        store.put(await client.apply(kind_of(wanted), wanted))
+        written = await client.apply(kind_of(wanted), wanted)
+        if not up_to_date(wanted, written):
+            written = await _take_out(client, wanted, written)
+        store.put(written)
     except ApiError as error:
         if error.invalid and "namespace" not in error.message:
             key = key_of(manifest)
@@ -67,6 +70,15 @@ async def apply(client: Client, store: Store, manifest: Manifest) -> bool:
         raise
     _log.info("applied", extra={"child": f"{wanted['kind']}/{wanted['metadata']['name']}"})
     return True
+
+
+async def _take_out(client: Client, wanted: Manifest, live: Manifest) -> Manifest:
+    """Remove what somebody else put into our lists (a port, a container): server-side apply leaves that where it is, as its owner is
+    another. In a merge patch a list is a whole. Labels, annotations and whole fields of others are no concern of ours."""
+    body = {key: value for key, value in wanted.items() if key not in ("apiVersion", "kind", "metadata", "status")}
+    metadata = live["metadata"]
+    patch = {**body, "metadata": {"resourceVersion": metadata["resourceVersion"]}}
+    return await client.merge(kind_of(wanted), metadata["namespace"], metadata["name"], patch)
 
 
 async def ensure_secret(client: Client, store: Store, request: SecretRequest) -> None:

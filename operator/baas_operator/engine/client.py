@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -53,6 +53,8 @@ class Client:
     def __init__(self, configuration: Configuration) -> None:
         self._api = ApiClient(configuration)
         self._api.user_agent = USER_AGENT
+        self.may_write: Callable[[], bool] | None = None
+        """Asked before every write; while it says no, writes fail. The leader sets it (leader.py)."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,6 +82,8 @@ class Client:
         raise AssertionError("unreachable: tenacity reraises")
 
     async def _once(self, method: str, path: str, query: Mapping[str, str] | None, body: Any, content_type: str) -> dict[str, Any]:
+        if method != "GET" and self.may_write is not None and not self.may_write():
+            raise ApiError(409, "LeaseTooOld", "the Lease was not renewed in time: another operator may lead by now")
         full = f"{path}?{urlencode(query)}" if query else path
         _, url, headers, payload, _ = await self._api.param_serialize(
             method, full, header_params={"Content-Type": content_type, "Accept": "application/json"}, body=body,

@@ -1,13 +1,15 @@
 """One operator at a time: a coordination.k8s.io Lease, by the official package's own election.
 
-A Lease is no fence: a leader that was frozen may think for a moment that it still leads. So dangerous writes carry a precondition,
-and losing the Lease ends the process: what comes up afterwards knows nothing stale.
+A Lease is no fence: a leader that was frozen may think for a moment that it still leads. So nothing is written once the Lease has run
+out by our own clock, dangerous writes carry a precondition besides, and losing the Lease ends the process: what comes up afterwards
+knows nothing stale.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -34,7 +36,16 @@ _log = logging.getLogger(__name__)
 
 
 class _BoundedLock(LeaseLock):  # type: ignore[misc]
-    """The library's lock waits up to 5 min for an answer: far longer than a lease lives. This one gives up in time."""
+    """The library's lock waits up to 5 min for an answer: far longer than a lease lives. This one gives up in time.
+
+    `held_until` is when the Lease runs out by our own clock (monotonic), counted from before the renewal was sent.
+    """
+
+    held_until = 0.0
+
+    def held(self) -> bool:
+        """Whether nobody else can have taken the Lease yet. A process that was frozen wakes up to a no."""
+        return time.monotonic() < self.held_until
 
     async def get(self, name: str, namespace: str) -> Any:
         try:
@@ -44,8 +55,9 @@ class _BoundedLock(LeaseLock):  # type: ignore[misc]
             return False, refusal
 
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:
+        asked = time.monotonic()
         try:
-            return await asyncio.wait_for(self._create(name, namespace, election_record), _CALL_SECONDS)
+            return self._note(await asyncio.wait_for(self._create(name, namespace, election_record), _CALL_SECONDS), asked)
         except (TimeoutError, OSError, ApiException):
             return False
 
@@ -55,9 +67,16 @@ class _BoundedLock(LeaseLock):  # type: ignore[misc]
         await self.api_instance.create_namespaced_lease(namespace, lease)
         return True
 
+    def _note(self, succeeded: bool, asked: float) -> bool:
+        if succeeded:
+            self.held_until = asked + DURATION_SECONDS
+        return succeeded
+
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
+        asked = time.monotonic()
         try:
-            return bool(await asyncio.wait_for(super().update(name, namespace, updated_record), _CALL_SECONDS))
+            done = await asyncio.wait_for(super().update(name, namespace, updated_record), _CALL_SECONDS)
+            return self._note(bool(done), asked)
         except (TimeoutError, OSError):
             return False
 
@@ -68,6 +87,7 @@ async def lead(client: Client, config: Config, work: Callable[[], Awaitable[None
     Raises whatever `work` raised.
     """
     lock = _BoundedLock(LEASE_NAME, config.namespace, config.identity, client.api)
+    client.may_write = lock.held
     outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def started() -> None:
@@ -104,6 +124,7 @@ async def lead(client: Client, config: Config, work: Callable[[], Awaitable[None
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         LEADING.set(0)
+        client.may_write = None
 
 
 async def release(client: Client, config: Config) -> None:
