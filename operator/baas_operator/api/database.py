@@ -34,6 +34,10 @@ _OWNER = "(has(d.owner) ? d.owner : d.name)"
 RESERVED_DATABASES = ("postgres", "template0", "template1")
 
 
+MAX_MEMBERS = 9
+"""Most members: the primary has to feed them all."""
+
+
 class Durability(StrEnum):
     """What an acknowledged commit has survived already."""
 
@@ -67,7 +71,7 @@ class DatabaseReplicaSpec(ApiModel):
         "version", "create a new DatabaseReplica of the other version and move the data.",
     ))] = 17  # fmt: skip
     """Major version of PostgreSQL."""
-    replicas: Annotated[int, Field(ge=1, le=9)] = 3
+    replicas: Annotated[int, Field(ge=1, le=MAX_MEMBERS)] = 3
     """Members: one primary, the others standbys, spread over the zones."""
     durability: Durability = Durability.ZONE_QUORUM
     """What a commit waits for: `async` for no standby; `quorum` for one standby while there is one; `zone-quorum` always for

@@ -7,16 +7,16 @@ from base64 import b64decode
 
 import aiohttp
 
-from baas_operator.api.kinds import ALL_KINDS, DATABASE_REPLICA, POD
+from baas_operator.api.kinds import ALL_KINDS, DATABASE_REPLICA, POD, VOLUME_CLAIM
 from baas_operator.desired.database import names as database_names
 from baas_operator.desired.queue import names as queue_names
 from baas_operator.engine import jetstream, monitor
 from baas_operator.engine.client import Client
-from baas_operator.engine.errors import Refused, Waiting
+from baas_operator.engine.errors import ApiError, Refused, Waiting
 from baas_operator.engine.gather import secret_value
 from baas_operator.engine.store import Store
 from baas_operator.observe.view import View, is_ready
-from baas_operator.policy.plan import DeleteObject, Effect, EnsureStream, PatchAnnotation, Switchover
+from baas_operator.policy.plan import Effect, EnsureStream, GrowVolume, PatchAnnotation, Switchover
 
 _log = logging.getLogger(__name__)
 
@@ -33,12 +33,26 @@ async def bring_about(effect: Effect, view: View, client: Client, store: Store) 
         case PatchAnnotation():
             metadata = {"resourceVersion": effect.version, "annotations": {effect.key: effect.value}}
             store.put(await client.merge(ALL_KINDS[effect.kind], namespace, effect.name, {"metadata": metadata}))
-        case DeleteObject():
-            await client.delete(ALL_KINDS[effect.kind], namespace, effect.name, uid=effect.uid, foreground=True)
+        case GrowVolume():
+            await _grow(effect, namespace, client, store)
         case EnsureStream():
             await _stream(effect, view)
         case Switchover():
             await _switchover(effect, view)
+
+
+async def _grow(effect: GrowVolume, namespace: str, client: Client, store: Store) -> None:
+    try:
+        patch = {"spec": {"resources": {"requests": {"storage": effect.size}}}}
+        store.put(await client.merge(VOLUME_CLAIM, namespace, effect.claim, patch))
+    except ApiError as error:
+        if error.invalid:
+            raise Refused(
+                "VolumeCannotGrow",
+                f"Volume {effect.claim!r} can not grow to {effect.size}: {error.message}. Use a StorageClass with allowVolumeExpansion, or "
+                "create a new object with larger volumes and move the data.",
+            ) from error
+        raise
 
 
 async def _stream(effect: EnsureStream, view: View) -> None:

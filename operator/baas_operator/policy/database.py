@@ -15,10 +15,10 @@ from baas_operator.observe.conditions import Condition
 from baas_operator.observe.database import DatabaseObservation, observe_database
 from baas_operator.observe.instance import job_trouble
 from baas_operator.observe.view import View, is_ready, trouble
-from baas_operator.policy.placement import hard_spread, keep_claims
+from baas_operator.policy.placement import growth, hard_spread, keep_claims
 from baas_operator.policy.plan import Effect, Finding, PatchAnnotation, Plan, conditions, refusal
 
-_LOOK_AGAIN_SECONDS = 15.0
+_LOOK_AGAIN_SECONDS = 30.0
 """A lock that is no longer renewed makes no event, so it is looked at this often; it costs no request."""
 
 
@@ -62,7 +62,7 @@ def plan_database(view: View) -> Plan:
         status=_status(situation),
         manifests=tuple(manifests),
         secrets=tuple(database_secrets(spec, view.owner)),
-        effects=tuple(_effects(situation)),
+        effects=(*_effects(situation), *growth(view, spec.storage.size)),
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
         requeue_after=_LOOK_AGAIN_SECONDS,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from baas_operator.api.kinds import STATEFUL_SET
+from baas_operator.api.kinds import STATEFUL_SET, VOLUME_CLAIM
 from baas_operator.desired.meta import ZONE_LABEL, Manifest
+from baas_operator.desired.quantity import parse_bytes
 from baas_operator.observe.view import View
+from baas_operator.policy.plan import GrowVolume
 
 
 def hard_spread(view: View, workload: Manifest | None, replicas: int) -> bool:
@@ -27,3 +29,12 @@ def keep_claims(manifest: Manifest, workload: Manifest | None) -> Manifest:
             for each in workload["spec"]["volumeClaimTemplates"]
         ]
     return manifest
+
+
+def growth(view: View, size: str) -> list[GrowVolume]:
+    """The volumes that are smaller than asked for; the template for new ones stays as it was, and they grow after they were made."""
+    return [
+        GrowVolume(claim["metadata"]["name"], size)
+        for claim in view.all(VOLUME_CLAIM)
+        if parse_bytes(claim["spec"]["resources"]["requests"]["storage"]) < parse_bytes(size)
+    ]

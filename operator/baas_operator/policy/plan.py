@@ -35,6 +35,14 @@ class EnsureStream:
 
 
 @dataclass(frozen=True)
+class GrowVolume:
+    """Ask for a larger volume. Whether it can grow is up to its StorageClass."""
+
+    claim: str
+    size: str
+
+
+@dataclass(frozen=True)
 class Switchover:
     """Ask Patroni's leader to hand over. Patroni checks the candidate once more and refuses an unfit one."""
 
@@ -44,16 +52,7 @@ class Switchover:
     candidate: str
 
 
-@dataclass(frozen=True)
-class DeleteObject:
-    """Delete an object, in the foreground when others hang on it."""
-
-    kind: str
-    name: str
-    uid: str
-
-
-Effect = PatchAnnotation | EnsureStream | Switchover | DeleteObject
+Effect = PatchAnnotation | EnsureStream | GrowVolume | Switchover
 
 
 @dataclass(frozen=True)

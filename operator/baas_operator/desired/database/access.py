@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from baas_operator.api.database import MAX_MEMBERS
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import Manifest, Owner
 from baas_operator.desired.pods import service_account
@@ -16,7 +17,9 @@ def build_access(owner: Owner) -> list[Manifest]:
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "list", "watch"]},
         {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": own_maps,
          "verbs": ["get", "patch", "update", "delete"]},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "patch", "update"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods"], "resourceNames": [f"{owner.name}-{index}" for index in range(MAX_MEMBERS)],
+         "verbs": ["get", "patch", "update"]},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "resourceNames": [names.rw_service(owner.name)],
          "verbs": ["get", "watch", "patch", "update"]},
     ]  # fmt: skip

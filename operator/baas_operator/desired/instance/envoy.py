@@ -13,7 +13,7 @@ from baas_operator.desired.instance.names import GATEWAY_PORT
 
 HEALTH_PORT = 8001
 ADMIN_PORT = 9901
-JWKS_MOUNT = "/etc/baas/jwks"
+CONFIG_MOUNT = "/etc/baas/gateway"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -89,7 +89,7 @@ def _public(rest_cluster: str, issuer: str) -> dict[str, Any]:
                 "forward": True,
                 "from_headers": [{"name": "apikey"}],
                 "from_params": ["apikey"],
-                "local_jwks": {"filename": f"{JWKS_MOUNT}/jwks.json"},
+                "local_jwks": {"filename": f"{CONFIG_MOUNT}/jwks.json"},
             }
         },
         rules=[{"match": {"prefix": "/rest/v1"}, "requires": {"provider_name": "api-key"}}],
