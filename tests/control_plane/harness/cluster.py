@@ -98,7 +98,7 @@ class ControlPlane(Api):
         assert answer.ok, f"{manifest['kind']} {manifest['metadata'].get('name')}: {answer.message}"
         return answer.object
 
-    def wait(self, predicate: Callable[[], T], timeout: float, what: str = "") -> T:
+    def wait(self, predicate: Callable[[], T], timeout: float, what: str = "", *, every: float = POLL_SECONDS) -> T:
         """Wait until `predicate` says something true, and return that; a failure says `what`, and the operators' last words."""
         deadline = time.monotonic() + timeout
         while True:
@@ -110,7 +110,7 @@ class ControlPlane(Api):
             if time.monotonic() > deadline:
                 words = "\n".join(operator.last_words() for operator in self._operators)
                 raise AssertionError(f"not within {timeout:g} s: {what or predicate.__name__}\n{words}")
-            time.sleep(POLL_SECONDS)
+            time.sleep(every)
 
     @contextmanager
     def operator(self, name: str = "baas-operator-0") -> Iterator[OperatorProcess]:

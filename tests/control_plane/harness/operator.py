@@ -100,6 +100,11 @@ class OperatorProcess:
         """Fail at once when it ended although nobody asked it to (`may_end` says that a story asks for it)."""
         assert self.running or self.may_end, f"{self.name} ended by itself, with {self._process.returncode}\n{self.last_words()}"
 
+    def cpu_seconds(self) -> float:
+        """Processor time that it has used so far, in user and system mode."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def records(self) -> list[Object]:
         """What it logged, as JSON objects; a line that is not JSON fails the test."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
