@@ -46,6 +46,11 @@ class DatabaseObservation:
         return None
 
     @property
+    def strict(self) -> bool:
+        """Whether Patroni lets no commit through that no standby has."""
+        return bool((self.dynamic_config or {}).get("synchronous_mode_strict"))
+
+    @property
     def routed_to_leader(self) -> bool:
         """Whether `-rw` leads to the leader."""
         return self.leader_endpoint is not None and self.routed == self.leader_endpoint.ip
@@ -66,16 +71,17 @@ def annotations_of(resource: Manifest | None) -> dict[str, str]:
     return ((resource or {}).get("metadata") or {}).get("annotations") or {}
 
 
-def _patroni_status(pod: Manifest) -> dict[str, Any]:
+def _json_object(text: str) -> dict[str, Any]:
+    """What Patroni wrote into an annotation; nothing, where a hand made it something else."""
     try:
-        status = json.loads(annotations_of(pod).get("status", "{}"))
+        found = json.loads(text)
     except ValueError:
         return {}
-    return status if isinstance(status, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _member(view: View, pod: Manifest, *, leader: str | None, leader_position: int | None) -> Member:
-    status = _patroni_status(pod)
+    status = _json_object(annotations_of(pod).get("status", "{}"))
     name = pod["metadata"]["name"]
     role = (pod["metadata"].get("labels") or {}).get(ROLE_LABEL, "unknown")
     ready = is_ready(pod)
@@ -131,7 +137,7 @@ def observe_database(view: View) -> DatabaseObservation:
         transitions=int(lock.get("transitions") or 0),
         routed=routed[0] if routed else None,
         sync_standbys=tuple(sorted(filter(None, sync.split(",")))),
-        dynamic_config=json.loads(dynamic) if dynamic else None,
+        dynamic_config=_json_object(dynamic) if dynamic else None,
         dynamic_version=config_map["metadata"]["resourceVersion"] if config_map else None,
         slice_now=slice_now,
     )

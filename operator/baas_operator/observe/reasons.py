@@ -20,6 +20,7 @@ REASONS: dict[str, str] = {
     "EventQueueNotFound": "The EventQueue that is referred to does not exist in the namespace.",
     "EventQueueNotZoneTolerant": "The queue that a backend uses would not survive the loss of a zone now.",
     "JetStreamNotReady": "The servers are up but JetStream has no leader yet.",
+    "JoiningStandbys": "A new database waits for its first standby before it promises that commits are in two zones.",
     "MembersNotReady": "Some members of a database are not ready; the others serve.",
     "NameTaken": "A child's name is taken by an object of somebody else, which is never taken over.",
     "NoMajority": "Fewer servers than a majority are ready, so nothing can be acknowledged.",

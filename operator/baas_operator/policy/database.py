@@ -83,7 +83,8 @@ def _effects(it: _Situation) -> list[Effect]:
     seen = it.seen
     if seen.dynamic_config is None or seen.dynamic_version is None:
         return []
-    wanted = dynamic_config(it.spec, members_per_zone=seen.members_per_zone)
+    has_standby = bool(seen.sync_standbys) or seen.strict
+    wanted = dynamic_config(it.spec, members_per_zone=seen.members_per_zone, has_standby=has_standby)
     if wanted == seen.dynamic_config:
         return []
     text = json.dumps(wanted, sort_keys=True, separators=(",", ":"))
@@ -103,6 +104,11 @@ def _unready(it: _Situation) -> Finding | None:
         return Finding("Promoting", f"{seen.leader} holds the leader lock and is being promoted.")
     if not seen.routed_to_leader:
         return Finding("NotRouted", f"{names.rw_service(name)} does not lead to the primary {seen.leader} yet.")
+    if it.spec.durability is Durability.ZONE_QUORUM and not seen.strict:
+        return Finding(
+            "JoiningStandbys",
+            "The first standby is joining; from then on every commit waits for one in another zone.",
+        )
     if it.spec.durability is Durability.ZONE_QUORUM and not seen.sync_standbys:
         return Finding(
             "NoSynchronousStandby",

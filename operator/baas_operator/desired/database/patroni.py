@@ -36,13 +36,17 @@ _PARAMETERS = {
 }
 
 
-def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int) -> dict[str, Any]:
+def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int, has_standby: bool) -> dict[str, Any]:
     """Patroni's dynamic configuration for a spec.
+
+    `has_standby`: a synchronous standby has streamed at least once. Before that the strict mode of zone-quorum must wait: Patroni 4.1.5
+    ends the bootstrap of a strict quorum cluster with `synchronous_standby_names = 'ANY None (*)'` (ha.py, `post_bootstrap`: a set
+    without a count), which PostgreSQL does not start with again (docs/decisions/strict-after-bootstrap.md).
 
     `members_per_zone`: the most members that share a zone. A commit waits for that many standbys, so that at least one of them
     is in another zone than the primary, whichever they are.
     """
-    strict = spec.durability is Durability.ZONE_QUORUM
+    strict = spec.durability is Durability.ZONE_QUORUM and has_standby
     return {
         "ttl": 20,
         "loop_wait": 2,
@@ -52,7 +56,7 @@ def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int) -> dict[
         "primary_start_timeout": 0,
         "synchronous_mode": "off" if spec.durability is Durability.ASYNC else "quorum",
         "synchronous_mode_strict": strict,
-        "synchronous_node_count": members_per_zone if strict else 1,
+        "synchronous_node_count": members_per_zone if spec.durability is Durability.ZONE_QUORUM else 1,
         "member_slots_ttl": "30min",
         "postgresql": {
             "use_pg_rewind": True,
@@ -71,7 +75,7 @@ def config_file(spec: DatabaseReplicaSpec, owner: Owner) -> str:
         labels=owner.labels(names.COMPONENT),
         scope_label=NAME_LABEL,
         role_label=ROLE_LABEL,
-        dynamic=dynamic_config(spec, members_per_zone=1),
+        dynamic=dynamic_config(spec, members_per_zone=1, has_standby=False),
         bin_dir=f"/usr/lib/postgresql/{spec.version}/bin",
         data_dir=DATA_DIR,
     )

@@ -13,6 +13,7 @@ from baas_operator.desired.instance.names import GATEWAY_PORT
 
 HEALTH_PORT = 8001
 ADMIN_PORT = 9901
+STARTED_PATH = "/started"
 CONFIG_MOUNT = "/etc/baas/gateway"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -165,6 +166,16 @@ def envoy_config(*, rest_host: str, rest_port: int, rest_admin_port: int, issuer
             }}]}],
         },
     }  # fmt: skip
+    # A gateway has started once it has found a data API that is well; from then on it serves, with 503 while there is none.
+    started = {
+        "name": "envoy.filters.http.health_check",
+        "typed_config": _typed(
+            "envoy.extensions.filters.http.health_check.v3.HealthCheck",
+            pass_through_mode=False,
+            headers=[{"name": ":path", "string_match": {"exact": STARTED_PATH}}],
+            cluster_min_healthy_percentages={"rest": {"value": 1}},
+        ),
+    }
     health = [
         {"match": {"path": "/ready"}, "route": {"cluster": "admin", "prefix_rewrite": "/ready"}},
         {"match": {"path": "/metrics"}, "route": {"cluster": "admin", "prefix_rewrite": "/stats/prometheus"}},
@@ -174,7 +185,7 @@ def envoy_config(*, rest_host: str, rest_port: int, rest_admin_port: int, issuer
         "static_resources": {
             "listeners": [
                 _public("rest", issuer),
-                _listener("health", HEALTH_PORT, "health", [], health),
+                _listener("health", HEALTH_PORT, "health", [started], health),
             ],
             "clusters": [
                 _cluster("rest", rest_host, rest_port, health_port=rest_admin_port, health_path="/ready"),

@@ -98,7 +98,7 @@ def _gateway(owner: Owner, spec: BaasInstanceSpec, images: Images, facts: Supaba
         args=("--config-path", f"{envoy.CONFIG_MOUNT}/envoy.yaml", "--concurrency", "1", "--log-level", "warning"),
         config={"envoy.yaml": config, "jwks.json": facts.jwks},
         config_mount=envoy.CONFIG_MOUNT,
-        startup=http_probe("/ready", envoy.HEALTH_PORT, period=1, failures=60),
+        startup=http_probe(envoy.STARTED_PATH, envoy.HEALTH_PORT, period=1, failures=3600),
         readiness=http_probe("/ready", envoy.HEALTH_PORT, period=3, failures=2),
         liveness=http_probe("/ready", envoy.HEALTH_PORT, period=10, failures=6),
         service_type=gateway.service.type.value,
