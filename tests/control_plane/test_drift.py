@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -50,7 +50,7 @@ def instance(cp: ControlPlane) -> Iterator[str]:
     cp.delete("Namespace", None, namespace)
 
 
-def test_deleted_children_come_back(cp: ControlPlane, instance: str) -> None:
+def test_deleted_children_come_back(cp: ControlPlane, instance: str, figure: Callable[[str], None]) -> None:
     took: dict[Child, float] = {}
     before = tree(cp, instance, "shop")
     for (kind, name), made in before.items():
@@ -64,12 +64,12 @@ def test_deleted_children_come_back(cp: ControlPlane, instance: str) -> None:
         if kind == "Secret":
             assert again["data"] == made["data"], f"Secret {name} came back with other content: nobody could log in any more"
 
-    tell("deleted", took)
+    figure(told("deleted", took))
     assert {kind for kind, _ in took} >= {"ServiceAccount", "Role", "RoleBinding", "Secret", "ConfigMap", "Service", "StatefulSet"}
     assert max(took.values()) < BACK_WITHIN_SECONDS
 
 
-def test_edited_children_are_put_back(cp: ControlPlane, instance: str) -> None:
+def test_edited_children_are_put_back(cp: ControlPlane, instance: str, figure: Callable[[str], None]) -> None:
     wait_quiet(cp)
     took: dict[Child, float] = {}
     for (kind, name), made in tree(cp, instance, "shop").items():
@@ -83,7 +83,7 @@ def test_edited_children_are_put_back(cp: ControlPlane, instance: str) -> None:
         await_child(cp, instance, (kind, name), lambda live, edit=edit, wanted=wanted: picked(live, edit) == wanted)
         took[kind, name] = time.monotonic() - started
 
-    tell("edited", took)
+    figure(told("edited", took))
     assert {kind for kind, _ in took} >= set(EDITS)
     assert max(took.values()) < BACK_WITHIN_SECONDS
 
@@ -135,7 +135,7 @@ def await_child(cp: ControlPlane, namespace: str, child: Child, good: Any) -> Ob
         time.sleep(POLL_SECONDS / 5)
 
 
-def tell(what: str, took: dict[Child, float]) -> None:
+def told(what: str, took: dict[Child, float]) -> str:
     (kind, name), seconds = max(took.items(), key=lambda item: item[1])
     mean = sum(took.values()) / len(took)
-    print(f"\n{what}: {len(took)} children back after {mean:.2f} s on average, {seconds:.2f} s at worst ({kind} {name})")
+    return f"{what}: {len(took)} children back after {mean:.2f} s on average, {seconds:.2f} s at worst ({kind} {name})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from .harness.children import leader, wait_judged, wait_leads, wait_quiet
 from .harness.cluster import ControlPlane
@@ -27,7 +28,7 @@ def test_only_the_holder_of_the_lease_acts(cp: ControlPlane, namespace: str) -> 
             assert cp.writes(mark, SECOND) == []
 
 
-def test_killed_leader_is_replaced(cp: ControlPlane, namespace: str) -> None:
+def test_killed_leader_is_replaced(cp: ControlPlane, namespace: str, figure: Callable[[str], None]) -> None:
     with cp.operator(FIRST) as first:
         wait_leads(cp, FIRST)
         with cp.operator(SECOND):
@@ -41,12 +42,12 @@ def test_killed_leader_is_replaced(cp: ControlPlane, namespace: str) -> None:
             cp.wait(lambda: cp.get("Service", namespace, "events"), 2 * TAKES_OVER_SECONDS, f"{SECOND} repairs what was deleted")
             took = time.monotonic() - killed
 
-            print(f"\nkilled leader: the other had repaired a Service after {took:.1f} s")
+            figure(f"killed leader: the other had repaired a Service after {took:.1f} s")
             assert leader(cp) == SECOND
             assert took < TAKES_OVER_SECONDS
 
 
-def test_leader_that_stops_hands_over_at_once(cp: ControlPlane, namespace: str) -> None:
+def test_leader_that_stops_hands_over_at_once(cp: ControlPlane, namespace: str, figure: Callable[[str], None]) -> None:
     """A rolling update of the operator must not cost the fleet the Lease's whole life."""
     with cp.operator(FIRST) as first:
         wait_leads(cp, FIRST)
@@ -56,7 +57,7 @@ def test_leader_that_stops_hands_over_at_once(cp: ControlPlane, namespace: str) 
             first.stop()
             stopped = time.monotonic()
             wait_leads(cp, SECOND, 10)
-            print(f"\nstopped leader: the other led after {time.monotonic() - stopped:.1f} s")
+            figure(f"stopped leader: the other led after {time.monotonic() - stopped:.1f} s")
             assert time.monotonic() - stopped < 5
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from .harness.children import wait_leads
 from .harness.cluster import ControlPlane
@@ -14,7 +15,7 @@ WITHIN_SECONDS = 300.0
 what never ends, the figures that are printed are for people."""
 
 
-def test_two_hundred_objects(cp: ControlPlane, namespace: str) -> None:
+def test_two_hundred_objects(cp: ControlPlane, namespace: str, figure: Callable[[str], None]) -> None:
     kinds = ("DatabaseReplica", "EventQueue")
     with cp.operator() as operator:
         wait_leads(cp, operator.name)
@@ -34,8 +35,8 @@ def test_two_hundred_objects(cp: ControlPlane, namespace: str) -> None:
 
     calls = [call for call in cp.audit.calls(mark) if call.namespace == namespace]
     writes = cp.writes(mark, namespace=namespace)
-    print(
-        f"\n{OBJECTS} objects: {took:.1f} s, {cpu:.1f} s of it on the operator's processor, "
+    figure(
+        f"{OBJECTS} objects: {took:.1f} s, {cpu:.1f} s of it on the operator's processor, "
         f"{len(calls)} requests, {len(writes)} of them writes"
     )
     assert made == OBJECTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from .harness.api import Object
 from .harness.children import Child, expire_lease, tree, wait_judged, wait_leads, wait_quiet
@@ -18,7 +19,7 @@ _WATCH_SECONDS = 0.001
 """The audit log is looked at this often, so that a kill comes within about one write of its moment."""
 
 
-def test_killed_at_any_moment_the_next_one_finishes(cp: ControlPlane, namespace: str) -> None:
+def test_killed_at_any_moment_the_next_one_finishes(cp: ControlPlane, namespace: str, figure: Callable[[str], None]) -> None:
     whole = uninterrupted(cp, namespace, "whole")
     total = len(cp.writes(namespace=namespace, about="whole"))
     mark = cp.audit.mark()
@@ -33,7 +34,7 @@ def test_killed_at_any_moment_the_next_one_finishes(cp: ControlPlane, namespace:
         seen[name] = tree(cp, namespace, name)
         expire_lease(cp)
 
-    print(f"\nkilled after {sorted(killed_after.values())} of {total} writes")
+    figure(f"killed after {sorted(killed_after.values())} of {total} writes")
     with cp.operator():
         for name in seen:
             cp.wait(lambda name=name: shape(tree(cp, namespace, name), name) >= shape(whole, "whole"), 60, f"all of {name}")

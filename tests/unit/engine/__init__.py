@@ -1,0 +1,1 @@
+"""The tools of the loop: store, queue, difference, secrets, Lease, health."""

@@ -1,0 +1,379 @@
+"""DatabaseReplica: what is decided and said from the first pod to the loss of a zone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from baas_operator.api.kinds import JOB
+from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT
+from baas_operator.policy.plan import PatchAnnotation, Plan
+
+from ..objects import message, nodes, reason, status
+from .postgres import MEBIBYTE, Postgres
+
+
+def kinds(plan: Plan) -> set[str]:
+    return {each["kind"] for each in plan.manifests}
+
+
+def slice_of(plan: Plan) -> list[str]:
+    found = next(each for each in plan.manifests if each["kind"] == "EndpointSlice")
+    return [each["targetRef"]["name"] for each in found["endpoints"]]
+
+
+# --- the way up -----------------------------------------------------------------------------------------------------
+
+
+def test_from_nothing_to_serving() -> None:
+    db = Postgres({"databases": [{"name": "shop"}]})
+
+    first = db.reconcile()
+    assert reason(first, READY) == reason(first, RECONCILING) == "Bootstrapping"
+    assert "StatefulSet" in kinds(first)
+    assert "Job" not in kinds(first), "there is nobody who could run SQL"
+
+    db.start_members()
+    assert reason(db.reconcile(), READY) == "Bootstrapping"
+
+    db.lock("db-0")
+    assert reason(db.reconcile(), READY) == "Promoting"
+
+    db.initialise()
+    led = db.reconcile()
+    assert reason(led, READY) == "NotRouted"
+    assert slice_of(led) == ["db-0"], "no agent has routed yet, so the operator does"
+
+    alone = db.reconcile()
+    assert reason(alone, READY) == "NoSynchronousStandby", "under zone-quorum commits wait for a standby"
+    assert "Job" in kinds(alone)
+
+    db.join()
+    assert reason(db.reconcile(), READY) == "CreatingDatabases"
+
+    db.finish_jobs()
+    done = db.reconcile()
+    assert [(each.type, each.status) for each in done.conditions] == [(READY, True), (ZONE_TOLERANT, True)]
+    assert done.status["primary"] == "db-0"
+    assert done.status["zones"] == 3
+
+
+def test_why_a_member_does_not_start_is_told() -> None:
+    db = Postgres()
+    db.reconcile()
+    db.start_members()
+    db.members["db-1"].waiting = ("ErrImagePull", "no such image")
+
+    plan = db.reconcile()
+
+    assert "db-1: ErrImagePull: no such image" in message(plan, READY)
+
+
+def test_a_database_that_is_as_it_should_be_is_left_alone() -> None:
+    db = Postgres({"databases": [{"name": "shop"}]}).serving()
+    before = db.reconcile()
+
+    again = db.reconcile()
+
+    assert again.manifests == before.manifests
+    assert again.effects == ()
+
+
+# --- members and primaries that go ----------------------------------------------------------------------------------
+
+
+def test_a_standby_lost_still_serves_and_says_that_no_zone_may_go_now() -> None:
+    db = Postgres().serving()
+    db.power_off("db-2")
+
+    plan = db.reconcile()
+
+    assert reason(plan, READY) == "Serving"
+    assert reason(plan, RECONCILING) == "MembersNotReady"
+    assert "db-2: not ready" in message(plan, RECONCILING)
+    assert reason(plan, ZONE_TOLERANT) == "OneStandbyZone"
+
+
+def test_both_standbys_lost_stop_the_writes_and_that_is_not_called_ready() -> None:
+    db = Postgres().serving()
+    db.power_off("db-1")
+    db.power_off("db-2")
+
+    plan = db.reconcile()
+
+    assert reason(plan, READY) == "NoSynchronousStandby"
+    assert reason(plan, ZONE_TOLERANT) == "NoStandbyInAnotherZone"
+
+
+def test_quorum_goes_on_alone_but_is_not_zone_tolerant() -> None:
+    db = Postgres({"durability": "quorum"}).serving()
+    db.power_off("db-1")
+    db.power_off("db-2")
+
+    plan = db.reconcile()
+
+    assert reason(plan, READY) == "Serving"
+    assert reason(plan, ZONE_TOLERANT) == "NoStandbyInAnotherZone"
+
+
+def test_the_primary_loses_power_and_another_takes_over() -> None:
+    db = Postgres().serving()
+
+    db.power_off("db-0")
+    db.wait(40)
+    leaderless = db.reconcile()
+    assert reason(leaderless, READY) == reason(leaderless, ZONE_TOLERANT) == "NoPrimary"
+    (dead,) = (each for each in leaderless.status["members"] if each["name"] == "db-0")
+    assert dead["role"] == "unknown", "the label of a dead primary is a memory"
+    assert slice_of(leaderless) == ["db-0"], "where -rw leads is the agents' to change"
+
+    db.lock("db-1")
+    assert reason(db.reconcile(), READY) == "Promoting"
+
+    db.promote()
+    unrouted = db.reconcile()
+    assert reason(unrouted, READY) == "NotRouted"
+    assert slice_of(unrouted) == ["db-0"], "the operator does not overwrite what an agent wrote"
+
+    db.route()
+    db.join("db-2")
+    assert reason(db.reconcile(), READY) == "Serving"
+
+
+def test_a_lock_that_is_not_renewed_is_no_lock_even_while_the_pod_looks_well() -> None:
+    """A frozen node: its pod stays ready for 40 s, its label says primary, its lock runs out."""
+    db = Postgres().serving()
+    renewed = db.renewed
+    db.wait(120)
+    db.renewed = renewed
+
+    assert reason(db.plan(), READY) == "NoPrimary"
+
+
+def test_the_operators_own_clock_may_be_a_little_fast() -> None:
+    db = Postgres().serving()
+    renewed = db.renewed
+    db.wait(25)
+    db.renewed = renewed
+
+    assert reason(db.plan(), READY) == "Serving"
+
+
+def test_two_that_call_themselves_primary_are_told_apart_by_the_lock() -> None:
+    db = Postgres().serving()
+    db.members["db-1"].role = "primary"
+
+    assert db.plan().status["primary"] == "db-0"
+    assert reason(db.plan(), READY) == "Serving"
+
+
+# --- zones ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zones", [("zone-a",), ("zone-a", "zone-a"), (None, None)])
+def test_zone_quorum_is_refused_with_one_zone_before_anything_exists(zones: tuple[str | None, ...]) -> None:
+    plan = Postgres(zones=zones).plan()
+
+    assert plan.refused
+    assert plan.manifests == ()
+    assert plan.secrets == ()
+    assert reason(plan, STALLED) == "ZonesInsufficient"
+    assert "spec.durability to quorum" in message(plan, STALLED), "it says what to do"
+
+
+@pytest.mark.parametrize("durability", ["quorum", "async"])
+def test_other_durabilities_need_no_zones(durability: str) -> None:
+    assert not Postgres({"durability": durability}, zones=(None,)).plan().refused
+
+
+def test_a_control_plane_is_no_zone_for_members() -> None:
+    db = Postgres(zones=("zone-a",))
+    db.nodes["control-plane"]["metadata"]["labels"] = {"topology.kubernetes.io/zone": "zone-b"}
+
+    assert db.plan().refused
+
+
+def test_zones_that_go_away_later_refuse_nothing() -> None:
+    db = Postgres().serving()
+    db.nodes = nodes("zone-a")
+
+    plan = db.plan()
+
+    assert not plan.refused
+    assert {"StatefulSet", "PodDisruptionBudget"} <= kinds(plan)
+
+
+def spread_of(db: Postgres) -> str:
+    constraints = db.statefulset()["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    return str(next(each["whenUnsatisfiable"] for each in constraints if each["topologyKey"].endswith("/zone")))
+
+
+def test_hard_spread_stays_as_it_was_made() -> None:
+    """A zone that is away for an hour must not roll every pod."""
+    three = Postgres().serving()
+    assert spread_of(three) == "DoNotSchedule"
+    three.nodes = nodes("zone-a", "zone-b")
+    three.reconcile()
+    assert spread_of(three) == "DoNotSchedule"
+
+    two = Postgres(zones=("zone-a", "zone-b")).serving()
+    assert spread_of(two) == "ScheduleAnyway"
+    two.nodes = nodes("zone-a", "zone-b", "zone-c")
+    two.reconcile()
+    assert spread_of(two) == "ScheduleAnyway"
+
+
+def test_claims_stay_as_they_were_made() -> None:
+    """The API server refuses any change of them, and with it all that the StatefulSet should become besides."""
+    db = Postgres({"storage": {"size": "5Gi"}}).serving()
+    db.statefulset()["spec"]["volumeClaimTemplates"][0]["status"] = {"phase": "Pending"}
+    db.statefulset()["spec"]["volumeClaimTemplates"][0]["metadata"]["creationTimestamp"] = None
+    db.resource["spec"] = {"storage": {"size": "50Gi"}, "resources": {"requests": {"cpu": "2"}}}
+
+    db.reconcile()
+
+    (claim,) = db.statefulset()["spec"]["volumeClaimTemplates"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "5Gi"
+    assert set(claim) == {"apiVersion", "kind", "metadata", "spec"}
+    assert set(claim["metadata"]) == {"name", "labels"}
+    postgres = db.statefulset()["spec"]["template"]["spec"]["containers"][0]
+    assert postgres["resources"]["requests"]["cpu"] == "2"
+
+
+# --- whether a zone may be lost: from what streams, not from what was asked ------------------------------------------
+
+
+def tolerance(db: Postgres) -> str | None:
+    return reason(db.plan(), ZONE_TOLERANT)
+
+
+def test_tolerance_follows_what_streams() -> None:
+    db = Postgres().serving()
+    assert tolerance(db) == "AnyZoneCanBeLost"
+
+    db.members["db-1"].state = "starting"
+    assert tolerance(db) == "OneStandbyZone", "a standby that does not stream has nothing"
+
+    db.members["db-1"].state = "streaming"
+    db.sync = ("db-2",)
+    assert tolerance(db) == "OneStandbyZone", "one that is no synchronous candidate may lack what was acknowledged"
+
+    db.sync = ()
+    assert tolerance(db) == "NoStandbyInAnotherZone"
+
+
+def test_standbys_in_the_primarys_own_zone_do_not_count() -> None:
+    db = Postgres().serving()
+    for each in ("db-1", "db-2"):
+        db.members[each].zone = "zone-a"
+
+    assert tolerance(db) == "NoStandbyInAnotherZone"
+
+
+def test_two_standbys_in_one_other_zone_are_one_zone() -> None:
+    db = Postgres().serving()
+    db.members["db-2"].zone = "zone-b"
+
+    assert tolerance(db) == "OneStandbyZone"
+
+
+def test_a_primary_whose_zone_is_unknown_is_not_called_tolerant() -> None:
+    db = Postgres({"durability": "quorum"}, zones=(None, None, None)).serving()
+
+    assert tolerance(db) == "ZoneUnknown"
+
+
+def test_async_never_is_tolerant() -> None:
+    assert tolerance(Postgres({"durability": "async"}).serving()) == "Asynchronous"
+
+
+def test_not_ready_never_is_tolerant() -> None:
+    """Whoever drains a zone looks at ZoneTolerant alone."""
+    db = Postgres().serving()
+    db.lock("db-1")
+
+    plan = db.plan()
+
+    assert not status(plan, READY)
+    assert not status(plan, ZONE_TOLERANT)
+
+
+# --- Patroni's dynamic configuration --------------------------------------------------------------------------------
+
+
+def test_drift_of_the_dynamic_configuration_is_put_right_once_with_its_version() -> None:
+    db = Postgres().serving()
+    good = db.dynamic
+    db.dynamic, db.dynamic_version = good | {"synchronous_mode": "off"}, 41
+
+    plan = db.reconcile()
+
+    (effect,) = plan.effects
+    assert isinstance(effect, PatchAnnotation)
+    assert (effect.kind, effect.name, effect.key, effect.version) == ("ConfigMap", "db-config", "config", "41")
+    assert json.loads(effect.value) == good
+    assert db.reconcile().effects == ()
+
+
+def test_a_dynamic_configuration_that_is_no_json_is_put_right_too() -> None:
+    db = Postgres().serving()
+    good, db.dynamic = db.dynamic, "{ttl: 20"
+
+    db.reconcile()
+
+    assert db.dynamic == good
+
+
+def test_before_patroni_wrote_it_there_is_nothing_to_patch() -> None:
+    db = Postgres()
+    db.reconcile()
+    db.start_members()
+
+    assert db.plan().effects == ()
+
+
+def test_a_parameter_reaches_patroni_and_rolls_no_pod() -> None:
+    db = Postgres().serving()
+    template = db.statefulset()["spec"]["template"]
+    db.resource["spec"] = {"parameters": {"work_mem": "8MB"}}
+
+    db.reconcile()
+
+    assert db.dynamic["postgresql"]["parameters"]["work_mem"] == "8MB"
+    assert db.statefulset()["spec"]["template"] == template
+
+
+def test_a_commit_waits_for_as_many_standbys_as_may_share_the_primarys_zone() -> None:
+    """Five members in three zones: two more may be beside the primary, so one standby could be there alone."""
+    db = Postgres({"replicas": 5}).serving()
+
+    assert db.dynamic["synchronous_node_count"] == 2
+    assert db.dynamic["synchronous_mode_strict"] is True
+
+
+# --- what stays -----------------------------------------------------------------------------------------------------
+
+
+def test_the_sql_job_stays_wanted_while_there_is_no_primary() -> None:
+    """Were it pruned now, a failover would run all the SQL again."""
+    db = Postgres({"databases": [{"name": "shop"}]}).serving()
+    db.power_off("db-0")
+    db.wait(60)
+
+    assert JOB.name in kinds(db.reconcile())
+
+
+def test_only_delete_needs_the_finalizer() -> None:
+    assert Postgres({"deletionPolicy": "Delete"}).plan().finalizer
+    assert not Postgres().plan().finalizer
+
+
+def test_lag_is_told_in_whole_mebibytes() -> None:
+    db = Postgres().serving()
+    db.members["db-1"].behind = 3 * MEBIBYTE + 17
+    db.members["db-2"].behind = None
+
+    told = {each["name"]: each.get("lagBytes") for each in db.plan().status["members"]}
+
+    assert told == {"db-0": None, "db-1": 3 * MEBIBYTE, "db-2": None}
