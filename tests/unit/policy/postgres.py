@@ -20,7 +20,7 @@ from baas_operator.observe.view import View
 from baas_operator.policy.database import plan_database
 from baas_operator.policy.plan import PatchAnnotation, Plan
 
-from ..objects import NAMESPACE, NOW, ZONES, keyed, nodes, own, owner, pod
+from tests.unit.objects import NAMESPACE, NOW, ZONES, keyed, nodes, own, owner, pod
 
 MEBIBYTE = 1024 * 1024
 _TTL_SECONDS = 20

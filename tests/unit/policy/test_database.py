@@ -8,10 +8,10 @@ import pytest
 
 from baas_operator.api.kinds import JOB
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT
-from baas_operator.policy.plan import PatchAnnotation, Plan
+from baas_operator.policy.plan import GrowVolume, PatchAnnotation, Plan
 
-from ..objects import message, nodes, reason, status
-from .postgres import MEBIBYTE, Postgres
+from tests.unit.objects import message, nodes, reason, status
+from tests.unit.policy.postgres import MEBIBYTE, Postgres
 
 
 def kinds(plan: Plan) -> set[str]:
@@ -46,10 +46,13 @@ def test_from_nothing_to_serving() -> None:
     assert slice_of(led) == ["db-0"], "no agent has routed yet, so the operator does"
 
     alone = db.reconcile()
-    assert reason(alone, READY) == "NoSynchronousStandby", "under zone-quorum commits wait for a standby"
+    assert reason(alone, READY) == "JoiningStandbys"
     assert "Job" in kinds(alone)
+    assert db.dynamic["synchronous_mode_strict"] is False, "Patroni can not bootstrap a strict cluster"
 
     db.join()
+    assert reason(db.reconcile(), READY) == "JoiningStandbys"
+    assert db.dynamic["synchronous_mode_strict"] is True, "from now on no commit is on the primary alone"
     assert reason(db.reconcile(), READY) == "CreatingDatabases"
 
     db.finish_jobs()
@@ -104,6 +107,7 @@ def test_both_standbys_lost_stop_the_writes_and_that_is_not_called_ready() -> No
 
     assert reason(plan, READY) == "NoSynchronousStandby"
     assert reason(plan, ZONE_TOLERANT) == "NoStandbyInAnotherZone"
+    assert plan.effects == (), "what was promised once stays promised: strict is not taken back"
 
 
 def test_quorum_goes_on_alone_but_is_not_zone_tolerant() -> None:
@@ -350,6 +354,16 @@ def test_a_commit_waits_for_as_many_standbys_as_may_share_the_primarys_zone() ->
 
     assert db.dynamic["synchronous_node_count"] == 2
     assert db.dynamic["synchronous_mode_strict"] is True
+
+
+def test_volumes_that_are_too_small_are_to_grow_and_none_shrinks() -> None:
+    db = Postgres({"storage": {"size": "10Gi"}}).serving()
+    for index, size in enumerate(("5Gi", "10240Mi", "20Gi")):
+        claim = db.owner.child("v1", "PersistentVolumeClaim", f"data-db-{index}", "postgresql", spec={})
+        claim["spec"]["resources"] = {"requests": {"storage": size}}
+        db.applied[("PersistentVolumeClaim", f"data-db-{index}")] = claim
+
+    assert db.plan().effects == (GrowVolume("data-db-0", "10Gi"),)
 
 
 # --- what stays -----------------------------------------------------------------------------------------------------
