@@ -168,6 +168,7 @@ is configured."""
 
 _EXTRA_ARGUMENTS = (
     "kube-apiserver=service-cluster-ip-range=10.96.0.0/12",
+    "etcd=unsafe-no-fsync=true",  # nothing here outlives the test run, and a busy disk would set the pace
     # A loopback address is refused in an EndpointSlice, and nobody needs those of the selecting Services here.
     "kube-controller-manager=controllers=*,-endpointslice-controller,-endpoints-controller,-endpointslice-mirroring-controller",
 )

@@ -1,0 +1,92 @@
+"""A ledger of what a database acknowledged, kept by its client, and the comparison with what each member has in the end."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from baas_lab.waiting import wait_until
+from tests.e2e.harness.client_pod import SQL, ClientPod
+
+TABLE = "create table if not exists ledger (id bigint primary key, payload text not null, checksum text not null)"
+WRITES_AGAIN_SECONDS = 60.0
+
+
+class Ack(NamedTuple):
+    """An acknowledged row: its id, the checksum of its payload, the member that took it, and when the answer came."""
+
+    id: int
+    checksum: str
+    server: str
+    at: float
+
+
+@dataclass
+class Ledger:
+    """Rows written through one URI. `acks` grows while `writing`."""
+
+    client: ClientPod
+    uri: str
+    acks: list[Ack] = field(default_factory=list)
+    in_doubt: list[str] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        """Make the table."""
+        self.client.psql(self.uri, TABLE)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write all the while; begins and ends with a row that was acknowledged."""
+        first = 1 + max((ack.id for ack in self.acks), default=0)
+        first += 100_000 if self.acks else 0  # rows in doubt have ids, too
+        with self.client.running(SQL, "ledger_writer.py", self.uri, str(first), tell=self._note):
+            self.wait_for_a_write()
+            yield
+            self.wait_for_a_write()
+
+    def wait_for_a_write(self) -> Ack:
+        """Wait for the next acknowledgement."""
+        had = len(self.acks)
+        wait_until(lambda: len(self.acks) > had, timeout_seconds=WRITES_AGAIN_SECONDS, what=f"a row is acknowledged{self._doubts()}")
+        return self.acks[-1]
+
+    def wait_for_another_server(self, than: str, timeout_seconds: float = WRITES_AGAIN_SECONDS) -> Ack:
+        """Wait until another member than `than` (an address) takes the rows."""
+        what = f"a member other than {than} takes rows{self._doubts()}"
+        wait_until(lambda: self.acks[-1].server != than, timeout_seconds=timeout_seconds, what=what)
+        return self.acks[-1]
+
+    def longest_gap_seconds(self, since: float) -> float:
+        """The longest time without an acknowledgement, from the last one before `since` (monotonic) on."""
+        times = [ack.at for ack in self.acks]
+        return max((later - earlier for earlier, later in zip(times, times[1:], strict=False) if later >= since), default=0.0)
+
+    def missing_in(self, uri: str) -> list[Ack]:
+        """Acknowledged rows that the member at `uri` lacks or has otherwise. It has replayed all by then: see `wait_replayed`."""
+        rows = self.client.psql(uri, "select id, checksum, payload from ledger")
+        have = {}
+        for row in rows:
+            number, checksum, payload = row.split("|")
+            assert hashlib.sha256(payload.encode()).hexdigest() == checksum, f"row {number} is damaged: {row}"
+            have[int(number)] = checksum
+        return [ack for ack in self.acks if have.get(ack.id) != ack.checksum]
+
+    def wait_replayed(self, uri: str, timeout_seconds: float = 30) -> None:
+        """Wait until the member at `uri` has all that the primary has by now."""
+        (position,) = self.client.psql(self.uri, "select pg_current_wal_lsn()")
+        replayed = f"select not pg_is_in_recovery() or pg_last_wal_replay_lsn() >= '{position}'"
+        what = f"the member has replayed {position}"
+        wait_until(lambda: self.client.psql(uri, replayed) == ["t"], timeout_seconds=timeout_seconds, what=what)
+
+    def _note(self, line: dict[str, Any]) -> None:
+        if "error" in line:
+            self.in_doubt.append(line["error"])
+        else:
+            self.acks.append(Ack(line["id"], line["checksum"], line["server"], time.monotonic()))
+
+    def _doubts(self) -> str:
+        return f"; the last error: {self.in_doubt[-1]}" if self.in_doubt else ""
