@@ -61,7 +61,7 @@ async def apply(client: Client, store: Store, manifest: Manifest) -> bool:
     try:
         written = await client.apply(kind_of(wanted), wanted)
         if not up_to_date(wanted, written):
-            written = await _take_out(client, wanted, written)
+            written = await _take_out(client, store, wanted, written)
         store.put(written)
     except ApiError as error:
         if error.invalid and "namespace" not in error.message:
@@ -72,13 +72,24 @@ async def apply(client: Client, store: Store, manifest: Manifest) -> bool:
     return True
 
 
-async def _take_out(client: Client, wanted: Manifest, live: Manifest) -> Manifest:
+async def _take_out(client: Client, store: Store, wanted: Manifest, live: Manifest) -> Manifest:
     """Remove what somebody else put into our lists (a port, a container): server-side apply leaves that where it is, as its owner is
-    another. In a merge patch a list is a whole. Labels, annotations and whole fields of others are no concern of ours."""
+    another. In a merge patch a list is a whole. Labels, annotations and whole fields of others are no concern of ours.
+
+    Where an admission webhook puts it back at once, that was the last time for this manifest: every round would be an event, and so
+    the next round.
+    """
+    key, wish = key_of(wanted), wanted["metadata"]["annotations"][HASH_ANNOTATION]
+    if store.contested.get(key) == wish:
+        return live
     body = {key: value for key, value in wanted.items() if key not in ("apiVersion", "kind", "metadata", "status")}
     metadata = live["metadata"]
     patch = {**body, "metadata": {"resourceVersion": metadata["resourceVersion"]}}
-    return await client.merge(kind_of(wanted), metadata["namespace"], metadata["name"], patch)
+    written = await client.merge(kind_of(wanted), metadata["namespace"], metadata["name"], patch)
+    if not up_to_date(wanted, written):
+        store.contested[key] = wish
+        _log.warning("somebody else changes what we write, at once: left as it is", extra={"child": f"{key.kind}/{key.name}"})
+    return written
 
 
 async def ensure_secret(client: Client, store: Store, request: SecretRequest) -> None:

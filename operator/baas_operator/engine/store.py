@@ -56,6 +56,8 @@ class Store:
         self._objects: dict[Key, Manifest] = {}
         self._children: dict[Key, set[Key]] = defaultdict(set)
         self._gone: dict[Key, Manifest] = {}
+        self.contested: dict[Key, str] = {}
+        """Objects that others change as soon as they are written, and the manifest (its hash) for which that was seen."""
 
     def __len__(self) -> int:
         return len(self._objects)
