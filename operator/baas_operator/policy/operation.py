@@ -83,7 +83,7 @@ def unfit(name: str | None, database: View, seen: DatabaseObservation) -> Findin
             fit.append(each)
     if not fit:
         return why or Finding("NoStandby", "There is no standby.")
-    return min(fit, key=lambda each: (each.lag_bytes or 0, each.name))
+    return min(fit, key=lambda each: (each.lag_bytes is None, each.lag_bytes or 0, each.name))  # one whose lag is not known last
 
 
 def _switchover(view: View, spec: OperationSpec, status: OperationStatus, database: View, seen: DatabaseObservation) -> Plan:

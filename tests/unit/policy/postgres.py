@@ -19,7 +19,6 @@ from baas_operator.desired.meta import ROLE_LABEL, Manifest
 from baas_operator.observe.view import View
 from baas_operator.policy.database import plan_database
 from baas_operator.policy.plan import PatchAnnotation, Plan
-
 from tests.unit.objects import NAMESPACE, NOW, ZONES, keyed, nodes, own, owner, pod
 
 MEBIBYTE = 1024 * 1024

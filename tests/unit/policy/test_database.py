@@ -9,7 +9,6 @@ import pytest
 from baas_operator.api.kinds import JOB
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT
 from baas_operator.policy.plan import GrowVolume, PatchAnnotation, Plan
-
 from tests.unit.objects import message, nodes, reason, status
 from tests.unit.policy.postgres import MEBIBYTE, Postgres
 
