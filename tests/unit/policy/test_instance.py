@@ -1,0 +1,261 @@
+"""BaasInstance: what comes first, what waits for it, and what is said meanwhile."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE
+from baas_operator.desired.instance.supabase import COMPONENTS
+from baas_operator.desired.meta import Manifest
+from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT
+from baas_operator.observe.view import View
+from baas_operator.policy.instance import plan_instance
+from baas_operator.policy.plan import Plan
+from tests.unit.objects import NOW, ZONES, condition, conditions, keyed, message, nodes, own, owner, pod, reason, secret
+
+WELL = conditions(condition(READY, True), condition(ZONE_TOLERANT, True))
+
+
+class Backend:
+    """A BaasInstance with what it was made into; the database and the queue are as a story says."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.resource = own(BAAS_INSTANCE, "shop", spec)
+        self.owner = owner(BAAS_INSTANCE, "shop")
+        self.others: dict[tuple[str, str], Manifest] = {}
+        self.applied: dict[tuple[str, str], Manifest] = {}
+        self.pods: dict[tuple[str, str], Manifest] = {}
+        self.keys: Manifest | None = None
+
+    def has(self, kind: Any, name: str, found: Manifest | None = None) -> None:
+        """Another object of ours is there, with that status."""
+        self.others[kind.name, name] = own(kind, name, status=copy.deepcopy(found or {}))
+
+    def draw_keys(self) -> None:
+        """The API keys were made."""
+        self.keys = secret(self.owner, "shop-api-keys", "instance", **{"jwks.json": '{"keys": []}'})
+
+    def bootstrap(self) -> None:
+        """The SQL Job has succeeded."""
+        for (kind, _), each in self.applied.items():
+            if kind == "Job":
+                each["status"] = {"succeeded": 1}
+
+    def roll_out(self, *, zones: tuple[str, ...] = ZONES, ready: bool = True) -> None:
+        """All Deployments have their pods."""
+        self.pods = {}
+        for (kind, _), each in self.applied.items():
+            if kind != "Deployment":
+                continue
+            component = each["metadata"]["labels"]["app.kubernetes.io/component"]
+            count = each["spec"]["replicas"]
+            each["status"] = {"observedGeneration": 1, "updatedReplicas": count, "replicas": count}
+            self.pods |= keyed(*(
+                pod(self.owner, f"shop-{component}-{index}", component, on=f"node-{zones[index % len(zones)]}", ready=ready)
+                for index in range(count)
+            ))  # fmt: skip
+
+    def plan(self) -> Plan:
+        keys = keyed(self.keys) if self.keys else {}
+        return plan_instance(
+            View(resource=self.resource, children=self.applied | self.pods | keys, nodes=nodes(*ZONES), now=NOW, others=self.others)
+        )
+
+    def reconcile(self) -> Plan:
+        plan = self.plan()
+        if plan.refused:
+            return plan
+        wanted = keyed(*copy.deepcopy(list(plan.manifests)))
+        for key, each in wanted.items():
+            if key in self.applied and "status" in self.applied[key]:
+                each["status"] = self.applied[key]["status"]
+        self.applied = wanted
+        return plan
+
+    def serving(self) -> Backend:
+        """Everything from nothing to a backend that is as it should be."""
+        self.draw_keys()
+        self.has(DATABASE_REPLICA, "shop-db", WELL)
+        self.has(EVENT_QUEUE, "shop-events", WELL)
+        self.reconcile()
+        self.bootstrap()
+        self.reconcile()
+        self.roll_out()
+        return self
+
+
+def deployments(plan: Plan) -> set[str]:
+    return {each["metadata"]["name"] for each in plan.manifests if each["kind"] == "Deployment"}
+
+
+def kinds(plan: Plan) -> set[str]:
+    return {each["kind"] for each in plan.manifests}
+
+
+def test_first_the_database_then_the_bootstrap_then_the_components() -> None:
+    shop = Backend()
+
+    first = shop.reconcile()
+    assert {"DatabaseReplica", "EventQueue"} <= kinds(first)
+    assert not {"Job", "Deployment"} & kinds(first)
+    assert reason(first, READY) == "DatabaseNotReady"
+
+    shop.draw_keys()
+    shop.has(DATABASE_REPLICA, "shop-db", conditions(condition(READY, False, "Bootstrapping", "The first member is being made.")))
+    waiting = shop.reconcile()
+    assert message(waiting, READY) == "shop-db: The first member is being made."
+    assert "Job" not in kinds(waiting)
+    assert deployments(waiting) == {"shop-gateway"}, "rest would end without its database"
+
+    shop.has(DATABASE_REPLICA, "shop-db", WELL)
+    making = shop.reconcile()
+    assert "Job" in kinds(making)
+    assert reason(making, READY) == "BootstrappingDatabase"
+    assert deployments(making) == {"shop-gateway"}
+
+    shop.bootstrap()
+    started = shop.reconcile()
+    assert deployments(started) == {f"shop-{each}" for each in COMPONENTS}
+    assert reason(started, READY) == "ComponentDown"
+
+    shop.roll_out()
+    served = shop.reconcile()
+    assert reason(served, READY) == "Serving"
+    assert reason(served, RECONCILING) == "QueueNotReady", "the data API needs no queue"
+
+    shop.has(EVENT_QUEUE, "shop-events", WELL)
+    done = shop.reconcile()
+    assert [(each.type, each.status) for each in done.conditions] == [(READY, True), (ZONE_TOLERANT, True)]
+    assert done.status["endpoint"] == "http://shop-gateway.prod.svc:8000"
+
+
+def test_nothing_is_taken_away_while_the_database_is_down() -> None:
+    shop = Backend().serving()
+    before = {(each["kind"], each["metadata"]["name"]) for each in shop.reconcile().manifests}
+    shop.has(DATABASE_REPLICA, "shop-db", conditions(condition(READY, False, "NoPrimary", "No member holds the leader lock.")))
+
+    plan = shop.reconcile()
+
+    assert {(each["kind"], each["metadata"]["name"]) for each in plan.manifests} == before
+    assert reason(plan, READY) == "DatabaseNotReady"
+    assert reason(plan, ZONE_TOLERANT) == "DatabaseReplicaNotZoneTolerant"
+
+
+def test_rest_stays_once_it_was_started_though_its_job_is_gone() -> None:
+    shop = Backend().serving()
+    shop.applied = {key: each for key, each in shop.applied.items() if key[0] != "Job"}
+
+    assert deployments(shop.plan()) == {"shop-gateway", "shop-rest"}
+
+
+def test_a_change_of_what_the_bootstrap_does_makes_a_new_job_and_takes_nothing_down() -> None:
+    shop = Backend().serving()
+    (old,) = (name for kind, name in shop.applied if kind == "Job")
+    shop.resource["spec"] = {"components": {"rest": {"schemas": ["public", "api"]}}}
+
+    plan = shop.reconcile()
+
+    (new,) = (name for kind, name in shop.applied if kind == "Job")
+    assert new != old
+    assert deployments(plan) == {"shop-gateway", "shop-rest"}
+
+
+@pytest.mark.parametrize(
+    ("field", "kind", "other"),
+    [("databaseRef", DATABASE_REPLICA, EVENT_QUEUE), ("queueRef", EVENT_QUEUE, DATABASE_REPLICA)],
+)
+def test_what_is_referred_to_and_missing_is_refused(field: str, kind: Any, other: Any) -> None:
+    shop = Backend(**{field: {"name": "theirs"}})
+    shop.has(other, "theirs", WELL)
+
+    plan = shop.plan()
+    assert plan.refused
+    assert plan.manifests == plan.secrets == ()
+    assert reason(plan, STALLED) == f"{kind.name}NotFound"
+    assert f"spec.{field}" in message(plan, STALLED)
+    assert "create it" in message(plan, STALLED)
+
+    shop.has(kind, "theirs", WELL)
+    found = shop.plan()
+    assert not found.refused
+    assert kind.name not in kinds(found), "one that was brought is not made"
+
+
+def test_a_database_that_was_brought_is_the_one_that_is_used() -> None:
+    shop = Backend(databaseRef={"name": "theirs"})
+    shop.has(DATABASE_REPLICA, "theirs", WELL)
+    shop.draw_keys()
+    shop.reconcile()
+    shop.bootstrap()
+
+    plan = shop.reconcile()
+
+    assert plan.status["database"] == "theirs"
+    (job,) = (each for (kind, _), each in shop.applied.items() if kind == "Job")
+    assert "host=theirs-rw " in str(job)
+    assert "theirs-role-postgres" in str(job)
+
+
+def test_the_message_of_a_stalled_database_is_handed_on() -> None:
+    shop = Backend()
+    stalled = conditions(condition(READY, False, "ZonesInsufficient", "Not so."), condition(STALLED, True, message="Label the nodes."))
+    shop.has(DATABASE_REPLICA, "shop-db", stalled)
+
+    assert message(shop.plan(), READY) == "shop-db: Label the nodes."
+
+
+def test_a_ready_of_an_older_spec_does_not_count() -> None:
+    shop = Backend()
+    shop.has(DATABASE_REPLICA, "shop-db", WELL)
+    shop.others["DatabaseReplica", "shop-db"]["metadata"]["generation"] = 2
+
+    assert reason(shop.plan(), READY) == "DatabaseNotReady"
+
+
+def test_one_pod_lost_still_serves() -> None:
+    shop = Backend().serving()
+    shop.pods["Pod", "shop-rest-0"]["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+
+    plan = shop.plan()
+
+    assert reason(plan, READY) == "Serving"
+    assert reason(plan, RECONCILING) == "ComponentsNotReady"
+
+
+def test_pods_in_one_zone_serve_and_are_not_tolerant() -> None:
+    shop = Backend().serving()
+    shop.roll_out(zones=("zone-a",))
+
+    plan = shop.plan()
+
+    assert reason(plan, READY) == "Serving"
+    assert reason(plan, ZONE_TOLERANT) == "ComponentInOneZone"
+
+
+def test_a_rollout_is_told_until_the_last_old_pod_is_gone() -> None:
+    shop = Backend().serving()
+    shop.applied["Deployment", "shop-gateway"]["status"]["replicas"] = 4
+
+    assert reason(shop.plan(), RECONCILING) == "RollingOut"
+
+
+@pytest.mark.parametrize("kind", [DATABASE_REPLICA, EVENT_QUEUE])
+def test_it_is_as_tolerant_as_what_it_stands_on(kind: Any) -> None:
+    shop = Backend().serving()
+    name = "shop-db" if kind is DATABASE_REPLICA else "shop-events"
+    shop.has(kind, name, conditions(condition(READY, True), condition(ZONE_TOLERANT, False, "OneZone", "Only one zone.")))
+
+    plan = shop.plan()
+
+    assert reason(plan, READY) == "Serving"
+    assert reason(plan, ZONE_TOLERANT) == f"{kind.name}NotZoneTolerant"
+    assert message(plan, ZONE_TOLERANT) == f"{name}: Only one zone."
+
+
+def test_the_deletion_policy_is_handed_on_to_what_it_makes() -> None:
+    plan = Backend(deletionPolicy="Delete").plan()
+
+    assert {each["spec"]["deletionPolicy"] for each in plan.manifests if "deletionPolicy" in each.get("spec", {})} == {"Delete"}
