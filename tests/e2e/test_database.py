@@ -48,7 +48,8 @@ def assert_nothing_lost(ledger: Ledger, database: Database) -> None:
 
 def test_a_declared_database_takes_writes_through_its_secret(database: Database, client: ClientPod) -> None:
     said = client.psql(
-        database.uri, "create table t (x int); insert into t values (7); select x, current_user, current_database(), pg_is_in_recovery() from t"
+        database.uri,
+        "create table t (x int); insert into t values (7); select x, current_user, current_database(), pg_is_in_recovery() from t",
     )
 
     assert said == ["7|shop|shop|f"]
@@ -133,6 +134,8 @@ def test_a_primary_whose_pod_is_deleted_is_replaced_and_loses_nothing(kube: Kube
         )  # fmt: skip
 
     gap = ledger.longest_gap_seconds(since)
-    print(f"\npod deleted: {gap:.1f} s without writes, -rw right {routed:.1f} s after the first of them, {len(ledger.in_doubt)} rows in doubt")
+    print(
+        f"\npod deleted: {gap:.1f} s without writes, -rw right {routed:.1f} s after the first of them, {len(ledger.in_doubt)} rows in doubt"
+    )
     assert gap < FAILOVER_SECONDS
     assert_nothing_lost(ledger, database)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from baas_lab.waiting import wait_until
@@ -63,7 +64,7 @@ class Ledger:
     def longest_gap_seconds(self, since: float) -> float:
         """The longest time without an acknowledgement, from the last one before `since` (monotonic) on."""
         times = [ack.at for ack in self.acks]
-        return max((later - earlier for earlier, later in zip(times, times[1:], strict=False) if later >= since), default=0.0)
+        return max((later - earlier for earlier, later in pairwise(times) if later >= since), default=0.0)
 
     def missing_in(self, uri: str) -> list[Ack]:
         """Acknowledged rows that the member at `uri` lacks or has otherwise. It has replayed all by then: see `wait_replayed`."""
