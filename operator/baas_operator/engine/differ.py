@@ -40,8 +40,16 @@ def contained(wanted: Any, have: Any, key: str = "") -> bool:
     if wanted in ("", False, 0) and have is None:
         return True
     if key in _QUANTITIES and isinstance(wanted, str) and isinstance(have, str):
-        return parse(wanted) == parse(have)
+        return _same_quantity(wanted, have)
     return False
+
+
+def _same_quantity(one: str, other: str) -> bool:
+    """Whether two quantities are the same number. One in a form that is not ours is whoever's it may be, not what was wanted."""
+    try:
+        return parse(one) == parse(other)
+    except ValueError:
+        return False
 
 
 def up_to_date(manifest: Manifest, live: Manifest) -> bool:

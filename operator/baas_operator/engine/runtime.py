@@ -80,7 +80,8 @@ class Runtime:
         """List all kinds afresh; what the watches missed is reconciled, or `everything`. Returns how many objects were missed."""
         missed = 0
         for kind in (NODE, *CHILD_KINDS, *OWN_KINDS):
-            found = self.store.replace(kind.name, await self._list(kind))
+            known = self.store.known(kind.name)
+            found = self.store.replace(await self._list(kind), known=known)
             for each in found:
                 missed += 1
                 self._touch(each)

@@ -8,7 +8,7 @@ true of every API server on etcd before.)
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from baas_operator.api.kinds import OWN_KINDS
@@ -115,13 +115,26 @@ class Store:
             del self._gone[next(iter(self._gone))]
         return True
 
-    def replace(self, kind: str, resources: Iterable[Manifest]) -> list[Manifest]:
-        """Take a full list of a kind in; returns the objects that the watches had missed: new, changed, or gone."""
+    def known(self, kind: str) -> dict[Key, str | None]:
+        """The uids of a kind's objects: to be taken before a list is asked for, and given to `replace` with its answer."""
+        return {key: resource["metadata"].get("uid") for key, resource in self._objects.items() if key.kind == kind}
+
+    def replace(self, resources: Iterable[Manifest], *, known: Mapping[Key, str | None]) -> list[Manifest]:
+        """Take a full list of a kind in; returns the objects that the watches had missed: new, changed, or gone.
+
+        Only what was there before the list was asked for can be gone by it: what was made meanwhile is in no list yet. Noise is not
+        missed: a list is always a moment ahead of the watches, and in a busy fleet some lock was renewed in that moment.
+        """
         listed = {key_of(resource): resource for resource in resources}
-        missed = [resource for resource in listed.values() if self.put(resource)]
-        for key, old in list(self._objects.items()):
-            if key.kind == kind and key not in listed and self.drop(old):
-                missed.append(old)
+        missed = []
+        for key, resource in listed.items():
+            old = self._objects.get(key)
+            if self.put(resource) and significant(old, resource):
+                missed.append(resource)
+        for key, uid in known.items():
+            gone = self._objects.get(key)
+            if key not in listed and gone is not None and gone["metadata"].get("uid") == uid and self.drop(gone):
+                missed.append(gone)
         return missed
 
 

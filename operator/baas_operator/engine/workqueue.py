@@ -15,6 +15,8 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 _FIRST_SECONDS = 0.2
 _LONGEST_SECONDS = 60.0
+_DOUBLINGS = 10
+"""After this many the longest is reached; beyond 1,023, a day of failures, the power would be no float any more."""
 
 
 class WorkQueue(Generic[K]):
@@ -57,7 +59,7 @@ class WorkQueue(Generic[K]):
         """Work on a key again after its back-off; returns the seconds."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
-        seconds: float = min(_FIRST_SECONDS * 2**count, _LONGEST_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+        seconds: float = min(_FIRST_SECONDS * 2 ** min(count, _DOUBLINGS), _LONGEST_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
         self.add_after(key, seconds)
         return seconds
 

@@ -8,9 +8,9 @@ from baas_operator.api.common import DeletionPolicy
 from baas_operator.api.database import DatabaseReplicaSpec
 from baas_operator.desired.database import names
 from baas_operator.desired.database.access import build_access
+from baas_operator.desired.database.members import build_members
 from baas_operator.desired.database.patroni import config_file
 from baas_operator.desired.database.routing import Endpoint, build_routing
-from baas_operator.desired.database.statefulset import build_statefulset
 from baas_operator.desired.images import Images
 from baas_operator.desired.meta import Manifest, Owner
 from baas_operator.desired.pods import disruption_budget
@@ -78,7 +78,7 @@ def build_database(spec: DatabaseReplicaSpec, owner: Owner, images: Images, fact
         owner.child("v1", "ConfigMap", f"{owner.name}-patroni", names.COMPONENT, data={"patroni.yml": text}),
         *build_routing(owner, current=facts.slice_now, leader=facts.leader),
         disruption_budget(owner, owner.name, names.COMPONENT),
-        build_statefulset(spec, owner, images, config_text=_static_part(text), hard_spread=facts.hard_spread),
+        build_members(spec, owner, images, config_text=_static_part(text), hard_spread=facts.hard_spread),
     ]
     if facts.databases_wanted:
         made += _databases_job(spec, owner, spec.image or images.postgres)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from baas_operator.api.common import DeletionPolicy
 from baas_operator.api.queue import EventQueueSpec, QueueDurability
 from baas_operator.desired.images import Images
-from baas_operator.desired.meta import CHECKSUM_ANNOTATION, Manifest, Owner, checksum
+from baas_operator.desired.meta import Manifest, Owner, checksum
 from baas_operator.desired.pods import (
     container_security,
     disruption_budget,
@@ -20,15 +19,17 @@ from baas_operator.desired.pods import (
     resources,
     service,
     service_account,
-    spread,
 )
 from baas_operator.desired.quantity import parse_bytes
 from baas_operator.desired.queue import names
 from baas_operator.desired.secrets import SecretRequest, password
+from baas_operator.desired.stateful import build_stateful_set
 from baas_operator.desired.text import render
 
 NATS_UID = 1000
 BALANCED_SYNC_SECONDS = 1
+_SHUTDOWN_SECONDS = 60
+"""Lame duck takes 30 s; the rest is for the last writes (NATS documentation: a grace well above the lame duck duration)."""
 _STORE_SHARE = 0.9
 """Part of the volume that JetStream may fill; the rest is for its own metadata, snapshots and the file system."""
 
@@ -109,20 +110,11 @@ def build_queue(spec: EventQueueSpec, owner: Owner, images: Images, facts: Queue
     ]  # fmt: skip
     if facts.passwords:
         made.append(_auth(spec, owner, facts.passwords))
-        made.append(_statefulset(spec, owner, images, config=config, hard_spread=facts.hard_spread))
+        made.append(_servers(spec, owner, images, config=config, hard_spread=facts.hard_spread))
     return made
 
 
-def _statefulset(spec: EventQueueSpec, owner: Owner, images: Images, *, config: str, hard_spread: bool) -> Manifest:
-    selector = owner.selector(names.COMPONENT)
-    labels = owner.labels(names.COMPONENT)
-    claim: dict[str, Any] = {
-        "accessModes": ["ReadWriteOnce"],
-        "volumeMode": "Filesystem",
-        "resources": {"requests": {"storage": spec.storage.size}},
-    }
-    if spec.storage.storage_class_name:
-        claim["storageClassName"] = spec.storage.storage_class_name
+def _servers(spec: EventQueueSpec, owner: Owner, images: Images, *, config: str, hard_spread: bool) -> Manifest:
     monitor = names.MONITOR_PORT
     container = {
         "name": "nats",
@@ -153,55 +145,35 @@ def _statefulset(spec: EventQueueSpec, owner: Owner, images: Images, *, config: 
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the pod
         ],
     }
-    return owner.child(
-        "apps/v1",
-        "StatefulSet",
-        owner.name,
+    return build_stateful_set(
+        owner,
         names.COMPONENT,
-        spec={
-            "replicas": spec.replicas,
-            "serviceName": names.servers_service(owner.name),
-            "podManagementPolicy": "Parallel",
-            "updateStrategy": {"type": "RollingUpdate"},
-            "persistentVolumeClaimRetentionPolicy": {
-                "whenDeleted": "Delete" if spec.deletion_policy is DeletionPolicy.DELETE else "Retain",
-                "whenScaled": "Retain",
-            },
-            "selector": {"matchLabels": selector},
-            "template": {
-                "metadata": {"labels": labels, "annotations": {CHECKSUM_ANNOTATION: checksum(config)}},
-                "spec": {
-                    "serviceAccountName": f"{owner.name}-server",
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "terminationGracePeriodSeconds": 60,
-                    "securityContext": pod_security(NATS_UID),
-                    "topologySpreadConstraints": spread(selector, hard=hard_spread),
-                    "containers": [container],
-                    "volumes": [
-                        {
-                            "name": "config",
-                            "projected": {
-                                "defaultMode": 0o440,
-                                "sources": [
-                                    {"configMap": {"name": f"{owner.name}-config"}},
-                                    {"secret": {"name": names.auth_secret(owner.name)}},
-                                ],
-                            },
-                        },
-                        {"name": "zones", "configMap": {"name": f"{owner.name}-zones"}},
-                        {"name": "run", "emptyDir": {}},
-                        {"name": "tmp", "emptyDir": {}},
-                    ],
-                },
-            },
-            "volumeClaimTemplates": [
+        replicas=spec.replicas,
+        service=names.servers_service(owner.name),
+        storage=spec.storage,
+        policy=spec.deletion_policy,
+        config_checksum=checksum(config),
+        hard_spread=hard_spread,
+        pod={
+            "serviceAccountName": f"{owner.name}-server",
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": _SHUTDOWN_SECONDS,
+            "securityContext": pod_security(NATS_UID),
+            "containers": [container],
+            "volumes": [
                 {
-                    "apiVersion": "v1",
-                    "kind": "PersistentVolumeClaim",
-                    "metadata": {"name": "data", "labels": labels},
-                    "spec": claim,
-                }
+                    "name": "config",
+                    "projected": {
+                        "defaultMode": 0o440,
+                        "sources": [
+                            {"configMap": {"name": f"{owner.name}-config"}},
+                            {"secret": {"name": names.auth_secret(owner.name)}},
+                        ],
+                    },
+                },
+                {"name": "zones", "configMap": {"name": f"{owner.name}-zones"}},
+                {"name": "run", "emptyDir": {}},
+                {"name": "tmp", "emptyDir": {}},
             ],
         },
     )

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from baas_operator.api.common import DeletionPolicy
 from baas_operator.api.database import DatabaseReplicaSpec
 from baas_operator.desired.database import names
 from baas_operator.desired.images import Images
-from baas_operator.desired.meta import CHECKSUM_ANNOTATION, Manifest, Owner, checksum
+from baas_operator.desired.meta import Manifest, Owner, checksum
 from baas_operator.desired.pods import (
     container_security,
     field_env,
     http_probe,
     pod_security,
     resources,
-    spread,
 )
 from baas_operator.desired.sql_job import POSTGRES_UID
+from baas_operator.desired.stateful import build_stateful_set
 
 _SHUTDOWN_SECONDS = 120
 """A primary writes a last checkpoint and hands the lock over before it goes; killed earlier it would have to recover."""
@@ -93,58 +92,28 @@ def _agent(owner: Owner, images: Images) -> dict[str, Any]:
     }
 
 
-def build_statefulset(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, config_text: str, hard_spread: bool) -> Manifest:
+def build_members(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, config_text: str, hard_spread: bool) -> Manifest:
     """The StatefulSet. `config_text` is Patroni's file: pods roll when the part of it changes that is read only at start."""
-    selector = owner.selector(names.COMPONENT)
-    labels = owner.labels(names.COMPONENT)
-    claim: dict[str, Any] = {
-        "accessModes": ["ReadWriteOnce"],
-        "volumeMode": "Filesystem",
-        "resources": {"requests": {"storage": spec.storage.size}},
-    }
-    if spec.storage.storage_class_name:
-        claim["storageClassName"] = spec.storage.storage_class_name
-    image = spec.image or images.postgres
-    return owner.child(
-        "apps/v1",
-        "StatefulSet",
-        owner.name,
+    return build_stateful_set(
+        owner,
         names.COMPONENT,
-        spec={
-            "replicas": spec.replicas,
-            "serviceName": names.pods_service(owner.name),
-            "podManagementPolicy": "Parallel",
-            "updateStrategy": {"type": "RollingUpdate"},
-            "persistentVolumeClaimRetentionPolicy": {
-                "whenDeleted": "Delete" if spec.deletion_policy is DeletionPolicy.DELETE else "Retain",
-                "whenScaled": "Retain",
-            },
-            "selector": {"matchLabels": selector},
-            "template": {
-                "metadata": {"labels": labels, "annotations": {CHECKSUM_ANNOTATION: checksum(config_text)}},
-                "spec": {
-                    "serviceAccountName": f"{owner.name}-member",
-                    "automountServiceAccountToken": True,
-                    "enableServiceLinks": False,
-                    "terminationGracePeriodSeconds": _SHUTDOWN_SECONDS,
-                    "securityContext": pod_security(POSTGRES_UID),
-                    "topologySpreadConstraints": spread(selector, hard=hard_spread),
-                    "containers": [_postgres(spec, owner, image), _agent(owner, images)],
-                    "volumes": [
-                        {"name": "patroni", "configMap": {"name": f"{owner.name}-patroni"}},
-                        {"name": "run", "emptyDir": {}},
-                        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
-                        {"name": "tmp", "emptyDir": {}},
-                    ],
-                },
-            },
-            "volumeClaimTemplates": [
-                {
-                    "apiVersion": "v1",
-                    "kind": "PersistentVolumeClaim",
-                    "metadata": {"name": "data", "labels": labels},
-                    "spec": claim,
-                }
+        replicas=spec.replicas,
+        service=names.pods_service(owner.name),
+        storage=spec.storage,
+        policy=spec.deletion_policy,
+        config_checksum=checksum(config_text),
+        hard_spread=hard_spread,
+        pod={
+            "serviceAccountName": f"{owner.name}-member",
+            "automountServiceAccountToken": True,
+            "terminationGracePeriodSeconds": _SHUTDOWN_SECONDS,
+            "securityContext": pod_security(POSTGRES_UID),
+            "containers": [_postgres(spec, owner, spec.image or images.postgres), _agent(owner, images)],
+            "volumes": [
+                {"name": "patroni", "configMap": {"name": f"{owner.name}-patroni"}},
+                {"name": "run", "emptyDir": {}},
+                {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
+                {"name": "tmp", "emptyDir": {}},
             ],
         },
     )
