@@ -16,10 +16,12 @@ from baas_lab.errors import CommandError, LabError, NoClusterError
 from baas_lab.kind_config import AUDIT_LOG_IN_NODE, DEFAULT_NAME
 from baas_lab.process import run
 from baas_lab.volumes import Volume
+from baas_lab.waiting import wait_until
 
 KIND_LABEL = "io.x-k8s.kind"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 KUBECTL_SECONDS = 60.0
+BOOT_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,23 @@ class Cluster:
             return False
         return bool(nodes) and all(is_ready(node) for node in nodes) and len(nodes) == len(self.nodes())
 
+    def wait_booted(self, node: str) -> None:
+        """Wait until the node is Ready *since its last start*. Raises LabError.
+
+        Its Node object says Ready for a while after the node died. A kubelet that starts reports at once, and the report
+        carries its time, in whole seconds; no kubelet is up in the second in which its container started.
+        """
+        started_at: str = self.docker.inspect(node)["State"]["StartedAt"]
+
+        def reported() -> bool:
+            try:
+                found = self.get("node", node)
+            except CommandError:
+                return False
+            return ready_since(found) > started_at[: len("2000-01-01T00:00:00")]
+
+        wait_until(reported, timeout_seconds=BOOT_SECONDS, what=f"the node {node} is Ready after its start", poll_seconds=1)
+
     def audit_log(self) -> list[dict[str, Any]]:
         """What service accounts outside kube-system wrote to the API, oldest first: audit events without bodies.
 
@@ -150,9 +169,17 @@ class Cluster:
         return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
+def ready_since(node: dict[str, Any]) -> str:
+    """When its kubelet last reported a Node object to be Ready (`2000-01-01T00:00:00`, UTC); empty if it is not Ready."""
+    for condition in node["status"].get("conditions", []):
+        if condition["type"] == "Ready" and condition["status"] == "True":
+            return str(condition["lastHeartbeatTime"]).removesuffix("Z")
+    return ""
+
+
 def is_ready(node: dict[str, Any]) -> bool:
     """The Ready condition of a Node object."""
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
+    return bool(ready_since(node))
 
 
 def running(name: str = DEFAULT_NAME, cache: Cache | None = None) -> Cluster:

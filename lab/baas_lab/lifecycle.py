@@ -47,6 +47,7 @@ def up(name: str = kind_config.DEFAULT_NAME, cache: Cache | None = None, progres
 
 def repair(cluster: Cluster, progress: Progress) -> None:
     """Bring a complete cluster back: mount what is not mounted, start what is off. Raises LabError."""
+    started = []
     with progress.step(f"Cluster {cluster.name}: back to work"):
         for node in cluster.nodes():
             volume, state = cluster.volume(node.name), node.state
@@ -60,6 +61,9 @@ def repair(cluster: Cluster, progress: Progress) -> None:
             volume.mount()
             if state != "running":
                 cluster.docker.run("start", node.name)
+                started.append(node.name)
+        for name in started:
+            cluster.wait_booted(name)
         wait_ready(cluster)
 
 

@@ -10,6 +10,7 @@ import pytest
 from baas_lab import bases, binaries, node_image, versions
 from baas_lab.binaries import BUILDS, BY_PROGRAM, CNI_PROGRAMS, HOST_TOOLS, NODE_PROGRAMS
 from baas_lab.cache import Cache
+from baas_lab.cluster import ready_since
 from baas_lab.files import runc_without_sys_resource as wrapper
 from baas_lab.images import full_name
 from baas_lab.progress import elapsed
@@ -88,3 +89,18 @@ def test_the_wrapper_edits_whole_specifications_and_single_processes(tmp_path: P
 @pytest.mark.parametrize(("seconds", "text"), [(0.44, "0.4 s"), (12.2, "12 s"), (185, "3 min 05 s")])
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert elapsed(seconds) == text
+
+
+def node_object(ready: str) -> dict[str, object]:
+    conditions = [
+        {"type": "DiskPressure", "status": "False"},
+        {"type": "Ready", "status": ready, "lastHeartbeatTime": "2026-01-02T03:04:05Z"},
+    ]
+    return {"status": {"conditions": conditions}}
+
+
+def test_a_node_is_ready_since_its_last_report() -> None:
+    assert ready_since(node_object("True")) == "2026-01-02T03:04:05"
+    assert ready_since(node_object("Unknown")) == ""
+    assert ready_since({"status": {}}) == ""
+    assert ready_since(node_object("True")) > "2026-01-02T03:04:04.999999999Z"[:19]

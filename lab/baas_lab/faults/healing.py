@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from baas_lab.cluster import Cluster, Node
 from baas_lab.faults.apiserver import MANIFEST_ASIDE, start_apiserver
 from baas_lab.faults.network import CHAIN, ROUTES_ASIDE, heal_network, plug
-from baas_lab.faults.power import start, unpause, wait_booted
+from baas_lab.faults.power import start, unpause
 from baas_lab.faults.processes import STOPPED
 from baas_lab.faults.storage import FILLS, unfill
 
@@ -26,7 +26,7 @@ def heal(cluster: Cluster, *, wait: bool = True) -> None:
     start_apiserver(cluster)
     if wait:
         for name in off:
-            wait_booted(cluster, name)
+            cluster.wait_booted(name)
 
 
 def _heal_running(cluster: Cluster, node: str) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from baas_lab.cluster import Cluster, is_ready
-from baas_lab.errors import CommandError
+from baas_lab.cluster import Cluster
 from baas_lab.waiting import wait_until
 
-START_SECONDS = 180.0
 UNMOUNT_SECONDS = 30.0
 
 
@@ -23,25 +21,7 @@ def start(cluster: Cluster, *nodes: str, wait: bool = True) -> None:
     cluster.docker.run("start", *names)
     if wait:
         for name in names:
-            wait_booted(cluster, name)
-
-
-def wait_booted(cluster: Cluster, node: str) -> None:
-    """Wait until the node is Ready *since its last start*.
-
-    Its Node object says Ready for a while after the node died. A node gets a new machine id whenever it starts, and
-    its kubelet reports that together with its state.
-    """
-
-    def reported() -> bool:
-        try:
-            machine_id = cluster.docker.exec(node, "cat", "/etc/machine-id").strip()
-            found = cluster.get("node", node)
-        except CommandError:
-            return False
-        return is_ready(found) and found["status"]["nodeInfo"]["machineID"] == machine_id
-
-    wait_until(reported, timeout_seconds=START_SECONDS, what=f"the node {node} is Ready after its start", poll_seconds=1)
+            cluster.wait_booted(name)
 
 
 def power_cut(cluster: Cluster, *nodes: str, restart: bool = True, wait: bool = True) -> None:
