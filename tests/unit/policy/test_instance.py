@@ -173,7 +173,7 @@ def test_what_is_referred_to_and_missing_is_refused(field: str, kind: Any, other
 
     plan = shop.plan()
     assert plan.refused
-    assert plan.manifests == plan.secrets == ()
+    assert (plan.manifests, plan.secrets) == ((), ())
     assert reason(plan, STALLED) == f"{kind.name}NotFound"
     assert f"spec.{field}" in message(plan, STALLED)
     assert "create it" in message(plan, STALLED)

@@ -1,0 +1,245 @@
+"""The store: the newest that was seen of every object, whichever way and in whichever order it came."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from baas_operator.api.kinds import DATABASE_REPLICA
+from baas_operator.desired.meta import Manifest
+from baas_operator.engine import store as store_module
+from baas_operator.engine.store import Key, Store, key_of, owner_of, significant
+from tests.unit.objects import node, owner, pod
+
+OWNER = Key("DatabaseReplica", "prod", "db")
+
+
+def config_map(name: str = "cm", *, version: int = 1, uid: str = "u1", of: str = "db", **data: str) -> Manifest:
+    made = owner(DATABASE_REPLICA, of).child("v1", "ConfigMap", name, "postgresql", data=data)
+    made["metadata"] |= {"uid": uid, "resourceVersion": str(version)}
+    return made
+
+
+def get(store: Store, name: str = "cm") -> Manifest | None:
+    return store.get("ConfigMap", "prod", name)
+
+
+# --- order ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("late", [8, 9])
+def test_a_late_event_does_not_undo_what_we_wrote(late: int) -> None:
+    store = Store()
+    store.put(config_map(version=9, key="new"))
+
+    assert not store.put(config_map(version=late, key="old"))
+    assert (get(store) or {})["data"] == {"key": "new"}
+
+
+def test_versions_are_numbers_and_no_words() -> None:
+    store = Store()
+    store.put(config_map(version=9))
+
+    assert store.put(config_map(version=10))
+
+
+def test_a_late_event_does_not_bring_a_deleted_object_back() -> None:
+    store = Store()
+    store.put(config_map(version=5))
+    assert store.drop(config_map(version=6))
+
+    assert not store.put(config_map(version=7))
+    assert get(store) is None
+
+
+def test_a_new_object_of_the_same_name_is_taken() -> None:
+    store = Store()
+    store.put(config_map(version=5))
+    store.drop(config_map(version=6))
+
+    assert store.put(config_map(version=7, uid="u2"))
+
+
+def test_the_late_deletion_of_the_old_one_does_not_take_the_new_one_away() -> None:
+    store = Store()
+    store.put(config_map(version=7, uid="u2"))
+
+    assert not store.drop(config_map(version=6, uid="u1"))
+    assert get(store) is not None
+
+
+def test_what_was_deleted_is_remembered_as_it_was_last_seen() -> None:
+    """A secret that somebody deleted comes back with what it held."""
+    store = Store()
+    store.put(config_map(version=5, password="p"))
+    store.drop(config_map(version=6, uid="u1"))
+
+    assert (store.last_seen(key_of(config_map())) or {})["data"] == {"password": "p"}
+
+
+def test_memories_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_TOMBSTONES", 3)
+    store = Store()
+    for index in range(5):
+        each = config_map(f"cm-{index}", uid=f"u{index}")
+        store.put(each)
+        store.drop(each)
+
+    remembered = [index for index in range(5) if store.last_seen(Key("ConfigMap", "prod", f"cm-{index}"))]
+    assert remembered == [2, 3, 4]
+
+
+def test_managed_fields_are_not_kept() -> None:
+    store = Store()
+    each = config_map()
+    each["metadata"]["managedFields"] = [{}] * 10
+    store.put(each)
+
+    assert "managedFields" not in (get(store) or {})["metadata"]
+
+
+# --- owners ---------------------------------------------------------------------------------------------------------
+
+
+def test_children_are_found_by_their_owner_and_move_with_their_labels() -> None:
+    store = Store()
+    store.put(config_map("a", version=1))
+    store.put(config_map("b", version=1, uid="u2"))
+    assert set(store.children(OWNER)) == {("ConfigMap", "a"), ("ConfigMap", "b")}
+
+    store.put(config_map("a", version=2, of="other"))
+    assert set(store.children(OWNER)) == {("ConfigMap", "b")}
+    assert set(store.children(OWNER._replace(name="other"))) == {("ConfigMap", "a")}
+
+    store.drop(config_map("b", uid="u2"))
+    assert store.children(OWNER) == {}
+
+
+def test_one_without_our_labels_has_no_owner() -> None:
+    plain = {"kind": "Secret", "metadata": {"name": "s", "namespace": "prod", "labels": {"app": "x"}}}
+    foreign = copy.deepcopy(plain)
+    foreign["metadata"]["labels"] = {"baas-operator.io/kind": "Deployment", "baas-operator.io/name": "x"}  # type: ignore[index]
+
+    assert owner_of(plain) is None
+    assert owner_of(foreign) is None
+
+
+# --- lists ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_list_reports_what_the_watches_had_missed() -> None:
+    store = Store()
+    store.put(config_map("same", uid="u1"))
+    store.put(config_map("changed", uid="u2", key="old"))
+    store.put(config_map("gone", uid="u3"))
+    other_kind = node("n", "zone-a")
+    other_kind["metadata"] |= {"uid": "u9"}
+    store.put(other_kind)
+
+    listed = [config_map("same", uid="u1"), config_map("changed", uid="u2", version=2, key="new"), config_map("new", uid="u4")]
+    missed = store.replace(listed, known=store.known("ConfigMap"))
+
+    assert {each["metadata"]["name"] for each in missed} == {"changed", "new", "gone"}
+    assert get(store, "gone") is None
+    assert store.get("Node", "", "n") is not None
+    assert store.replace(listed, known=store.known("ConfigMap")) == []
+
+
+def test_what_we_made_while_the_list_was_on_its_way_is_not_taken_for_gone() -> None:
+    """Its tombstone would hide it for ever, and a plan that misses a password leaves its StatefulSet out: it would be pruned."""
+    store = Store()
+    known = store.known("ConfigMap")
+    store.put(config_map("made-meanwhile", version=50))
+
+    assert store.replace([], known=known) == []
+    assert get(store, "made-meanwhile") is not None
+    assert store.put(config_map("made-meanwhile", version=51))
+
+
+def test_what_was_made_anew_while_the_list_was_on_its_way_is_kept_too() -> None:
+    store = Store()
+    store.put(config_map(version=5, uid="u1"))
+    known = store.known("ConfigMap")
+    store.drop(config_map(version=6, uid="u1"))
+    store.put(config_map(version=7, uid="u2"))
+
+    store.replace([], known=known)
+
+    assert get(store) is not None
+
+
+def test_news_that_is_only_noise_was_not_missed() -> None:
+    """A list is always a moment ahead of the watches. In a busy fleet some lock was renewed in that moment, every time."""
+    store = Store()
+    store.put(lock(version=1, renewTime="12:00:00"))
+    listed = lock(version=2, renewTime="12:00:02")
+
+    assert store.replace([listed], known=store.known("ConfigMap")) == []
+    assert store.get("ConfigMap", "prod", "db-leader") == listed
+
+
+# --- what deserves a reconcile ----------------------------------------------------------------------------------------
+
+
+def lock(*, version: int = 1, **annotations: str) -> Manifest:
+    made = config_map("db-leader", version=version)
+    made["metadata"]["annotations"] = {"leader": "db-0", "ttl": "20", "transitions": "1", **annotations}
+    return made
+
+
+def member(*, ready: bool = True, **said: Any) -> Manifest:
+    return pod(owner(DATABASE_REPLICA, "db"), "db-0", "postgresql", on="node-a", ready=ready, ip="10.0.0.1",
+               annotations={"status": json.dumps({"state": "running", "role": "primary", **said})})  # fmt: skip
+
+
+def with_heartbeat(found: Manifest, at: str, *, ready: str = "True", taints: list[Manifest] | None = None) -> Manifest:
+    found["status"] = {
+        "conditions": [{"type": "Ready", "status": ready, "lastHeartbeatTime": at}, {"type": "DiskPressure", "status": "False"}],
+        "images": [at],
+    }
+    found["spec"]["taints"] = taints or []
+    return found
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (lock(renewTime="1", optime="100"), lock(version=2, renewTime="2", optime="200")),
+        (lock(slots='{"db-1": 100}', retain_slots="x"), lock(version=2, slots='{"db-1": 200}')),
+        (member(xlog_location=100), member(xlog_location=200)),
+        (member(xlog_location=100, replication_lag=3), member(xlog_location=200, replication_lag=4)),
+        (with_heartbeat(node("n", "a"), "1"), with_heartbeat(node("n", "a"), "2")),
+    ],
+    ids=["a lock is renewed", "slots move on", "a primary writes", "a standby follows", "a node's heart beats"],
+)
+def test_noise(old: Manifest, new: Manifest) -> None:
+    assert not significant(old, new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (lock(), lock(leader="db-1")),
+        (lock(), lock(transitions="2")),
+        (lock(config='{"ttl": 20}'), lock(config='{"ttl": 30}')),
+        (lock(sync_standby="db-1"), lock(sync_standby="db-1,db-2")),
+        (member(), member(ready=False)),
+        (member(xlog_location=1), member(xlog_location=1, state="stopped")),
+        (member(timeline=1), member(timeline=2)),
+        (with_heartbeat(node("n", "a"), "1"), with_heartbeat(node("n", "b"), "1")),
+        (with_heartbeat(node("n", "a"), "1"), with_heartbeat(node("n", "a"), "1", ready="Unknown")),
+        (with_heartbeat(node("n", "a"), "1"), with_heartbeat(node("n", "a"), "1", taints=[{"key": "x"}])),
+        (config_map(key="a"), config_map(key="b")),
+        (None, config_map()),
+    ],
+    ids=[
+        "another leader", "a failover that came back", "Patroni's configuration drifts", "a standby becomes synchronous",
+        "a pod is not ready", "a member stops", "a timeline begins", "a node's zone changes", "a node is lost", "a node is tainted",
+        "data changes", "something new",
+    ],
+)  # fmt: skip
+def test_news(old: Manifest | None, new: Manifest) -> None:
+    assert significant(old, new)
