@@ -111,7 +111,7 @@ HOST_TOOLS = (
     "helm",
     "kubeconform",
 )
-CLUSTER_TOOLS = ("kind", "kubectl")
+CLUSTER_TOOLS = ("kind", "kubectl", "helm")
 
 # What the node image is made of, besides Debian packages.
 NODE_PROGRAMS = ("kubelet", "kubeadm", "kubectl")
@@ -154,7 +154,8 @@ def ensure_or_adopt(cache: Cache, progress: Progress, programs: Iterable[str]) -
 
 
 def suitable(program: str, path: str) -> bool:
-    """Whether an installed program can stand in for ours: kind in the same version, kubectl within one minor version."""
+    """Whether an installed program can stand in for ours: kind in the same version, kubectl within one
+    minor version, helm of the same major version."""
     if program == "kind":
         return f"v{versions.KIND} " in run([path, "version"], check=False).stdout + " "
     if program == "kubectl":
@@ -164,6 +165,8 @@ def suitable(program: str, path: str) -> bool:
         except (ValueError, KeyError):
             return False
         return abs(int(minor or 0) - int(versions.KUBERNETES.split(".")[1])) <= 1
+    if program == "helm":
+        return run([path, "version", "--short"], check=False).stdout.startswith(f"v{versions.HELM.split('.')[0]}.")
     return False
 
 

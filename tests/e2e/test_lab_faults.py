@@ -6,16 +6,14 @@ Every other end-to-end test stands on these two. They use pods of a plain Debian
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from baas_lab import bases, faults, images
 from baas_lab.cache import Cache
-from baas_lab.cluster import Cluster, running
-from baas_lab.errors import CommandError, NoClusterError
-from baas_lab.kind_config import DEFAULT_NAME
+from baas_lab.cluster import Cluster
+from baas_lab.errors import CommandError
 from baas_lab.progress import Progress
 from baas_lab.waiting import wait_until
 
@@ -31,13 +29,8 @@ START_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Cluster:
-    try:
-        return running(os.environ.get("LAB_CLUSTER", DEFAULT_NAME))
-    except NoClusterError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+def cluster(lab: Cluster) -> Cluster:
+    return lab
 
 
 @pytest.fixture(scope="module")
