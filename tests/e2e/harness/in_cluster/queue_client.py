@@ -1,7 +1,7 @@
 """A client of a queue, in words: `publish STREAM-SUBJECT FIRST` until its stdin ends, `read STREAM`, `request SUBJECT JSON`.
 
 The server's URI, with user and password, is the first argument. Every line printed is JSON: {"id"} of an acknowledged message,
-{"error"} for one in doubt, {"id"} of a message read, the answer to a request.
+{"error"} for one in doubt, {"id"} of a message read, the answer to a request, {"refused"} for one that the user may not make.
 """
 
 import asyncio
@@ -14,10 +14,6 @@ from nats.js.errors import APIError
 
 DEADLINE_SECONDS = 2.0
 PAUSE_SECONDS = 0.01
-
-
-async def quiet(_error):
-    """Every error is told where it was met."""
 
 
 async def publish(connection, subject, first):
@@ -45,12 +41,24 @@ async def read(connection, stream):
 
 
 async def request(connection, subject, body):
-    answer = await connection.request(subject, body.encode(), timeout=5)
-    print(answer.data.decode())
+    answer = asyncio.ensure_future(connection.request(subject, body.encode(), timeout=5))
+    await asyncio.wait([answer, refused], return_when=asyncio.FIRST_COMPLETED)
+    if refused.done():
+        answer.cancel()
+        print(json.dumps({"refused": refused.result()}))
+    else:
+        print(answer.result().data.decode())
 
 
 async def main(uri, verb, *args):
-    connection = await nats.connect(uri, error_cb=quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.2, connect_timeout=2)
+    global refused
+    refused = asyncio.get_running_loop().create_future()
+
+    async def note(error):
+        if "permissions violation" in str(error).lower() and not refused.done():
+            refused.set_result(str(error))
+
+    connection = await nats.connect(uri, error_cb=note, max_reconnect_attempts=-1, reconnect_time_wait=0.2, connect_timeout=2)
     await {"publish": publish, "read": read, "request": request}[verb](connection, *args)
     await connection.close()
 
