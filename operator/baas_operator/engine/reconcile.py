@@ -10,7 +10,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
-from baas_operator.api.kinds import OPERATION, OWN_KINDS, OwnKind
+from baas_operator.api.kinds import OPERATION, OWN_KINDS, SECRET, OwnKind
 from baas_operator.desired.meta import Manifest
 from baas_operator.engine import applier
 from baas_operator.engine.client import Client
@@ -100,10 +100,10 @@ class Reconciler:
         kind = _KINDS[view.owner.kind]
         await set_finalizer(self._client, self._store, kind, view.resource, plan.finalizer)
         # draw
-        before = len(self._store)
         for request in plan.secrets:
             await applier.ensure_secret(self._client, self._store, request)
-        if len(self._store) != before:
+        if any(view.child(SECRET, each.name) is None for each in plan.secrets):
+            # The plan was made without them: what needs them is missing in it, and would be pruned.
             fresh = view_of(self._store, view.resource, self._config.images)
             plan = PLANNERS[kind.name](replace(fresh, external=view.external))
         # apply

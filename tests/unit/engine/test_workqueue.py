@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -131,10 +131,10 @@ class _Model:
         self.again: set[int] = set()
 
     def add(self, key: int) -> None:
-        (self.again.add if key in self.active else self.wanted.setdefault)(key)  # type: ignore[operator]
-
-    def ready(self) -> Iterator[int]:
-        yield from self.wanted
+        if key in self.active:
+            self.again.add(key)
+        else:
+            self.wanted.setdefault(key)
 
     def get(self) -> int:
         key = next(iter(self.wanted))

@@ -1,0 +1,107 @@
+"""Secrets: drawn well, made once, and of use to whoever has to check them."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import jwt
+import pytest
+
+from baas_operator.api.instance import BaasInstanceSpec
+from baas_operator.api.kinds import BAAS_INSTANCE
+from baas_operator.desired.instance.build import instance_secrets
+from baas_operator.desired.meta import Manifest
+from baas_operator.desired.secrets import SecretRequest, password
+from baas_operator.engine.generate import API_KEY_YEARS, build_secret
+from tests.unit.objects import owner
+
+NOW = 1_800_000_000
+OWNER = owner(BAAS_INSTANCE, "shop")
+
+
+def values(made: Manifest) -> dict[str, str]:
+    return {key: base64.b64decode(value).decode() for key, value in made["data"].items()}
+
+
+def role() -> SecretRequest:
+    return password(OWNER, "shop-role-owner", "instance", "shop_owner", owned=False, host="db", uri="pg://{username}:{password}@db")
+
+
+def keys() -> tuple[Manifest, dict[str, str]]:
+    """A signing key's secret and the values of the API keys' one."""
+    signing, api, *_ = instance_secrets(BaasInstanceSpec(), OWNER)
+    source = build_secret(signing, source=None, now=NOW)
+    return source, values(build_secret(api, source=source, now=NOW))
+
+
+def test_no_two_passwords_are_the_same() -> None:
+    drawn = {values(build_secret(role(), source=None, now=NOW))["password"] for _ in range(100)}
+
+    assert len(drawn) == 100
+    assert min(map(len, drawn)) >= 32
+
+
+def test_a_password_needs_no_quoting_anywhere() -> None:
+    """It is put into URIs, into NATS' configuration and into pgpass lines."""
+    for _ in range(100):
+        assert values(build_secret(role(), source=None, now=NOW))["password"].replace("-", "").replace("_", "").isalnum()
+
+
+def test_other_keys_are_filled_in() -> None:
+    found = values(build_secret(role(), source=None, now=NOW))
+
+    assert found["uri"] == f"pg://shop_owner:{found['password']}@db"
+    assert (found["username"], found["host"]) == ("shop_owner", "db")
+
+
+def test_what_was_drawn_is_not_taken_for_a_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_urlsafe", lambda _: "{username}")
+
+    assert values(build_secret(role(), source=None, now=NOW))["password"] == "{username}"
+
+
+def test_secrets_are_immutable_and_outlive_their_owner_where_data_does() -> None:
+    made = build_secret(role(), source=None, now=NOW)
+
+    assert made["immutable"] is True
+    assert "ownerReferences" not in made["metadata"]
+
+
+def test_with_delete_they_go_with_their_owner() -> None:
+    for each in instance_secrets(BaasInstanceSpec.model_validate({"deletionPolicy": "Delete"}), OWNER)[:1]:
+        assert build_secret(each, source=None, now=NOW)["metadata"]["ownerReferences"][0]["controller"] is True
+
+
+@pytest.mark.parametrize("name", ["anon", "service_role"])
+def test_api_keys_are_good_for_whoever_has_the_public_keys(name: str) -> None:
+    _, found = keys()
+    key_set = jwt.PyJWKSet.from_dict(json.loads(found["jwks.json"]))
+    header = jwt.get_unverified_header(found[name])
+
+    claims = jwt.decode(
+        found[name], key_set[header["kid"]], algorithms=["ES256"], issuer="baas-operator",
+        options={"require": ["exp", "iat", "iss", "role"], "verify_exp": False, "verify_iat": False},
+    )  # fmt: skip
+
+    assert claims["role"] == name
+    assert claims["exp"] - claims["iat"] == API_KEY_YEARS * 365 * 86400
+    assert claims["iat"] == NOW
+
+
+def test_another_backends_keys_are_no_good() -> None:
+    _, ours = keys()
+    _, theirs = keys()
+    (key,) = jwt.PyJWKSet.from_dict(json.loads(theirs["jwks.json"])).keys
+
+    with pytest.raises(jwt.InvalidSignatureError):
+        jwt.decode(ours["anon"], key, algorithms=["ES256"], options={"verify_exp": False, "verify_iat": False})
+
+
+def test_the_key_set_is_public_and_the_private_key_is_nowhere_else() -> None:
+    source, found = keys()
+    (key,) = json.loads(found["jwks.json"])["keys"]
+
+    assert set(key) == {"kty", "crv", "x", "y", "kid", "alg", "use"}
+    assert list(values(source)) == ["private.pem"]
+    assert not any("PRIVATE" in value for value in found.values())

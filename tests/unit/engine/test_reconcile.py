@@ -1,0 +1,161 @@
+"""A reconcile as a whole, against a stand-in for the API server."""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import pytest
+
+from baas_operator.api.kinds import DATABASE_REPLICA, EVENT_QUEUE, OwnKind
+from baas_operator.desired.meta import Manifest
+from baas_operator.engine.client import Client
+from baas_operator.engine.config import Config
+from baas_operator.engine.reconcile import Reconciler
+from baas_operator.engine.store import Key, Store
+from tests.unit.engine.api import StandInApi
+from tests.unit.objects import NAMESPACE, ZONES, nodes, own
+
+
+class Operator:
+    """One operator with its store, over a stand-in."""
+
+    def __init__(self, kind: OwnKind, name: str, **spec: object) -> None:
+        self.api = StandInApi()
+        self.store = Store()
+        for each in nodes(*ZONES).values():
+            self.store.put(each)
+        self.key = Key(kind.name, NAMESPACE, name)
+        self.api.objects[self.key] = own(kind, name, dict(spec))
+        self.store.put(copy.deepcopy(self.api.objects[self.key]))
+        self._reconciler = Reconciler(cast(Client, self.api), self.store, Config())
+
+    async def reconcile(self) -> list[tuple[str, str]]:
+        """The writes of one reconcile."""
+        self.api.writes.clear()
+        await self._reconciler.reconcile(self.key)
+        return [each for each in self.api.writes if not each[1].startswith("Event/")]
+
+    def live(self, kind: str, name: str) -> Manifest | None:
+        return self.api.objects.get(Key(kind, NAMESPACE, name))
+
+    def delete_by_hand(self, kind: str, name: str) -> None:
+        """Somebody deletes an object, and the watch tells."""
+        self.store.drop(self.api.objects.pop(Key(kind, NAMESPACE, name)))
+
+    def ready(self) -> Manifest:
+        found: Manifest = self.api.objects[self.key]["status"]
+        return next(each for each in found["conditions"] if each["type"] == "Ready")
+
+
+@pytest.fixture
+def queue() -> Operator:
+    return Operator(EVENT_QUEUE, "mq")
+
+
+async def test_one_reconcile_makes_all_and_the_next_writes_nothing(queue: Operator) -> None:
+    first = await queue.reconcile()
+    assert ("create", "Secret/mq-user-app") in first
+    assert ("apply", "StatefulSet/mq") in first, "the plan is made anew once the passwords are drawn"
+    assert first[-1] == ("status", "EventQueue/mq")
+
+    assert await queue.reconcile() == []
+
+
+async def test_a_secret_that_was_deleted_comes_back_as_it_was_and_takes_nothing_down(queue: Operator) -> None:
+    await queue.reconcile()
+    before = copy.deepcopy(queue.live("Secret", "mq-user-app"))
+    queue.delete_by_hand("Secret", "mq-user-app")
+
+    writes = await queue.reconcile()
+
+    assert writes == [("create", "Secret/mq-user-app")]
+    after = queue.live("Secret", "mq-user-app")
+    assert before
+    assert after
+    assert after["data"] == before["data"]
+
+
+async def test_a_plan_without_a_password_is_never_carried_out_whatever_else_vanishes_at_that_moment(queue: Operator) -> None:
+    """It has no StatefulSet, so that one would be pruned; and with deletionPolicy Delete its volumes would go with it."""
+    await queue.reconcile()
+    queue.delete_by_hand("Secret", "mq-user-app")
+    queue.store.put(own(DATABASE_REPLICA, "unrelated"))
+
+    def vanish(_: Key) -> None:
+        queue.store.drop(own(DATABASE_REPLICA, "unrelated"))
+
+    queue.api.meanwhile = vanish
+
+    writes = await queue.reconcile()
+
+    assert writes == [("create", "Secret/mq-user-app")]
+    assert queue.live("StatefulSet", "mq") is not None
+
+
+async def test_drift_is_put_right(queue: Operator) -> None:
+    await queue.reconcile()
+    live = copy.deepcopy(queue.live("Service", "mq"))
+    assert live
+    live["spec"]["ports"][0]["port"] = 9999
+    live["metadata"]["resourceVersion"] = "9000"
+    queue.store.put(live)
+
+    assert await queue.reconcile() == [("apply", "Service/mq")]
+
+
+async def test_what_is_no_longer_wanted_is_pruned_and_what_others_made_is_not() -> None:
+    op = Operator(DATABASE_REPLICA, "db")
+    await op.reconcile()
+    ours = copy.deepcopy(op.live("Service", "db-ro"))
+    assert ours
+    ours["metadata"] |= {"name": "db-old", "uid": "u-old"}
+    theirs = copy.deepcopy(ours)
+    theirs["metadata"] |= {"name": "db-theirs", "uid": "u-theirs", "annotations": {}}
+    for each in (ours, theirs):
+        op.api.objects[Key("Service", NAMESPACE, each["metadata"]["name"])] = each
+        op.store.put(each)
+
+    assert await op.reconcile() == [("delete", "Service/db-old")]
+
+
+async def test_a_name_that_is_taken_is_refused_and_left_alone(queue: Operator) -> None:
+    stranger = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "mq", "namespace": NAMESPACE, "uid": "u"}, "spec": {}}
+    queue.api.objects[Key("Service", NAMESPACE, "mq")] = copy.deepcopy(stranger)
+
+    await queue.reconcile()
+
+    assert queue.live("Service", "mq") == stranger
+    assert queue.ready()["reason"] == "NameTaken"
+    assert "delete it or give this object another name" in queue.ready()["message"]
+
+
+async def test_suspended_means_hands_off(queue: Operator) -> None:
+    await queue.reconcile()
+    queue.api.objects[queue.key]["spec"]["suspend"] = True
+    queue.api.objects[queue.key]["metadata"]["resourceVersion"] = "9000"
+    queue.store.put(copy.deepcopy(queue.api.objects[queue.key]))
+    queue.delete_by_hand("Service", "mq")
+
+    writes = await queue.reconcile()
+
+    assert writes == [("status", "EventQueue/mq")]
+    assert queue.ready()["status"] == "Unknown"
+
+
+async def test_another_leader_that_drew_the_secret_first_wins(queue: Operator) -> None:
+    """Whoever comes second finds it there: no two versions of a password."""
+    drawn: dict[Key, Manifest] = {}
+
+    def faster(key: Key) -> None:
+        if key.name == "mq-user-admin" and not drawn:
+            theirs = {"kind": "Secret", "metadata": {"name": key.name, "namespace": NAMESPACE, "uid": "u", "resourceVersion": "50"}}
+            drawn[key] = queue.api.objects[key] = theirs | {"data": {"password": "dGhlaXJz"}}
+
+    queue.api.meanwhile = faster
+
+    await queue.reconcile()
+
+    assert drawn
+    assert queue.live("Secret", "mq-user-admin") == drawn[Key("Secret", NAMESPACE, "mq-user-admin")]
+    assert queue.live("StatefulSet", "mq") is None, "it waits, and looks again"
