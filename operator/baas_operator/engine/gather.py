@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE, NODE, OPERATION, POD, SECRET
 from baas_operator.api.queue import EventQueueSpec
@@ -18,6 +18,8 @@ from baas_operator.engine.store import Key, Store
 from baas_operator.observe.queue import JetStreamState
 from baas_operator.observe.view import View, is_ready
 
+_OPERAND_SECONDS = 6.0
+"""A queue whose servers hang may hold one worker for so long and no longer: others wait for it."""
 _log = logging.getLogger(__name__)
 
 
@@ -80,16 +82,22 @@ async def ask_operands(view: View) -> View:
     password = secret_value(view, queue_names.user_secret(view.owner.name, "admin"), "password")
     if password is None or len(pods) < spec.replicas // 2 + 1:
         return view
-    state: Any = None
-    for pod in pods:
-        leader = await monitor.nats_meta_leader(pod["status"]["podIP"], queue_names.MONITOR_PORT)
-        if leader is None:
-            continue
+    try:
+        async with asyncio.timeout(_OPERAND_SECONDS):
+            return replace(view, external=await _ask_jetstream(pods, password, [each.name for each in spec.streams]))
+    except TimeoutError:
+        return replace(view, external=JetStreamState())
+
+
+async def _ask_jetstream(pods: list[Manifest], password: str, streams: list[str]) -> JetStreamState:
+    """All servers are asked at the same time who leads; the first that knows, the leader itself before others, is asked for the rest."""
+    addresses = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in pods}
+    said = await asyncio.gather(*(monitor.nats_meta_leader(ip, queue_names.MONITOR_PORT) for ip in addresses.values()))
+    leaders = {name: leader for name, leader in zip(addresses, said, strict=True) if leader}
+    for name, leader in sorted(leaders.items(), key=lambda pair: pair[0] != pair[1]):
         try:
-            async with jetstream.connect(f"{pod['status']['podIP']}:{queue_names.CLIENT_PORT}", "admin", password) as connection:
-                state = await jetstream.look(connection, [each.name for each in spec.streams])
+            async with jetstream.connect(f"{addresses[name]}:{queue_names.CLIENT_PORT}", "admin", password) as connection:
+                return replace(await jetstream.look(connection, streams), meta_leader=leader)
         except (*jetstream.Unreachable, jetstream.JetStreamError) as error:
-            _log.info("JetStream does not answer", extra={"pod": pod["metadata"]["name"], "error": repr(error)})
-            continue
-        return replace(view, external=replace(state, meta_leader=leader))
-    return replace(view, external=JetStreamState())
+            _log.info("JetStream does not answer", extra={"pod": name, "error": repr(error)})
+    return JetStreamState()
