@@ -26,8 +26,9 @@ Quantity = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti)$"
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 """An RFC 1035 label, which is what a Service may be called."""
 
-SqlName = Annotated[str, Field(pattern=r"^[a-z_]([a-z0-9_]*[a-z0-9])?$", max_length=63)]
-"""A PostgreSQL identifier that needs no quotes (PostgreSQL manual, 4.1.1; NAMEDATALEN - 1 = 63)."""
+SqlName = Annotated[str, Field(pattern=r"^_*[a-z]([a-z0-9_]*[a-z0-9])?$", max_length=63)]
+"""A PostgreSQL identifier that needs no quotes (PostgreSQL manual, 4.1.1; NAMEDATALEN - 1 = 63). One of `_` alone could not be part of
+a Secret's name."""
 
 
 class ApiModel(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,6 +19,16 @@ def _sql_identifier(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+
+
+def _json(value: Any) -> str:
+    """JSON on one line that YAML reads as the same (YAML 1.1 takes a surrogate pair of escapes for two characters, so what is
+    printable is written as it is)."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 _ENVIRONMENT = Environment(
     loader=PackageLoader("baas_operator.desired", "templates"),
     undefined=StrictUndefined,
@@ -26,7 +37,7 @@ _ENVIRONMENT = Environment(
     keep_trailing_newline=True,
     autoescape=False,  # noqa: S701 - no HTML here; what goes into SQL or YAML is quoted by the filters below
 )
-_ENVIRONMENT.filters["json"] = lambda value: json.dumps(value, sort_keys=True)
+_ENVIRONMENT.filters["json"] = _json
 _ENVIRONMENT.filters["literal"] = _sql_literal
 _ENVIRONMENT.filters["identifier"] = _sql_identifier
 

@@ -1,0 +1,67 @@
+"""The least and the most of each kind, rendered as `baas-operator render` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from baas_operator.api.common import API_VERSION
+from baas_operator.desired.meta import Manifest
+from baas_operator.desired.render import render
+
+RESOURCES = {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
+RICH: dict[str, Manifest] = {
+    "DatabaseReplica": {
+        "replicas": 5,
+        "durability": "quorum",
+        "storage": {"size": "50Gi", "storageClassName": "fast"},
+        "parameters": {"max_connections": "200", "work_mem": "8MB"},
+        "databases": [{"name": "shop"}, {"name": "reports", "owner": "data_analyst"}],
+        "resources": RESOURCES,
+        "image": "example/postgres:17.9",
+        "deletionPolicy": "Delete",
+    },
+    "EventQueue": {
+        "replicas": 5,
+        "durability": "balanced",
+        "storage": {"size": "20Gi", "storageClassName": "fast"},
+        "streams": [{"name": "orders", "subjects": ["orders.>"], "maxAgeHours": 24, "maxSize": "1Gi", "discard": "new"}],
+        "resources": RESOURCES,
+        "image": "example/nats:2.99",
+        "deletionPolicy": "Delete",
+    },
+    "BaasInstance": {
+        "databaseRef": {"name": "shop-db"},
+        "queueRef": {"name": "shop-events"},
+        "components": {
+            "gateway": {"replicas": 5, "service": {"type": "NodePort", "nodePort": 30080}, "resources": RESOURCES},
+            "rest": {"replicas": 4, "schemas": ["public", "api"], "maxRows": 500, "image": "example/postgrest:13"},
+        },
+        "deletionPolicy": "Delete",
+    },
+}
+NAMES = {"DatabaseReplica": "shop-db", "EventQueue": "shop-events", "BaasInstance": "shop"}
+
+
+def resource(kind: str, spec: Manifest | None = None, *, name: str | None = None, **metadata: Any) -> Manifest:
+    """An object of ours as a user writes it."""
+    metadata = {"name": name or NAMES[kind], "namespace": "prod", **metadata}
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec or {}}
+
+
+CASES = [(kind, size) for kind in RICH for size in ("default", "rich")]
+CHILDREN = {(kind, size): render(resource(kind, RICH[kind] if size == "rich" else {})) for kind, size in CASES}
+
+
+def of_kind(kind: str, *children: str, size: str = "default") -> Manifest:
+    """The child of that kind and name."""
+    wanted_kind, name = children
+    return next(each for each in CHILDREN[kind, size] if each["kind"] == wanted_kind and each["metadata"]["name"] == name)
+
+
+def workloads() -> Iterator[tuple[str, Manifest]]:
+    """Everything that has pods, with a name for the test's report."""
+    for (kind, size), children in CHILDREN.items():
+        for each in children:
+            if "template" in each.get("spec", {}):
+                yield f"{kind}-{size}-{each['kind']}-{each['metadata']['name']}", each

@@ -1,0 +1,173 @@
+"""What every pod of ours must be, whichever kind it comes from: walked over all that is rendered."""
+
+from __future__ import annotations
+
+import pytest
+
+from baas_operator.desired.meta import HOST_LABEL, ZONE_LABEL, Manifest
+from baas_operator.desired.render import REDACTED, render
+from tests.unit.desired.rendered import CASES, CHILDREN, RICH, resource, workloads
+
+WORKLOADS = dict(workloads())
+RUNNING = {name: each for name, each in WORKLOADS.items() if each["kind"] != "Job"}
+FROM_PATRONI = {f"PATRONI_{what}_{part}" for what in ("SUPERUSER", "REPLICATION", "REWIND", "RESTAPI") for part in ("USERNAME", "PASSWORD")}
+"""Patroni takes these from its environment or from its file, and the file would be one more copy of each password."""
+
+
+def all_of(found: dict[str, Manifest]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("workload", found.values(), ids=found.keys())
+
+
+def pod_of(workload: Manifest) -> Manifest:
+    spec: Manifest = workload["spec"]["template"]["spec"]
+    return spec
+
+
+def containers(workload: Manifest) -> list[Manifest]:
+    pod = pod_of(workload)
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def test_there_is_something_to_walk() -> None:
+    assert len(WORKLOADS) == 11
+    assert {each["kind"] for each in WORKLOADS.values()} == {"StatefulSet", "Deployment", "Job"}
+
+
+# --- the "restricted" Pod Security Standard, and more ---------------------------------------------------------------
+
+
+@all_of(WORKLOADS)
+def test_pods_are_restricted(workload: Manifest) -> None:
+    pod = pod_of(workload)
+    security = pod["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert security["runAsUser"] > 0
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    for field in ("hostNetwork", "hostPID", "hostIPC", "hostUsers", "initContainers", "ephemeralContainers"):
+        assert not pod.get(field)
+    allowed = {"name", "configMap", "secret", "emptyDir", "projected", "persistentVolumeClaim", "downwardAPI"}
+    for volume in pod["volumes"]:
+        assert set(volume) <= allowed
+
+
+@all_of(WORKLOADS)
+def test_containers_are_restricted_on_a_read_only_root(workload: Manifest) -> None:
+    for container in containers(workload):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert not any("hostPort" in port for port in container.get("ports", []))
+        assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+
+
+@all_of(WORKLOADS)
+def test_only_who_talks_to_the_api_server_has_a_token(workload: Manifest) -> None:
+    component = workload["metadata"]["labels"]["app.kubernetes.io/component"]
+    assert pod_of(workload)["automountServiceAccountToken"] is (component == "postgresql")
+    assert pod_of(workload)["enableServiceLinks"] is False
+
+
+@all_of(WORKLOADS)
+def test_every_mount_has_its_volume(workload: Manifest) -> None:
+    pod = pod_of(workload)
+    volumes = {each["name"] for each in pod["volumes"]}
+    volumes |= {each["metadata"]["name"] for each in workload["spec"].get("volumeClaimTemplates", [])}
+    for container in containers(workload):
+        mounts = container.get("volumeMounts", [])
+        assert {each["name"] for each in mounts} <= volumes
+        assert len({each["mountPath"] for each in mounts}) == len(mounts)
+
+
+# --- availability ---------------------------------------------------------------------------------------------------
+
+
+@all_of(RUNNING)
+def test_it_is_spread_over_the_zones(workload: Manifest) -> None:
+    zone, host = pod_of(workload)["topologySpreadConstraints"]
+
+    assert (zone["topologyKey"], zone["whenUnsatisfiable"], zone["maxSkew"]) == (ZONE_LABEL, "DoNotSchedule", 1)
+    assert (host["topologyKey"], host["whenUnsatisfiable"]) == (HOST_LABEL, "ScheduleAnyway")
+    for each in (zone, host):
+        assert each["labelSelector"]["matchLabels"] == workload["spec"]["selector"]["matchLabels"]
+
+
+@pytest.mark.parametrize(("kind", "size"), CASES)
+def test_each_workload_has_its_disruption_budget(kind: str, size: str) -> None:
+    children = CHILDREN[kind, size]
+    budgets = [each["spec"] for each in children if each["kind"] == "PodDisruptionBudget"]
+    selectors = [each["spec"]["selector"] for each in children if each["kind"] in ("StatefulSet", "Deployment")]
+
+    assert [each["selector"] for each in budgets] == selectors
+    for budget in budgets:
+        assert budget["maxUnavailable"] == 1
+        assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow", "else a pod that is ill anyway holds up every drain"
+
+
+@all_of(RUNNING)
+def test_the_three_probes_are_http_and_name_a_port_that_is_there(workload: Manifest) -> None:
+    first, *beside = containers(workload)
+    assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(first)
+    for container in (first, *beside):
+        ports = {each["containerPort"] for each in container["ports"]}
+        probes = [value for key, value in container.items() if key.endswith("Probe")]
+        assert probes
+        for probe in probes:
+            assert set(probe) == {"httpGet", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold"}
+            assert probe["httpGet"]["port"] in ports
+            assert probe["timeoutSeconds"] <= probe["periodSeconds"] or container["startupProbe"] is probe
+
+
+@all_of(RUNNING)
+def test_liveness_is_slower_than_readiness(workload: Manifest) -> None:
+    """What is slow for a moment is to get no traffic; only what is dead is killed."""
+    container = containers(workload)[0]
+
+    def seconds(probe: Manifest) -> int:
+        return int(probe["periodSeconds"] * probe["failureThreshold"])
+
+    assert seconds(container["livenessProbe"]) >= 5 * seconds(container["readinessProbe"])
+
+
+@all_of({name: each for name, each in RUNNING.items() if each["kind"] == "Deployment"})
+def test_a_rollout_takes_no_pod_before_its_successor_is_ready_and_drains_the_old(workload: Manifest) -> None:
+    assert workload["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    drain = containers(workload)[0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert drain < pod_of(workload)["terminationGracePeriodSeconds"]
+
+
+# --- secrets --------------------------------------------------------------------------------------------------------
+
+
+@all_of(WORKLOADS)
+def test_secrets_come_as_files(workload: Manifest) -> None:
+    for container in containers(workload):
+        assert "envFrom" not in container
+        from_secret = {each["name"] for each in container.get("env", []) if "secretKeyRef" in each.get("valueFrom", {})}
+        assert from_secret <= FROM_PATRONI
+    for volume in pod_of(workload)["volumes"]:
+        for source in {"secret", "projected"} & set(volume):
+            assert volume[source]["defaultMode"] == 0o440
+
+
+@pytest.mark.parametrize("kind", list(RICH))
+def test_what_is_rendered_holds_no_secret(kind: str) -> None:
+    children = render(resource(kind, RICH[kind]))
+
+    for each in children:
+        if each["kind"] == "Secret":
+            assert not {"data", "stringData"} & set(each)
+        assert REDACTED not in str(each), "and nothing that stands for one where anybody could read it"
+        assert "PRIVATE KEY" not in str(each)
+
+
+@pytest.mark.parametrize(("kind", "size"), CASES)
+def test_roles_give_no_more_than_is_named(kind: str, size: str) -> None:
+    for each in CHILDREN[kind, size]:
+        if each["kind"] != "Role":
+            continue
+        for rule in each["rules"]:
+            assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
+            assert "secrets" not in rule["resources"]
+            assert not {"update", "delete"} & set(rule["verbs"]) or "resourceNames" in rule or rule["resources"] == ["pods"]

@@ -1,0 +1,237 @@
+"""Operand text: quoting that no name gets out of, and configuration that says what was decided."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jinja2 import UndefinedError
+from psycopg import sql
+
+from baas_operator.api.instance import BaasInstanceSpec
+from baas_operator.desired.instance.supabase import bootstrap_sql
+from baas_operator.desired.meta import Manifest
+from baas_operator.desired.render import render
+from baas_operator.desired.text import _ENVIRONMENT
+from baas_operator.desired.text import render as render_text
+from tests.unit.desired.rendered import CHILDREN, RICH, of_kind, resource
+
+anything = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40) | st.sampled_from(
+    ["'; DROP TABLE orders; --", "''", '"', '""', "\\'", "\\", "$$", ":'password'", "\\gexec", "a\nb", "é'\"", "{{ x }}", "%I"]
+)
+"""All that PostgreSQL can hold: everything but NUL."""
+
+
+def filled(name: str, value: str) -> str:
+    return str(_ENVIRONMENT.from_string("{{ value | " + name + " }}").render(value=value))
+
+
+# --- SQL, against PostgreSQL's own client library --------------------------------------------------------------------
+
+
+@given(anything)
+def test_an_identifier_is_quoted_as_postgresqls_own_library_does(name: str) -> None:
+    assert filled("identifier", name) == sql.Identifier(name).as_string(None)
+
+
+@given(anything)
+def test_a_literal_can_not_be_left(text: str) -> None:
+    quoted = filled("literal", text)
+
+    assert re.fullmatch(r"'(?:[^']|'')*'", quoted, re.DOTALL)
+    assert quoted[1:-1].replace("''", "'") == text
+
+
+@given(anything.filter(lambda text: "\\" not in text))
+def test_a_literal_is_quoted_as_postgresqls_own_library_does(text: str) -> None:
+    """That one writes backslashes as E'' besides, for servers of long ago; ours has standard_conforming_strings."""
+    assert filled("literal", text) == sql.Literal(text).as_string(None).strip()
+
+
+def test_json_stays_on_one_line_whatever_is_in_it() -> None:
+    """Configuration is put into YAML and NATS' format this way, and both are read line by line."""
+    assert "\n" not in filled("json", 'a\n"b: c')
+
+
+def test_a_value_that_was_forgotten_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        render_text("databases.sql.j2", roles=[])
+
+
+def scripts() -> list[str]:
+    found = [each["data"]["run.sql"] for children in CHILDREN.values() for each in children if "run.sql" in each.get("data", {})]
+    assert len(found) == 3
+    return found
+
+
+@pytest.mark.parametrize("script", scripts())
+def test_sql_may_run_again_and_leaves_no_password_in_a_log(script: str) -> None:
+    statements = script.splitlines()
+    assert "\\set ON_ERROR_STOP on" in statements
+    first_password = next(index for index, line in enumerate(statements) if "PASSWORD" in line)
+    assert any("log_statement = 'none'" in line for line in statements[:first_password])
+    assert all("PASSWORD :'password'" in line for line in statements if "PASSWORD" in line)
+    for line in statements:
+        if line.startswith("SELECT") and "CREATE" in line and "CREATE OR REPLACE" not in line:
+            after = statements[statements.index(line) + 1] if "WHERE NOT EXISTS" not in line else line
+            assert "WHERE NOT EXISTS" in after, line
+
+
+def test_a_backend_with_a_dash_in_its_name_has_a_database_without_quotes() -> None:
+    script = bootstrap_sql("my-shop", BaasInstanceSpec())
+
+    assert "'my_shop_authenticator'" in script
+    assert '\\connect "my_shop"' in script
+    assert "my-shop" not in script
+
+
+# --- Patroni --------------------------------------------------------------------------------------------------------
+
+
+def patroni(spec: Manifest | None = None) -> Manifest:
+    children = render(resource("DatabaseReplica", spec))
+    (found,) = (each["data"]["patroni.yml"] for each in children if "patroni.yml" in each.get("data", {}))
+    made: Manifest = yaml.safe_load(found)
+    return made
+
+
+def template_of(spec: Manifest) -> Manifest:
+    (found,) = (each["spec"]["template"] for each in render(resource("DatabaseReplica", spec)) if each["kind"] == "StatefulSet")
+    made: Manifest = found
+    return made
+
+
+def test_patronis_timers_keep_its_own_rule() -> None:
+    """loop_wait + 2 * retry_timeout <= ttl, and ttl >= 20 (Patroni documentation, "Dynamic configuration settings")."""
+    dcs = patroni()["bootstrap"]["dcs"]
+
+    assert dcs["ttl"] >= 20
+    assert dcs["loop_wait"] + 2 * dcs["retry_timeout"] <= dcs["ttl"]
+
+
+@pytest.mark.parametrize(("durability", "mode"), [("async", "off"), ("quorum", "quorum"), ("zone-quorum", "quorum")])
+def test_durability_is_patronis_synchronous_mode(durability: str, mode: str) -> None:
+    assert patroni({"durability": durability})["bootstrap"]["dcs"]["synchronous_mode"] == mode
+
+
+def test_no_password_goes_over_the_wire_or_into_the_file() -> None:
+    found = patroni(RICH["DatabaseReplica"])
+
+    assert all(rule.endswith(("scram-sha-256", "peer", "reject")) for rule in found["postgresql"]["pg_hba"])
+    assert "authentication" not in found["postgresql"]
+    assert not {"username", "password"} & set(str(found).replace("'", " ").split())
+
+
+@settings(max_examples=25)
+@given(st.dictionaries(st.from_regex(r"\A[a-z_][a-z0-9_.]{0,10}\Z"), anything, max_size=3))
+def test_no_parameter_gets_out_of_the_file_or_rolls_a_pod(parameters: dict[str, str]) -> None:
+    found = patroni({"parameters": parameters})
+
+    assert parameters.items() <= found["bootstrap"]["dcs"]["postgresql"]["parameters"].items()
+    assert set(found) == {"scope", "log", "restapi", "kubernetes", "bootstrap", "postgresql"}
+    template = of_kind("DatabaseReplica", "StatefulSet", "shop-db")["spec"]["template"]
+    assert template_of({"parameters": parameters}) == template
+
+
+# --- NATS -----------------------------------------------------------------------------------------------------------
+
+
+def nats(**spec: object) -> str:
+    children = render(resource("EventQueue", dict(spec)))
+    return str(next(each["data"]["nats.conf"] for each in children if "nats.conf" in each.get("data", {})))
+
+
+def test_strict_syncs_every_message_and_balanced_every_second() -> None:
+    assert 'sync_interval: "always"' in nats()
+    assert 'sync_interval: "1s"' in nats(durability="balanced")
+
+
+def test_the_store_leaves_a_tenth_of_the_volume() -> None:
+    found = re.search(r"max_file_store: (\d+)", nats(storage={"size": "10Gi"}))
+    assert found
+    assert int(found[1]) == 9 * 2**30
+
+
+def test_copies_of_a_stream_are_in_different_zones_and_its_servers_find_each_other() -> None:
+    text = nats()
+    assert 'unique_tag: "az:"' in text
+    assert 'name: "prod-shop-events"' in text, "two queues of one cluster must not be one"
+
+
+def test_a_lame_duck_has_gone_before_it_is_killed() -> None:
+    found = re.search(r'lame_duck_duration: "(\d+)s"', nats())
+    pod = of_kind("EventQueue", "StatefulSet", "shop-events")["spec"]["template"]["spec"]
+    assert found
+    assert pod["terminationGracePeriodSeconds"] >= int(found[1]) + 20
+
+
+def test_applications_can_not_change_streams() -> None:
+    text = render_text("nats_accounts.conf.j2", system="s", admin="a", app="p")
+    denied = re.findall(r"\$JS\.API\.STREAM\.([A-Z.]+)\.>", text)
+
+    assert {"CREATE", "UPDATE", "DELETE", "PURGE", "PEER.REMOVE"} <= set(denied)
+
+
+# --- Envoy ----------------------------------------------------------------------------------------------------------
+
+
+def envoy() -> Manifest:
+    found: Manifest = json.loads(of_kind("BaasInstance", "ConfigMap", "shop-gateway")["data"]["envoy.yaml"])
+    return found
+
+
+def manager(listener: str) -> Manifest:
+    (found,) = (each for each in envoy()["static_resources"]["listeners"] if each["name"] == listener)
+    made: Manifest = found["filter_chains"][0]["filters"][0]["typed_config"]
+    return made
+
+
+def test_no_route_of_the_data_api_is_without_a_key() -> None:
+    public = manager("public")
+    jwt = next(each["typed_config"] for each in public["http_filters"] if each["name"].endswith("jwt_authn"))
+    guarded = [each["match"]["prefix"] for each in jwt["rules"] if each["requires"] == {"provider_name": "api-key"}]
+    routes = public["route_config"]["virtual_hosts"][0]["routes"]
+    names = [each["name"] for each in public["http_filters"]]
+
+    assert names.index("envoy.filters.http.jwt_authn") < names.index("envoy.filters.http.router") == len(names) - 1
+    for route in routes:
+        if "route" in route:
+            assert any(route["match"]["prefix"].startswith(prefix) for prefix in guarded), route
+    assert set(jwt["providers"]) == {"api-key"}
+    assert jwt["providers"]["api-key"]["issuer"] == "baas-operator"
+    assert "requirement_map" not in jwt
+
+
+def test_only_what_has_not_reached_the_data_api_is_sent_again() -> None:
+    for route in manager("public")["route_config"]["virtual_hosts"][0]["routes"]:
+        if policy := route.get("route", {}).get("retry_policy"):
+            assert set(policy["retry_on"].split(",")) == {"connect-failure", "refused-stream"}
+
+
+def test_the_admin_interface_is_on_loopback_alone() -> None:
+    assert envoy()["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+    public = manager("public")["route_config"]["virtual_hosts"][0]["routes"]
+    assert {each["route"]["cluster"] for each in public if "route" in each} == {"rest"}
+    health = manager("health")["route_config"]["virtual_hosts"][0]["routes"]
+    assert {each["match"]["path"] for each in health} == {"/ready", "/metrics"}
+
+
+def test_the_access_log_has_neither_query_nor_headers_that_hold_keys() -> None:
+    (log,) = manager("public")["access_log"]
+    said = " ".join(log["typed_config"]["log_format"]["json_format"].values()).upper()
+
+    for word in ("APIKEY", "AUTHORIZATION", "COOKIE", "%REQ(:PATH)%", "ORIGINAL-PATH"):
+        assert word not in said
+
+
+def test_a_change_of_the_configuration_rolls_the_gateway() -> None:
+    def annotation(**rest: object) -> str:
+        children = render(resource("BaasInstance", {"components": {"rest": rest}}))
+        (found,) = (each for each in children if each["kind"] == "Deployment" and each["metadata"]["name"] == "shop-gateway")
+        return str(found["spec"]["template"]["metadata"]["annotations"])
+
+    assert annotation() == annotation(replicas=5, maxRows=7), "what is the data API's own concern does not"
