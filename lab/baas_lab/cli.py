@@ -18,7 +18,7 @@ from baas_lab.kind_config import DEFAULT_NAME
 from baas_lab.progress import Progress
 
 INTERRUPTED = 130  # what shells use for a program that SIGINT ended
-STATE_EXIT_CODES = {"ready": 0, "degraded": 1, "incomplete": 4, "absent": 4}
+STATE_EXIT_CODES = {"ready": 0, "degraded": 1, "stopped": 4, "incomplete": 4, "absent": 4}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,7 +45,7 @@ def show_status(
     name: Name = DEFAULT_NAME,
     output: Annotated[str, typer.Option("--output", "-o", help="`json`, or `text`.")] = "text",
 ) -> None:
-    """Show the cluster, its nodes, and what is broken on purpose. Exit code: 0 ready, 1 degraded, 4 no cluster."""
+    """Show the cluster, its nodes, and what is broken on purpose. Exit code: 0 ready, 1 degraded, 4 no running cluster."""
     if output not in ("text", "json"):
         raise LabError(f"There is no output format {output}.", hint="Use json or text.")
     state = status.collect(name, Cache())

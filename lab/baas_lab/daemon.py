@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from baas_lab import host_network
 from baas_lab.cache import Cache
 from baas_lab.docker import Docker, default_docker
 from baas_lab.errors import LabError
@@ -26,7 +27,6 @@ from baas_lab.waiting import wait_until
 
 START_SECONDS = 40.0
 STOP_SECONDS = 40.0  # it gives its containers 10 s to stop, then kills them
-IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 SOCKET_PATH_LIMIT = 107  # bytes in a sockaddr_un
 
 
@@ -73,7 +73,11 @@ class PrivateDaemon:
             if self.running():
                 return self.docker
             with progress.step("Private Docker daemon"):
-                self._remember_host_network()
+                if self.pid() is not None:  # someone else's command started it a moment ago
+                    wait_until(self.docker.answers, timeout_seconds=START_SECONDS, what="the private Docker daemon answers")
+                    return self.docker
+                self._forget_dead()
+                host_network.remember(self._host_before)
                 process = self._spawn()
                 wait_until(
                     lambda: self.docker.answers() or process.poll() is not None,
@@ -87,6 +91,20 @@ class PrivateDaemon:
                         log=self.log,
                     )
         return self.docker
+
+    def _forget_dead(self) -> None:
+        """Remove the pid files of processes that were killed: while nobody has waited for those, dockerd waits for them."""
+        for path in (self.folder / "docker.pid", self._containerd_pid):
+            if _pid_of(path, str(self.folder)) is None:
+                path.unlink(missing_ok=True)
+
+    @property
+    def _host_before(self) -> Path:
+        return self.folder / "host-before.json"
+
+    @property
+    def _containerd_pid(self) -> Path:
+        return self.folder / "exec/containerd/containerd.pid"
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +138,7 @@ class PrivateDaemon:
     def stop(self) -> bool:
         """End it, with the containerd it started; its containers stop first. False if it did not run."""
         pid = self.pid()
-        containerd = _pid_of(self.folder / "exec/containerd/containerd.pid", str(self.folder))
+        containerd = _pid_of(self._containerd_pid, str(self.folder))
         stopped = False
         for process, name in ((pid, "dockerd"), (containerd, "containerd")):
             if process is None or not _alive(process):
@@ -132,41 +150,16 @@ class PrivateDaemon:
                 timeout_seconds=STOP_SECONDS,
                 what=f"{name} (process {process}) has ended",
             )
-        if stopped:
-            self._restore_host_network()
+        self._unmount()
+        if not Docker().answers():  # one that has come up since needs what this one would remove
+            host_network.restore(self._host_before)
         return stopped
 
-    # The bridge and the packet filter rules that dockerd makes stay when it ends. They are removed if, and only if, the
-    # machine had none of them when the lab started its daemon.
-
-    @property
-    def _host_before(self) -> Path:
-        return self.folder / "host-before.json"
-
-    def _remember_host_network(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._host_before.unlink(missing_ok=True)
-        rules = _rules("filter")
-        if Path("/sys/class/net/docker0").exists() or any("DOCKER" in rule for rule in rules):
-            return
-        policy = next((rule.split()[2] for rule in rules if rule.startswith("-P FORWARD")), "ACCEPT")
-        self._host_before.write_text(json.dumps({"forward_policy": policy, "ip_forward": IP_FORWARD.read_text().strip()}))
-
-    def _restore_host_network(self) -> None:
-        if not self._host_before.exists():
-            return
-        before = json.loads(self._host_before.read_text())
-        run(["ip", "link", "delete", "docker0"], check=False)
-        for table in ("filter", "nat"):
-            for rule in (line for line in _rules(table) if line.startswith("-A") and "DOCKER" in line):
-                run(["iptables", "-t", table, "-D", *rule.split()[1:]], check=False)
-            chains = [line.split()[1] for line in _rules(table) if line.startswith("-N DOCKER")]
-            for action in ("-F", "-X"):
-                for chain in chains:
-                    run(["iptables", "-t", table, action, chain], check=False)
-        run(["iptables", "-P", "FORWARD", before["forward_policy"]])
-        IP_FORWARD.write_text(before["ip_forward"])
-        self._host_before.unlink()
+    def _unmount(self) -> None:
+        """dockerd leaves its data folder mounted on itself, and what it could not release when it was killed."""
+        mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        for mount in sorted((mount for mount in mounts if mount.startswith(f"{self.folder}/")), reverse=True):
+            run(["umount", mount])
 
 
 def connect(cache: Cache, progress: Progress) -> Docker:
@@ -210,7 +203,3 @@ def _alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.rsplit(")", 1)[1].split()[0] != "Z"
-
-
-def _rules(table: str) -> list[str]:
-    return run(["iptables", "-t", table, "-S"], check=False).stdout.splitlines()

@@ -219,10 +219,8 @@ def down(name: str = kind_config.DEFAULT_NAME, cache: Cache | None = None, progr
         progress.note(f"The Docker daemon keeps running for: {', '.join(others)}")
         return
     restore_inotify(cache)
-    private = PrivateDaemon(cache)
-    if private.pid() is not None:
-        with progress.step("Private Docker daemon: stopped"):
-            private.stop()
+    if PrivateDaemon(cache).stop():
+        progress.note("The private Docker daemon is stopped.")
 
 
 def _discard_without_daemon(name: str, cache: Cache, progress: Progress) -> None:

@@ -12,9 +12,11 @@ from baas_lab import daemon, faults, versions
 from baas_lab.cache import Cache
 from baas_lab.cluster import Cluster, Node, is_ready
 from baas_lab.errors import CommandError
+from baas_lab.lifecycle import clusters
 
 NETWORK_POLICY_NOTE = "NetworkPolicy objects are accepted and not enforced: this cluster has no policy engine."
 API_SECONDS = 5.0
+HINTS = {"absent": " (make it with: lab up)", "stopped": " (bring it back with: lab up)", "incomplete": " (make it anew with: lab up)"}
 
 
 def collect(name: str, cache: Cache) -> dict[str, Any]:
@@ -29,6 +31,8 @@ def collect(name: str, cache: Cache) -> dict[str, Any]:
         "nodes": [],
     }
     if docker is None:
+        if name in clusters(cache):
+            state["state"] = "stopped"
         return state
     state["daemon"] = {"host": docker.host or "default", "private": docker.private, "version": docker.version()}
     cluster = Cluster(docker, cache, name)
@@ -97,7 +101,7 @@ def show(state: dict[str, Any], console: Console) -> None:
 
 
 def _lines(state: dict[str, Any]) -> Iterator[str]:
-    yield f"Cluster     {state['name']}: {state['state']}" + ("" if state["nodes"] else " (make it with: lab up)")
+    yield f"Cluster     {state['name']}: {state['state']}" + HINTS.get(state["state"], "")
     found = state["daemon"]
     if found is None:
         yield "Docker      no daemon answers"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from baas_lab import network
+from baas_lab import host_network, network
 
 NODES = ["lab-control-plane", "lab-worker", "lab-worker2"]
 FIXED = {"lab-control-plane": "172.30.87.10", "lab-worker": "172.30.87.11", "lab-worker2": "172.30.87.12"}
@@ -58,3 +58,19 @@ def test_kind_runs_its_nodes_at_their_addresses(shim: Path) -> None:
 def test_everything_else_goes_to_docker_as_it_is(shim: Path) -> None:
     for words in (["run", "--name", "other", "image"], ["run", "image"], ["ps", "--all"], ["exec", "lab-worker", "run"]):
         assert said(shim, *words) == words
+
+
+@pytest.mark.parametrize(
+    ("rule", "dockers"),
+    [
+        ("-A FORWARD -j DOCKER-USER", True),
+        ("-A DOCKER-ISOLATION-STAGE-1 -j RETURN", True),
+        ("-A FORWARD -i docker0 ! -o docker0 -j ACCEPT", True),
+        ("-A POSTROUTING -s 172.18.0.0/16 ! -o br-999f61d63adb -j MASQUERADE", True),
+        ("-N DOCKER", False),
+        ("-A FORWARD -i br-lan -j ACCEPT", False),
+        ("-A INPUT -p tcp --dport 22 -j ACCEPT", False),
+    ],
+)
+def test_only_dockers_own_rules_are_removed_from_the_machine(rule: str, dockers: bool) -> None:
+    assert host_network.is_dockers(rule) is dockers
