@@ -41,19 +41,18 @@ class Ledger:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Write all the while; begins and ends with a row that was acknowledged."""
+        """Write all the while; begins and ends with rows that were acknowledged."""
         first = 1 + max((ack.id for ack in self.acks), default=0)
         first += 100_000 if self.acks else 0  # rows in doubt have ids, too
         with self.client.running(SQL, "ledger_writer.py", self.uri, str(first), tell=self._note):
-            self.wait_for_a_write()
+            self.wait_for_writes()
             yield
-            self.wait_for_a_write()
+            self.wait_for_writes()
 
-    def wait_for_a_write(self) -> Ack:
-        """Wait for the next acknowledgement."""
-        had = len(self.acks)
-        wait_until(lambda: len(self.acks) > had, timeout_seconds=WRITES_AGAIN_SECONDS, what=f"a row is acknowledged{self._doubts()}")
-        return self.acks[-1]
+    def wait_for_writes(self, rows: int = 20) -> None:
+        """Wait for some more acknowledgements."""
+        wanted = len(self.acks) + rows
+        wait_until(lambda: len(self.acks) >= wanted, timeout_seconds=WRITES_AGAIN_SECONDS, what=f"rows are acknowledged{self._doubts()}")
 
     def wait_for_another_server(self, than: str, timeout_seconds: float = WRITES_AGAIN_SECONDS) -> Ack:
         """Wait until another member than `than` (an address) takes the rows."""
