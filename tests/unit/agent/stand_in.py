@@ -53,6 +53,9 @@ class StandIn:
         self.folder = folder
         self.leader: str | None = None
         self.primary = False
+        self.patroni_hangs = False
+        self.hanging = 0
+        """Requests to Patroni that got no answer."""
         self.slice: dict[str, Any] = {"metadata": {"name": "db-rw", "resourceVersion": "1"}, "endpoints": []}
         self.patches: list[tuple[int, dict[str, Any]]] = []
         """(answer, body) of every write."""
@@ -121,6 +124,10 @@ class StandIn:
     # --- the API server and Patroni ------------------------------------------------------------------------------------
 
     async def _get_primary(self, _: web.Request) -> web.Response:
+        if self.patroni_hangs:
+            self.hanging += 1
+            await self.tell()
+            await asyncio.Event().wait()
         return web.Response(status=200 if self.primary else 503)
 
     async def _get_lock(self, request: web.Request) -> web.Response:
@@ -137,7 +144,8 @@ class StandIn:
         body = await request.json()
         happens, self.before_patch = self.before_patch, lambda: None
         happens()
-        if body["metadata"]["resourceVersion"] != self.slice["metadata"]["resourceVersion"]:
+        wanted = body.get("metadata", {}).get("resourceVersion")
+        if wanted is not None and wanted != self.slice["metadata"]["resourceVersion"]:
             self.patches.append((409, body))
             await self.tell()
             return web.json_response({"reason": "Conflict"}, status=409)

@@ -28,6 +28,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     made.edit(THERE)
     monkeypatch.setattr(names, "PATRONI_PORT", made.patroni_port)
     monkeypatch.setattr(router_module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(router_module, "_ASK_SECONDS", 60.0)
     monkeypatch.setattr(router_module, "_AFTER_ERROR_SECONDS", 0.01)
     async with aiohttp.ClientSession() as session:
         kube = Kube(session, "127.0.0.1", str(made.api_port), account=tmp_path)
@@ -130,9 +131,11 @@ async def test_a_conflict_while_we_still_lead_is_tried_again(world: StandIn) -> 
 
 
 @pytest.mark.parametrize("by_hand", [("10.9.9.9",), (), (HERE, "10.9.9.9")], ids=["another", "emptied", "one more"])
-async def test_a_slice_that_was_edited_by_hand_is_put_back(world: StandIn, by_hand: tuple[str, ...]) -> None:
+async def test_a_slice_that_was_edited_by_hand_is_put_back_as_the_watch_tells(world: StandIn, by_hand: tuple[str, ...]) -> None:
     world.leader, world.primary = "db-1", True
     await world.until(lambda: world.leads_to() == [HERE])
+    world.patroni_hangs = True  # so that the next look at Patroni is not what puts it back
+    await world.until(lambda: world.hanging > 0)
 
     world.edit(*by_hand)
     await world.tell()
