@@ -103,8 +103,9 @@ async def ensure_secret(client: Client, store: Store, request: SecretRequest) ->
     if live is not None:
         await _adopt(client, store, made, live)
         return
-    lost = store.last_seen(key)
-    if lost is not None and owner_of(lost) == owner_of(made):
+    belongs = owner_of(made)
+    lost = store.last_seen(belongs, key) if belongs else None
+    if lost is not None:
         made["data"] = lost["data"]
     try:
         store.put(await client.create(SECRET, made))

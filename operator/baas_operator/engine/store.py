@@ -11,11 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from baas_operator.api.kinds import OWN_KINDS
+from baas_operator.api.kinds import OWN_KINDS, SECRET
 from baas_operator.desired.meta import KIND_LABEL, NAME_LABEL, Manifest
 
 _OWN = frozenset(kind.name for kind in OWN_KINDS)
 _TOMBSTONES = 2000
+_LOST, _LOST_CHARACTERS = 120, 16384
+"""What is kept of deleted secrets for each object of ours: more than it can have, so that nobody's secrets push out another's."""
 
 
 class Key(NamedTuple):
@@ -54,8 +56,11 @@ class Store:
 
     def __init__(self) -> None:
         self._objects: dict[Key, Manifest] = {}
+        self._kinds: dict[str, set[Key]] = defaultdict(set)
         self._children: dict[Key, set[Key]] = defaultdict(set)
-        self._gone: dict[Key, Manifest] = {}
+        self._gone: dict[Key, tuple[str | None, int]] = {}
+        """Objects that were deleted: uid, and the version as of which they were gone."""
+        self._lost: dict[Key, dict[Key, Manifest]] = {}
         self.contested: dict[Key, str] = {}
         """Objects that others change as soon as they are written, and the manifest (its hash) for which that was seen."""
 
@@ -68,17 +73,18 @@ class Store:
 
     def of_kind(self, kind: str, namespace: str | None = None) -> Iterator[Manifest]:
         """All objects of a kind."""
-        for key, resource in list(self._objects.items()):
-            if key.kind == kind and namespace in (None, key.namespace):
+        for key in list(self._kinds[kind]):
+            if namespace in (None, key.namespace) and (resource := self._objects.get(key)) is not None:
                 yield resource
 
     def children(self, owner: Key) -> dict[tuple[str, str], Manifest]:
         """The children of an object of ours, by (kind, name)."""
         return {(key.kind, key.name): self._objects[key] for key in self._children.get(owner, ())}
 
-    def last_seen(self, key: Key) -> Manifest | None:
-        """An object that was deleted, as it was last seen: a secret that somebody deleted comes back with its old content."""
-        return self._gone.get(key)
+    def last_seen(self, owner: Key, key: Key) -> Manifest | None:
+        """A secret that was deleted while its object lives, as it was last seen: it comes back with its old content. With the object
+        that is forgotten: a namespace's name may by then belong to somebody else, who must not be given an old password."""
+        return self._lost.get(owner, {}).get(key)
 
     def put(self, resource: Manifest) -> bool:
         """Take an object in; False if a newer one is there already. managedFields are dropped: nobody reads them here."""
@@ -88,9 +94,10 @@ class Store:
         if old is not None and _version(old) >= _version(resource):
             return False
         gone = self._gone.get(key)
-        if old is None and gone is not None and gone["metadata"].get("uid") == resource["metadata"].get("uid"):
-            return False  # a late event of an object that is deleted by now
+        if old is None and gone is not None and gone[0] == resource["metadata"].get("uid") and _version(resource) <= gone[1]:
+            return False  # a late event of an object that is deleted by now; a newer one had but lost our label for a while
         self._objects[key] = resource
+        self._kinds[key.kind].add(key)
         before, after = (owner_of(old) if old else None), owner_of(resource)
         if before and before != after:
             self._children[before].discard(key)
@@ -105,14 +112,22 @@ class Store:
         if old is None or old["metadata"].get("uid") != resource["metadata"].get("uid"):
             return False
         del self._objects[key]
+        self._kinds[key.kind].discard(key)
         owner = owner_of(old)
         if owner:
             self._children[owner].discard(key)
             if not self._children[owner]:
                 del self._children[owner]
-        self._gone[key] = old
+        self._gone[key] = old["metadata"].get("uid"), max(_version(old), _version(resource))
         while len(self._gone) > _TOMBSTONES:
             del self._gone[next(iter(self._gone))]
+        if key.kind == SECRET.name and owner in self._objects and sum(map(len, (old.get("data") or {}).values())) < _LOST_CHARACTERS:
+            lost = self._lost.setdefault(owner, {})
+            lost[key] = old
+            while len(lost) > _LOST:
+                del lost[next(iter(lost))]
+        if key.kind in _OWN:
+            self._lost.pop(key, None)
         return True
 
     def known(self, kind: str) -> dict[Key, str | None]:

@@ -12,7 +12,7 @@ from baas_operator.api.kinds import DATABASE_REPLICA
 from baas_operator.desired.meta import Manifest
 from baas_operator.engine import store as store_module
 from baas_operator.engine.store import Key, Store, key_of, owner_of, significant
-from tests.unit.objects import node, owner, pod
+from tests.unit.objects import node, own, owner, pod
 
 OWNER = Key("DatabaseReplica", "prod", "db")
 
@@ -51,7 +51,7 @@ def test_a_late_event_does_not_bring_a_deleted_object_back() -> None:
     store.put(config_map(version=5))
     assert store.drop(config_map(version=6))
 
-    assert not store.put(config_map(version=7))
+    assert not store.put(config_map(version=6))
     assert get(store) is None
 
 
@@ -73,22 +73,24 @@ def test_the_late_deletion_of_the_old_one_does_not_take_the_new_one_away() -> No
 
 def test_what_was_deleted_is_remembered_as_it_was_last_seen() -> None:
     """A secret that somebody deleted comes back with what it held."""
-    store = Store()
-    store.put(config_map(version=5, password="p"))
-    store.drop(config_map(version=6, uid="u1"))
+    store, secret = Store(), {**config_map(version=5, password="p"), "kind": "Secret"}
+    store.put(own(DATABASE_REPLICA, "db"))
+    store.put(secret)
+    store.drop(secret)
 
-    assert (store.last_seen(key_of(config_map())) or {})["data"] == {"password": "p"}
+    assert (store.last_seen(OWNER, key_of(secret)) or {})["data"] == {"password": "p"}
 
 
 def test_memories_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_TOMBSTONES", 3)
+    monkeypatch.setattr(store_module, "_LOST", 3)
     store = Store()
+    store.put(own(DATABASE_REPLICA, "db"))
     for index in range(5):
-        each = config_map(f"cm-{index}", uid=f"u{index}")
+        each = {**config_map(f"s-{index}", uid=f"u{index}"), "kind": "Secret"}
         store.put(each)
         store.drop(each)
 
-    remembered = [index for index in range(5) if store.last_seen(Key("ConfigMap", "prod", f"cm-{index}"))]
+    remembered = [index for index in range(5) if store.last_seen(OWNER, Key("Secret", "prod", f"s-{index}"))]
     assert remembered == [2, 3, 4]
 
 
