@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 
-from baas_operator.api.kinds import CONFIG_MAP, DATABASE_REPLICA, POD, STATEFUL_SET, OwnKind
+from baas_operator.api.common import DeletionPolicy
+from baas_operator.api.kinds import CONFIG_MAP, DATABASE_REPLICA, POD, SECRET, STATEFUL_SET, VOLUME_CLAIM, OwnKind
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import Manifest
 from baas_operator.engine.client import Client
 from baas_operator.engine.errors import ApiError, Waiting
-from baas_operator.engine.store import Store
+from baas_operator.engine.store import Store, key_of, owner_of
 from baas_operator.observe.view import View
 
 FINALIZER = "baas-operator.io/teardown"
@@ -43,9 +44,15 @@ async def tear_down(client: Client, store: Store, view: View) -> None:
     """Undo what owner references do not: members first, then what they kept in the API server, then let go of the object.
 
     Raises:
-        Waiting: members still run.
+        Waiting: members still run, or volumes are not yet safe.
     """
     if FINALIZER not in (view.resource["metadata"].get("finalizers") or []):
+        return
+    if view.spec.get("deletionPolicy") != DeletionPolicy.DELETE:
+        # The policy was changed to Retain and no operator saw it before the object was deleted: what counts is what it says now.
+        await _keep(client, store, view)
+        await set_finalizer(client, store, DATABASE_REPLICA, view.resource, wanted=False)
+        _log.info("let go of, its data is kept")
         return
     namespace, name = view.owner.namespace, view.owner.name
     workload = view.child(STATEFUL_SET, name)
@@ -55,7 +62,39 @@ async def tear_down(client: Client, store: Store, view: View) -> None:
         raise Waiting("MembersGoing", "the members are being stopped", 1.0)
     for each in names.patroni_config_maps(name):
         found = await client.get(CONFIG_MAP, namespace, each)
-        if found is not None:
+        if found is not None and owner_of(found) == key_of(view.resource):  # such names are not Patroni's alone
             await client.delete(CONFIG_MAP, namespace, each, uid=found["metadata"]["uid"])
     await set_finalizer(client, store, DATABASE_REPLICA, view.resource, wanted=False)
     _log.info("torn down")
+
+
+async def _keep(client: Client, store: Store, view: View) -> None:
+    """Take volumes and passwords out of what goes with the object.
+
+    Raises:
+        Waiting: the StatefulSet's controller, which puts volumes under it, may not know yet that it no longer should.
+    """
+    namespace, uid = view.owner.namespace, view.owner.uid
+    workload = view.child(STATEFUL_SET, view.owner.name)
+    if workload is not None:
+        policy = {"whenDeleted": "Retain", "whenScaled": "Retain"}
+        if (workload["spec"].get("persistentVolumeClaimRetentionPolicy") or {}) != policy:
+            version = workload["metadata"]["resourceVersion"]
+            body = {"metadata": {"resourceVersion": version}, "spec": {"persistentVolumeClaimRetentionPolicy": policy}}
+            store.put(await client.merge(STATEFUL_SET, namespace, view.owner.name, body))
+            raise Waiting("VolumesNotKept", "the volumes are being taken out of the StatefulSet", 0.5)
+        metadata = workload["metadata"]
+        seen = (workload.get("status") or {}).get("observedGeneration", 0)
+        if not metadata.get("deletionTimestamp") and seen < metadata.get("generation", 0):
+            raise Waiting("VolumesNotKept", "the volumes are being taken out of the StatefulSet", 0.5)
+        uid_of_workload = metadata["uid"]
+    else:
+        uid_of_workload = None
+    for kind, owner in ((SECRET, uid), (VOLUME_CLAIM, uid_of_workload)):
+        for child in view.all(kind):
+            metadata = child["metadata"]
+            references = metadata.get("ownerReferences") or []
+            others = [each for each in references if owner is None or each.get("uid") != owner]
+            if others != references:
+                patch = {"metadata": {"resourceVersion": metadata["resourceVersion"], "ownerReferences": others}}
+                store.put(await client.merge(kind, namespace, metadata["name"], patch))
