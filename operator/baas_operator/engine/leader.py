@@ -31,6 +31,8 @@ RENEW_DEADLINE_SECONDS = 7
 RETRY_SECONDS = 2
 """A leader that was killed is replaced after 10 s + 2 s at the most, plus what its watches take to start."""
 _CALL_SECONDS = 3.0
+_STOP_SECONDS = 5.0
+"""What the work may take to end; the Lease is held for at least 3 s more, and the pod is given 20 s."""
 
 _log = logging.getLogger(__name__)
 
@@ -89,8 +91,11 @@ async def lead(client: Client, config: Config, work: Callable[[], Awaitable[None
     lock = _BoundedLock(LEASE_NAME, config.namespace, config.identity, client.api)
     client.may_write = lock.held
     outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    working: set[asyncio.Task[Any]] = set()
 
     async def started() -> None:
+        if task := asyncio.current_task():
+            working.add(task)
         _log.info("leading", extra={"identity": config.identity})
         LEADING.set(1)
         try:
@@ -121,10 +126,14 @@ async def lead(client: Client, config: Config, work: Callable[[], Awaitable[None
             if ended.done():
                 ended.result()
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        # The library ends what it started when the Lease is lost, but not when it is itself cancelled: without this the workers
+        # would go on writing, with nothing to stop them, after the Lease was given to the other replica.
+        for task in (running, *working):
+            task.cancel()
+        _, late = await asyncio.wait({running, *working}, timeout=_STOP_SECONDS)
         LEADING.set(0)
-        client.may_write = None
+        if not late:
+            client.may_write = None
 
 
 async def release(client: Client, config: Config) -> None:

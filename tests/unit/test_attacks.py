@@ -1,0 +1,150 @@
+"""What a hostile or unlucky world does: crashes, late news, tenants who make objects that look like ours, changes of mind."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from baas_operator.api.kinds import CONFIG_MAP, DATABASE_REPLICA, STATEFUL_SET, VOLUME_CLAIM
+from baas_operator.desired.images import Images
+from baas_operator.desired.meta import Manifest
+from baas_operator.engine import leader
+from baas_operator.engine.errors import Waiting
+from baas_operator.engine.gather import view_of
+from baas_operator.engine.store import Key, Store, key_of
+from baas_operator.engine.teardown import FINALIZER, tear_down
+from tests.unit.engine.api import StandInApi
+from tests.unit.objects import NAMESPACE, own, owner
+
+DB = owner(DATABASE_REPLICA, "db")
+
+
+def version(manifest: Manifest, number: int, uid: str) -> Manifest:
+    manifest["metadata"] |= {"resourceVersion": str(number), "uid": uid}
+    return manifest
+
+
+def secret(number: int = 5, **data: str) -> Manifest:
+    return version(DB.child("v1", "Secret", "db-role-postgres", "postgresql", owned=False, data=data), number, "secret")
+
+
+# --- the store ------------------------------------------------------------------------------------------------------
+
+
+def test_a_child_whose_label_was_gone_for_a_while_is_seen_again() -> None:
+    """To a watch by label that is a deletion (with the version that the object has then) and an addition, of one uid."""
+    store = Store()
+    store.put(secret(5))
+    store.drop(secret(6))
+
+    assert not store.put(secret(6))
+    assert store.put(secret(7))
+    assert key_of(secret()) in [key_of(each) for each in store.of_kind("Secret")]
+
+
+def test_the_next_tenant_of_a_name_is_not_given_the_password_of_the_last() -> None:
+    for order in ("secret first", "object first"):
+        store, database = Store(), own(DATABASE_REPLICA, "db")
+        store.put(database)
+        store.put(secret(5, password="b2xk"))
+        for each in (secret(6), database) if order == "secret first" else (database, secret(6)):
+            store.drop(each)
+
+        assert store.last_seen(key_of(database), key_of(secret())) is None
+
+
+# --- deletion -------------------------------------------------------------------------------------------------------
+
+
+def deleted(policy: str) -> Manifest:
+    made = own(DATABASE_REPLICA, "db", {"deletionPolicy": policy})
+    made["metadata"] |= {"deletionTimestamp": "2026-05-01T12:00:00Z", "finalizers": [FINALIZER], "resourceVersion": "50"}
+    return made
+
+
+async def put_all(api: StandInApi, store: Store, *manifests: Manifest) -> None:
+    for each in manifests:
+        api.objects[key_of(each)] = each
+        store.put(each)
+
+
+async def test_tear_down_leaves_config_maps_of_others_alone() -> None:
+    """`db-config` may be an EventQueue's of the same name, or a user's own."""
+    api, store, database = StandInApi(), Store(), deleted("Delete")
+    theirs = version({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "db-config", "namespace": NAMESPACE}}, 3, "c1")
+    ours = version(DB.child("v1", "ConfigMap", "db-leader", "postgresql", owned=False), 4, "c2")
+    await put_all(api, store, database, theirs, ours)
+
+    await tear_down(api, store, view_of(store, database, Images()))  # type: ignore[arg-type]
+
+    assert await api.get(CONFIG_MAP, NAMESPACE, "db-config") is not None
+    assert await api.get(CONFIG_MAP, NAMESPACE, "db-leader") is None
+
+
+async def test_data_is_kept_when_the_policy_was_changed_to_retain_just_before_the_object_was_deleted() -> None:
+    """As in `kubectl patch … && kubectl delete …` while no operator runs: the StatefulSet still says Delete."""
+    api, store, database = StandInApi(), Store(), deleted("Retain")
+    policy = {"whenDeleted": "Delete", "whenScaled": "Retain"}
+    workload = version(
+        DB.child("apps/v1", "StatefulSet", "db", "postgresql", spec={"persistentVolumeClaimRetentionPolicy": policy}), 3, "sts"
+    )
+    claim = version(DB.child("v1", "PersistentVolumeClaim", "data-db-0", "postgresql", owned=False), 4, "pvc")
+    claim["metadata"]["ownerReferences"] = [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "sts"}]
+    password = version(DB.child("v1", "Secret", "db-role-postgres", "postgresql", data={}), 5, "secret")
+    await put_all(api, store, database, workload, claim, password)
+
+    for _ in range(3):
+        try:
+            await tear_down(api, store, view_of(store, store.get(*key_of(database)) or {}, Images()))  # type: ignore[arg-type]
+        except Waiting:
+            continue
+
+    def references(key: Key) -> Any:
+        return api.objects[key]["metadata"].get("ownerReferences")
+
+    assert api.objects[key_of(workload)]["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
+    assert not references(Key(VOLUME_CLAIM.name, NAMESPACE, "data-db-0"))
+    assert not references(key_of(password))
+    assert FINALIZER not in api.objects[key_of(database)]["metadata"]["finalizers"]
+    assert ("delete", f"{STATEFUL_SET.name}/db") not in api.writes
+
+
+# --- the Lease ------------------------------------------------------------------------------------------------------
+
+
+async def test_whoever_lets_go_of_the_lease_has_stopped_writing_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library leaves what it started running when it is cancelled, as it is by SIGTERM."""
+    at_work, ended = asyncio.Event(), asyncio.Event()
+
+    class Election:
+        def __init__(self, config: Any) -> None:
+            self.config = config
+
+        async def run(self) -> None:
+            self.task = asyncio.create_task(self.config.onstarted_leading())
+            await asyncio.Event().wait()
+
+    class StandInClient:
+        api = None
+        may_write: Any = None
+
+    async def work() -> None:
+        at_work.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(leader.leaderelection, "LeaderElection", Election)
+    monkeypatch.setattr(leader, "_BoundedLock", lambda *_: SimpleNamespace(held=lambda: True))
+    monkeypatch.setattr(leader.electionconfig, "Config", lambda *_, **more: SimpleNamespace(**more))
+    leading = asyncio.create_task(leader.lead(StandInClient(), leader.Config(), work))  # type: ignore[arg-type]
+    await asyncio.wait_for(at_work.wait(), 5)
+    leading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leading
+
+    assert ended.is_set()
