@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from baas_operator.api.kinds import CONFIG_MAP, DATABASE_REPLICA, STATEFUL_SET, VOLUME_CLAIM
+from baas_operator.api.kinds import CONFIG_MAP, DATABASE_REPLICA, OPERATION, STATEFUL_SET, VOLUME_CLAIM
 from baas_operator.desired.images import Images
-from baas_operator.desired.meta import Manifest
-from baas_operator.engine import leader
+from baas_operator.desired.meta import ROLE_LABEL, Manifest
+from baas_operator.engine import jetstream, leader, monitor
 from baas_operator.engine.errors import Waiting
-from baas_operator.engine.gather import view_of
+from baas_operator.engine.gather import dependents, view_of
 from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.engine.teardown import FINALIZER, tear_down
+from baas_operator.observe.view import View
+from baas_operator.policy.database import plan_database
 from tests.unit.engine.api import StandInApi
-from tests.unit.objects import NAMESPACE, own, owner
+from tests.unit.objects import NAMESPACE, NOW, keyed, nodes, own, owner, pod
 
 DB = owner(DATABASE_REPLICA, "db")
 
@@ -148,3 +152,72 @@ async def test_whoever_lets_go_of_the_lease_has_stopped_writing_before(monkeypat
         await leading
 
     assert ended.is_set()
+
+
+# --- operands and annotations that lie ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lock", [
+    {"transitions": "many"}, {"optime": "²"}, {"ttl": "9" * 30}, {"renewTime": "9999-12-31T23:59:59+00:00"}, {"renewTime": "soon"},
+])  # fmt: skip
+def test_a_lock_with_garbage_in_it_ends_no_reconcile(lock: dict[str, str]) -> None:
+    good = {"leader": "db-0", "ttl": "20", "renewTime": NOW.isoformat(), "transitions": "1", "optime": "5"}
+    leader_map = DB.child("v1", "ConfigMap", "db-leader", "postgresql", owned=False, annotations=good | lock)
+    status = {"status": json.dumps({"timeline": "one", "state": ["no"], "xlog_location": "far"})}
+    member = pod(DB, "db-0", "postgresql", on="node-zone-a", annotations=status, labels={ROLE_LABEL: "primary"})
+    nested = pod(DB, "db-1", "postgresql", on="node-zone-a", annotations={"status": "[" * 100_000})
+    view = View(resource=own(DATABASE_REPLICA, "db"), children=keyed(leader_map, member, nested), nodes=nodes("zone-a"), now=NOW)
+
+    assert plan_database(view).conditions
+
+
+async def serve(answer: Any) -> tuple[web.AppRunner, int]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    return runner, runner.addresses[0][1]
+
+
+async def test_an_operand_can_neither_send_the_operator_elsewhere_nor_fill_its_memory() -> None:
+    """Users choose the images of their operands."""
+    asked = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        if request.path == "/jsz" and len(asked) > 1:
+            return web.Response(body=b" " * 3 * 2**20 + b'{"meta_cluster": {"leader": "evil"}}')
+        if request.path == "/elsewhere":
+            return web.json_response({"meta_cluster": {"leader": "evil"}})
+        return web.Response(status=307, headers={"Location": "/elsewhere"})
+
+    runner, port = await serve(answer)
+    try:
+        assert await monitor.nats_meta_leader("127.0.0.1", port) is None
+        assert await monitor.nats_meta_leader("127.0.0.1", port) is None
+        status, _ = await monitor.patroni_switchover("127.0.0.1", port, leader="a", candidate="b", username="u", password="p")
+    finally:
+        await runner.cleanup()
+
+    assert status == 307
+    assert "/elsewhere" not in asked
+
+
+@pytest.mark.parametrize("said", [b"garbage", b"[]", b"null", b"{}", b'{"config": {}, "cluster": {"replicas": [1]}}'])
+async def test_garbage_from_jetstream_is_no_answer(said: bytes) -> None:
+    class Connection:
+        async def request(self, *_: Any, **__: Any) -> Any:
+            return SimpleNamespace(data=said)
+
+    with pytest.raises(jetstream.Unreachable):
+        await jetstream.look(Connection(), ["orders"])  # type: ignore[arg-type]
+
+
+def test_operations_that_are_over_are_not_woken() -> None:
+    store = Store()
+    for name, phase in (("old", "Succeeded"), ("new", "Running")):
+        store.put(own(OPERATION, name, {"target": {"name": "db"}}, status={"phase": phase}))
+
+    assert [each.name for each in dependents(store, Key("DatabaseReplica", NAMESPACE, "db"))] == ["new"]

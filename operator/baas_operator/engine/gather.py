@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE, NODE, OPERATION, POD, SECRET
+from baas_operator.api.operation import OperationPhase
 from baas_operator.api.queue import EventQueueSpec
 from baas_operator.desired.images import Images
 from baas_operator.desired.meta import Manifest
@@ -21,6 +22,8 @@ from baas_operator.observe.view import View, is_ready
 _OPERAND_SECONDS = 6.0
 """A queue whose servers hang may hold one worker for so long and no longer: others wait for it."""
 _log = logging.getLogger(__name__)
+_OVER = frozenset(phase.value for phase in (OperationPhase.SUCCEEDED, OperationPhase.REFUSED, OperationPhase.FAILED))
+"""Operations that are over look at nothing any more: thousands may be kept, and each event would wake them all."""
 
 
 def referred(resource: Manifest) -> list[Key]:
@@ -42,7 +45,7 @@ def dependents(store: Store, key: Key) -> list[Key]:
         Key(resource["kind"], key.namespace, resource["metadata"]["name"])
         for kind in (BAAS_INSTANCE.name, OPERATION.name)
         for resource in store.of_kind(kind, key.namespace)
-        if key in referred(resource)
+        if (resource.get("status") or {}).get("phase") not in _OVER and key in referred(resource)
     ]
 
 

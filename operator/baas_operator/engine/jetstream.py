@@ -47,10 +47,15 @@ async def connect(host: str, user: str, password: str) -> AsyncIterator[Nats]:
 
 async def _call(connection: Nats, subject: str, body: Mapping[str, Any] | None = None, *, seconds: float) -> dict[str, Any]:
     message = await connection.request(subject, json.dumps(body).encode() if body else b"", timeout=seconds)
-    answer: dict[str, Any] = json.loads(message.data)
-    if error := answer.get("error"):
-        raise JetStreamError(error.get("description", "unknown error"))
-    return answer
+    try:
+        answer: Any = json.loads(message.data)
+        error = answer.get("error")
+        said = error.get("description", "unknown error") if error else None
+    except (ValueError, AttributeError, RecursionError) as garbage:
+        raise NatsError(f"{subject} was answered by something that is no JetStream") from garbage
+    if error:
+        raise JetStreamError(str(said))
+    return dict(answer)
 
 
 def _stream(info: Mapping[str, Any]) -> StreamState:
@@ -71,7 +76,11 @@ async def look(connection: Nats, names: list[str]) -> JetStreamState:
     streams: dict[str, StreamState] = {}
     for name in names:
         try:
-            streams[name] = _stream(await _call(connection, f"$JS.API.STREAM.INFO.{name}", seconds=_REQUEST_SECONDS))
+            info = await _call(connection, f"$JS.API.STREAM.INFO.{name}", seconds=_REQUEST_SECONDS)
+            try:
+                streams[name] = _stream(info)
+            except (AttributeError, KeyError, TypeError, ValueError) as garbage:
+                raise NatsError(f"stream {name} was told of by something that is no JetStream") from garbage
         except JetStreamError as error:
             if "not found" not in str(error):
                 raise

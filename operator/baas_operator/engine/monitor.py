@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import aiohttp
 
 _SECONDS = aiohttp.ClientTimeout(total=3.0)
 _SWITCHOVER_SECONDS = aiohttp.ClientTimeout(total=20.0)
+_MOST_BYTES = 1024 * 1024
+"""What is read of an answer. Operands run images that their users choose: one may send without end, or to somewhere else."""
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    made = bytearray()
+    async for chunk in response.content.iter_chunked(65536):
+        made += chunk
+        if len(made) > _MOST_BYTES:
+            raise aiohttp.ClientPayloadError("the answer is far too long")
+    return bytes(made)
 
 
 async def nats_meta_leader(host: str, port: int) -> str | None:
     """Name of the server that leads JetStream's metadata group, as any server sees it; None without an answer or a leader."""
     try:
-        async with aiohttp.ClientSession(timeout=_SECONDS) as session, session.get(f"http://{host}:{port}/jsz") as response:
-            answer: Any = await response.json(content_type=None)
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        async with (
+            aiohttp.ClientSession(timeout=_SECONDS) as session,
+            session.get(f"http://{host}:{port}/jsz", allow_redirects=False) as response,
+        ):
+            answer: Any = json.loads(await _read(response))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError):
         return None
     # Whatever listens there may be no NATS (a proxy that says `null`): that is no answer, and no reason to fail a reconcile.
     cluster = answer.get("meta_cluster") if isinstance(answer, dict) else None
@@ -32,6 +47,6 @@ async def patroni_switchover(host: str, port: int, *, leader: str, candidate: st
     body = {"leader": leader, "candidate": candidate}
     async with (
         aiohttp.ClientSession(timeout=_SWITCHOVER_SECONDS, auth=aiohttp.BasicAuth(username, password)) as session,
-        session.post(f"http://{host}:{port}/switchover", json=body) as response,
+        session.post(f"http://{host}:{port}/switchover", json=body, allow_redirects=False) as response,
     ):
-        return response.status, (await response.text()).strip()
+        return response.status, (await _read(response)).decode(errors="replace").strip()[:1000]

@@ -75,7 +75,7 @@ def _json_object(text: str) -> dict[str, Any]:
     """What Patroni wrote into an annotation; nothing, where a hand made it something else."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -96,19 +96,23 @@ def _member(view: View, pod: Manifest, *, leader: str | None, leader_position: i
         lag = max(0, leader_position - position) // _LAG_STEP * _LAG_STEP
     return Member(
         name=name, zone=view.zone_of(pod), role=role, state=state, ready=ready,
-        timeline=status.get("timeline"), lag_bytes=lag,
+        timeline=timeline if isinstance(timeline := status.get("timeline"), int) else None, lag_bytes=lag,
     )  # fmt: skip
+
+
+def _number(text: str) -> int | None:
+    """A number that Patroni wrote into an annotation; none, where a hand made it something else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def _unexpired(lock: dict[str, str], now: datetime) -> bool:
     try:
         renewed = datetime.fromisoformat(lock["renewTime"])
-        ttl = int(lock["ttl"])
-    except (KeyError, ValueError):
+        if renewed.tzinfo is None:
+            renewed = renewed.replace(tzinfo=UTC)
+        return now < renewed + timedelta(seconds=int(lock["ttl"]) + _CLOCK_SLACK_SECONDS)
+    except (KeyError, ValueError, OverflowError):
         return False
-    if renewed.tzinfo is None:
-        renewed = renewed.replace(tzinfo=UTC)
-    return now < renewed + timedelta(seconds=ttl + _CLOCK_SLACK_SECONDS)
 
 
 def observe_database(view: View) -> DatabaseObservation:
@@ -117,7 +121,7 @@ def observe_database(view: View) -> DatabaseObservation:
     lock = annotations_of(view.child(CONFIG_MAP, names.leader_config_map(name)))
     leader = lock.get("leader") if _unexpired(lock, view.now) else None
     optime = lock.get("optime", "")
-    position = int(optime) if optime.isdigit() else None
+    position = _number(optime)
     pods = list(view.all(POD, names.COMPONENT))
     endpoint = None
     for pod in pods:
@@ -134,7 +138,7 @@ def observe_database(view: View) -> DatabaseObservation:
         members=tuple(_member(view, pod, leader=leader, leader_position=position) for pod in pods),
         leader=leader,
         leader_endpoint=endpoint,
-        transitions=int(lock.get("transitions") or 0),
+        transitions=_number(lock.get("transitions", "")) or 0,
         routed=routed[0] if routed else None,
         sync_standbys=tuple(sorted(filter(None, sync.split(",")))),
         dynamic_config=_json_object(dynamic) if dynamic else None,
