@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 
 READY_SECONDS = 180.0
 """For an instance with its own database and queue, and one more of each, at once on two cores; a machine of one's own takes a third."""
-KINDS = {"DatabaseReplica": "alone", "EventQueue": "alone", "BaasInstance": "shop"}
+KINDS = {"DatabaseReplica": "data", "EventQueue": "events", "BaasInstance": "shop"}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_an_empty_spec_becomes_ready_and_can_lose_a_zone(seconds: dict[str, floa
 @pytest.mark.parametrize(
     ("name", "component"),
     [
-        ("alone", "postgresql"), ("alone", "nats"), ("shop-db", "postgresql"), ("shop-events", "nats"),
+        ("data", "postgresql"), ("events", "nats"), ("shop-db", "postgresql"), ("shop-events", "nats"),
         ("shop", "gateway"), ("shop", "rest"),
     ],
 )  # fmt: skip
@@ -56,8 +56,8 @@ def test_the_plugin_shows_it_as_one_tree(kube: Kube, namespace: str) -> None:
 
     assert shown.returncode == 0, shown.stdout + shown.stderr
     lines = [line.strip("│├└─ ") for line in shown.stdout.splitlines()]
-    assert [line.split()[:2] for line in lines if line.startswith(("shop ", "alone "))] == [
-        ["shop", "BaasInstance"], ["alone", "DatabaseReplica"], ["alone", "EventQueue"],
+    assert [line.split()[:2] for line in lines if line.startswith(("shop ", "data ", "events "))] == [
+        ["shop", "BaasInstance"], ["data", "DatabaseReplica"], ["events", "EventQueue"],
     ]  # fmt: skip
     for child in ("database shop-db", "queue shop-events", "gateway", "rest", "shop-db-0", "shop-events-2"):
         assert any(line.startswith(child) for line in lines), f"{child} is not in the tree:\n{shown.stdout}"
