@@ -1,4 +1,7 @@
-"""A unit test that takes a minute hangs. Property tests have no deadline (the machine may be busy) and keep no database: a failure prints what reproduces it."""
+"""A unit test that takes a minute hangs.
+
+Property tests have no deadline (the machine may be busy) and keep no database: a failure prints what reproduces it.
+"""
 
 from __future__ import annotations
 

@@ -13,13 +13,16 @@ from aiohttp import web
 from baas_operator.api.kinds import CONFIG_MAP, DATABASE_REPLICA, OPERATION, STATEFUL_SET, VOLUME_CLAIM
 from baas_operator.desired.images import Images
 from baas_operator.desired.meta import ROLE_LABEL, Manifest
-from baas_operator.engine import jetstream, leader, monitor
-from baas_operator.engine.errors import Waiting
+from baas_operator.desired.secrets import password
+from baas_operator.desired.sql_job import build_sql_job
+from baas_operator.engine import applier, jetstream, leader, monitor
+from baas_operator.engine.errors import Refused, Waiting
 from baas_operator.engine.gather import dependents, view_of
 from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.engine.teardown import FINALIZER, tear_down
 from baas_operator.observe.view import View
 from baas_operator.policy.database import plan_database
+from baas_operator.policy.placement import as_made
 from tests.unit.engine.api import StandInApi
 from tests.unit.objects import NAMESPACE, NOW, keyed, nodes, own, owner, pod
 
@@ -221,3 +224,35 @@ def test_operations_that_are_over_are_not_woken() -> None:
         store.put(own(OPERATION, name, {"target": {"name": "db"}}, status={"phase": phase}))
 
     assert [each.name for each in dependents(store, Key("DatabaseReplica", NAMESPACE, "db"))] == ["new"]
+
+
+# --- what was kept ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_kept_secret_of_another_database_is_not_used_in_silence() -> None:
+    """An instance that is made anew on another database finds its old Secret: clients would go on in the old database."""
+    api, store = StandInApi(), Store()
+    before, after = (
+        password(DB, "shop-role-owner", "instance", "shop_owner", owned=False, uri=f"postgresql://{{username}}:{{password}}@{host}/shop")
+        for host in ("db1-rw.prod.svc", "db2-rw.prod.svc")
+    )
+    await applier.ensure_secret(api, store, before)  # type: ignore[arg-type]
+    kept = next(iter(api.objects.values()))["data"]
+
+    await applier.ensure_secret(api, store, before)  # type: ignore[arg-type]
+    with pytest.raises(Refused, match=r"db1-rw\.prod\.svc.*db2-rw\.prod\.svc"):
+        await applier.ensure_secret(api, store, after)  # type: ignore[arg-type]
+
+    assert next(iter(api.objects.values()))["data"] == kept
+
+
+def test_a_job_that_gave_up_makes_way_for_a_new_one_and_one_that_runs_keeps_its_image() -> None:
+    def jobs(live: Manifest | None, image: str) -> list[Manifest]:
+        made = build_sql_job(DB, "db-databases", "databases", image=image, sql="", host="db-rw", superuser_secret="s", roles={})
+        view = View(own(DATABASE_REPLICA, "db"), keyed(live) if live else {}, {}, NOW)
+        return [each for each in as_made(view, made) if each["kind"] == "Job"]
+
+    (first,) = jobs(None, "postgres:1")
+    (running,) = jobs(first, "postgres:2")
+    assert running == first
+    assert jobs(first | {"status": {"conditions": [{"type": "Failed", "status": "True"}]}}, "postgres:1") == []

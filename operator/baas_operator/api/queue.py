@@ -95,7 +95,7 @@ class EventQueueSpec(ApiModel):
         list[Stream],
         Field(max_length=100, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
     ] = []
-    """Streams to keep. One that is taken out of the list is deleted only with `deletionPolicy: Delete`."""
+    """Streams to keep. One that is taken out of the list stays as it is, with its messages."""
     resources: Resources = Resources()
     """CPU and memory of each server."""
     image: Annotated[str, Field(min_length=1, max_length=300)] | None = None

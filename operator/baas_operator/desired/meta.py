@@ -37,10 +37,12 @@ class Owner:
         return made | ({COMPONENT_LABEL: component} if component else {})
 
     def labels(self, component: str) -> dict[str, str]:
-        """Labels of a child (Kubernetes' recommended ones and ours)."""
+        """Labels of a child: Kubernetes' recommended ones, and ours.
+
+        Not app.kubernetes.io/instance: Argo CD can track by that label, and would prune the kept Secrets of an application so named.
+        """
         return {
             "app.kubernetes.io/name": component,
-            "app.kubernetes.io/instance": self.name,
             "app.kubernetes.io/managed-by": MANAGED_BY,
             **self.selector(component),
         }

@@ -14,11 +14,12 @@ def build_sql_job(
     owner: Owner, name: str, component: str, *, image: str, sql: str, host: str, superuser_secret: str,
     roles: dict[str, SecretRequest],
 ) -> list[Manifest]:  # fmt: skip
-    """ConfigMap with the SQL and the Job that runs it as superuser. `roles`: mount folder -> Secret with the role's password.
+    """ConfigMap with the SQL and the Job that runs it as superuser; another image alone makes no new Job.
 
-    psql retries nothing; the kubelet restarts the container with back-off until it has worked once.
+    `roles`: mount folder -> Secret with the role's password. psql retries nothing; the kubelet restarts the container with back-off
+    until it has worked once.
     """
-    digest = checksum(sql, image, host, superuser_secret, {key: each.name for key, each in roles.items()})
+    digest = checksum(sql, host, superuser_secret, {key: each.name for key, each in roles.items()})
     full = f"{name}-{digest[:8]}"
     volumes = [
         {"name": "sql", "configMap": {"name": full}},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import time
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from baas_operator.api.kinds import ALL_KINDS, POD, SECRET, VOLUME_CLAIM, kind_of
 from baas_operator.desired.meta import Manifest
@@ -64,7 +66,7 @@ async def apply(client: Client, store: Store, manifest: Manifest) -> bool:
             written = await _take_out(client, store, wanted, written)
         store.put(written)
     except ApiError as error:
-        if error.invalid and "namespace" not in error.message:
+        if error.invalid and "being terminated" not in error.message:
             key = key_of(manifest)
             raise Refused("Rejected", f"The API server refused {key.kind} {key.name!r}: {error.message}") from error
         raise
@@ -101,6 +103,7 @@ async def ensure_secret(client: Client, store: Store, request: SecretRequest) ->
     made = build_secret(request, source=source, now=int(time.time()))
     live = await _ours(client, store, made)
     if live is not None:
+        _same_place(made, live)
         await _adopt(client, store, made, live)
         return
     belongs = owner_of(made)
@@ -110,11 +113,36 @@ async def ensure_secret(client: Client, store: Store, request: SecretRequest) ->
     try:
         store.put(await client.create(SECRET, made))
     except ApiError as error:
+        if error.invalid and "being terminated" not in error.message:
+            raise Refused("Rejected", f"The API server refused secret {request.name!r}: {error.message}") from error
         if not error.conflict:
             raise
         # Another leader was faster: what it drew counts.
         raise Waiting("SecretExists", f"secret {request.name!r} was made by another", 0.2) from error
     _log.info("secret made", extra={"secret": request.name, "restored": lost is not None})
+
+
+def _same_place(wanted: Manifest, live: Manifest) -> None:
+    """A kept secret leads to where its password is known; an object that was made anew may mean another place.
+
+    Raises:
+        Refused: they differ: clients would silently go on with the old one.
+    """
+    here, there = _host(wanted), _host(live)
+    if here and there and here != there:
+        name = wanted["metadata"]["name"]
+        raise Refused(
+            "SecretOfAnotherPlace",
+            f"Secret {name!r} is kept from an earlier object and leads to {there}, but this one uses {here}: delete the Secret, or give "
+            "this object another name.",
+        )
+
+
+def _host(secret: Manifest) -> str | None:
+    try:
+        return urlsplit(base64.b64decode((secret.get("data") or {}).get("uri", "")).decode()).hostname
+    except ValueError:
+        return None
 
 
 async def _adopt(client: Client, store: Store, wanted: Manifest, live: Manifest) -> None:

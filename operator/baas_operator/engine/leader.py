@@ -51,7 +51,8 @@ class _BoundedLock(LeaseLock):  # type: ignore[misc]
 
     async def get(self, name: str, namespace: str) -> Any:
         try:
-            return await asyncio.wait_for(super().get(name, namespace), _CALL_SECONDS)
+            async with asyncio.timeout(_CALL_SECONDS):
+                return await super().get(name, namespace)
         except (TimeoutError, OSError) as error:
             refusal = ApiException(reason=str(error) or "no answer in time")  # what the library expects and logs
             return False, refusal
@@ -59,7 +60,8 @@ class _BoundedLock(LeaseLock):  # type: ignore[misc]
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:
         asked = time.monotonic()
         try:
-            return self._note(await asyncio.wait_for(self._create(name, namespace, election_record), _CALL_SECONDS), asked)
+            async with asyncio.timeout(_CALL_SECONDS):
+                return self._note(await self._create(name, namespace, election_record), asked)
         except (TimeoutError, OSError, ApiException):
             return False
 
@@ -77,8 +79,8 @@ class _BoundedLock(LeaseLock):  # type: ignore[misc]
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
         asked = time.monotonic()
         try:
-            done = await asyncio.wait_for(super().update(name, namespace, updated_record), _CALL_SECONDS)
-            return self._note(bool(done), asked)
+            async with asyncio.timeout(_CALL_SECONDS):
+                return self._note(bool(await super().update(name, namespace, updated_record)), asked)
         except (TimeoutError, OSError):
             return False
 

@@ -12,7 +12,7 @@ from baas_operator.desired.meta import Manifest, checksum
 from baas_operator.engine.client import Client
 from baas_operator.engine.errors import ApiError
 from baas_operator.engine.store import Store
-from baas_operator.observe.conditions import STALLED, merge, transitions
+from baas_operator.observe.conditions import RECONCILING, STALLED, merge, transitions
 from baas_operator.policy.plan import Plan
 from baas_operator.telemetry.metrics import CONDITION
 
@@ -36,6 +36,9 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
     kind = ALL_KINDS[resource["kind"]]
     for each in conditions:
         CONDITION.labels(kind.name, metadata["namespace"], metadata["name"], each["type"]).set(each["status"] == "True")
+    for kind_of_condition in (RECONCILING, STALLED):
+        if all(each["type"] != kind_of_condition for each in conditions):
+            CONDITION.labels(kind.name, metadata["namespace"], metadata["name"], kind_of_condition).set(0)
     if status == before:
         return False
     written = await client.apply(

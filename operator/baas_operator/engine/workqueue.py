@@ -92,6 +92,8 @@ class WorkQueue(Generic[K]):
                     self.add(key)
             pause = self._heap[0][0] - loop.time() if self._heap else None
             try:
-                await asyncio.wait_for(self._wake.wait(), pause)
+                # Not wait_for: that of Python 3.11 loses a cancellation which comes just when what it waits for is done.
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
             except TimeoutError:
                 continue

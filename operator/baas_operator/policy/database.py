@@ -15,7 +15,7 @@ from baas_operator.observe.conditions import Condition
 from baas_operator.observe.database import DatabaseObservation, observe_database
 from baas_operator.observe.instance import job_trouble
 from baas_operator.observe.view import View, is_ready, trouble
-from baas_operator.policy.placement import growth, hard_spread, keep_claims
+from baas_operator.policy.placement import as_made, growth, hard_spread
 from baas_operator.policy.plan import Effect, Finding, PatchAnnotation, Plan, conditions, refusal
 
 _LOOK_AGAIN_SECONDS = 30.0
@@ -52,7 +52,7 @@ def plan_database(view: View) -> Plan:
         leader=seen.leader_endpoint if seen.primary else None,
         databases_wanted=serving or already,
     )
-    manifests = [keep_claims(each, workload) for each in build_database(spec, view.owner, view.images, facts)]
+    manifests = as_made(view, build_database(spec, view.owner, view.images, facts))
     job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), None)
     if spec.databases and job is None:
         job = f"{view.owner.name}-databases"
@@ -60,7 +60,7 @@ def plan_database(view: View) -> Plan:
     return Plan(
         conditions=_conditions(situation),
         status=_status(situation),
-        manifests=tuple(manifests),
+        manifests=manifests,
         secrets=tuple(database_secrets(spec, view.owner)),
         effects=(*_effects(situation), *growth(view, spec.storage.size)),
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,

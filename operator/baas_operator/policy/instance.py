@@ -12,7 +12,7 @@ from baas_operator.desired.instance.build import InstanceFacts, build_instance, 
 from baas_operator.observe.conditions import READY, STALLED, ZONE_TOLERANT, find, is_true
 from baas_operator.observe.instance import job_trouble, observe_component, rolled_out
 from baas_operator.observe.view import View
-from baas_operator.policy.placement import hard_spread
+from baas_operator.policy.placement import as_made, hard_spread
 from baas_operator.policy.plan import Finding, Plan, conditions, refusal
 
 _COMPONENTS = supabase.COMPONENTS
@@ -51,7 +51,7 @@ def plan_instance(view: View) -> Plan:
         bootstrap_wanted=already or (database is not None and is_true(database, READY)),
         started=_started(view),
     )
-    manifests = build_instance(spec, view.owner, view.images, facts)
+    manifests = as_made(view, build_instance(spec, view.owner, view.images, facts))
     job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), f"{name}-bootstrap")
     seen = tuple(state for each in _COMPONENTS if (state := observe_component(view, each)))
     it = _Situation(spec, view, seen, job)
@@ -64,7 +64,7 @@ def plan_instance(view: View) -> Plan:
             tolerant_message="Any one zone can be lost without losing acknowledged data or the service.",
         ),
         status=_status(it),
-        manifests=tuple(manifests),
+        manifests=manifests,
         secrets=tuple(instance_secrets(spec, view.owner)),
     )
 

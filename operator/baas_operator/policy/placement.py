@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from baas_operator.api.kinds import STATEFUL_SET, VOLUME_CLAIM
+from collections.abc import Iterable
+
+from baas_operator.api.kinds import JOB, STATEFUL_SET, VOLUME_CLAIM
 from baas_operator.desired.meta import ZONE_LABEL, Manifest
 from baas_operator.desired.quantity import parse_bytes
 from baas_operator.observe.view import View
@@ -20,14 +22,30 @@ def hard_spread(view: View, workload: Manifest | None, replicas: int) -> bool:
     return len(view.zones()) >= min(replicas, 3) > 1
 
 
-def keep_claims(manifest: Manifest, workload: Manifest | None) -> Manifest:
-    """A StatefulSet's claim templates can not be changed; volumes that exist keep the size they were made with."""
-    if workload is not None and manifest["kind"] == STATEFUL_SET.name:
+def as_made(view: View, manifests: Iterable[Manifest]) -> tuple[Manifest, ...]:
+    """The manifests, with what can not be changed left as it was made: the volumes of a StatefulSet, the image of a Job.
+
+    A Job that has given up is left out: it is pruned, and the next round makes it anew.
+    """
+    return tuple(kept for each in manifests if (kept := _as_made(each, view)) is not None)
+
+
+def _as_made(manifest: Manifest, view: View) -> Manifest | None:
+    live = view.children.get((manifest["kind"], manifest["metadata"]["name"]))
+    if live is None:
+        return manifest
+    if manifest["kind"] == STATEFUL_SET.name:
         manifest["spec"]["volumeClaimTemplates"] = [
             {key: value for key, value in each.items() if key != "status"}
             | {"metadata": {k: v for k, v in each["metadata"].items() if k in ("name", "labels")}}
-            for each in workload["spec"]["volumeClaimTemplates"]
+            for each in live["spec"]["volumeClaimTemplates"]
         ]
+    if manifest["kind"] == JOB.name:
+        if any(each["type"] == "Failed" and each["status"] == "True" for each in (live.get("status") or {}).get("conditions") or []):
+            return None
+        made = live["spec"]["template"]["spec"]["containers"]
+        for container, before in zip(manifest["spec"]["template"]["spec"]["containers"], made, strict=False):
+            container["image"] = before["image"]
     return manifest
 
 

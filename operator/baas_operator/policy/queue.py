@@ -14,7 +14,7 @@ from baas_operator.desired.queue.build import BALANCED_SYNC_SECONDS, QueueFacts,
 from baas_operator.desired.queue.streams import overlaps, stream_config
 from baas_operator.observe.queue import QueueObservation, observe_queue
 from baas_operator.observe.view import View, trouble, zone_of_node
-from baas_operator.policy.placement import growth, hard_spread, keep_claims
+from baas_operator.policy.placement import as_made, growth, hard_spread
 from baas_operator.policy.plan import Effect, EnsureStream, Finding, Plan, conditions, refusal
 
 _UNSETTLED_SECONDS = 3.0
@@ -55,7 +55,7 @@ def plan_queue(view: View) -> Plan:
             tolerant_message="Any one zone can be lost without losing an acknowledged message or the service.",
         ),
         status=_status(view, spec, seen),
-        manifests=tuple(keep_claims(each, workload) for each in build_queue(spec, view.owner, view.images, facts)),
+        manifests=as_made(view, build_queue(spec, view.owner, view.images, facts)),
         secrets=tuple(queue_secrets(spec, view.owner)),
         effects=(*_effects(spec, seen), *growth(view, spec.storage.size)),
         requeue_after=_UNSETTLED_SECONDS if (unready or incomplete or fragile) else _SETTLED_SECONDS,

@@ -122,6 +122,27 @@ async def test_a_key_that_fails_for_days_does_not_end_the_operator() -> None:
     assert seconds <= 1.2 * _LONGEST_SECONDS
 
 
+@pytest.mark.parametrize("moments", range(6))
+async def test_it_stops_when_it_is_told_to_even_in_the_moment_of_waking_up(moments: int) -> None:
+    """`asyncio.wait_for` of Python 3.11 loses a cancellation that comes just when what it waits for is done."""
+    queue: WorkQueue[str] = WorkQueue()
+    running = asyncio.create_task(queue.run_delays())
+    queue.add_after("a", 60.0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    queue.add_after("b", 60.0)
+    for _ in range(moments):
+        await asyncio.sleep(0)
+
+    running.cancel()
+    done, _ = await asyncio.wait({running}, timeout=1.0)
+    if not done:
+        running.cancel()
+
+    assert done
+    assert running.cancelled()
+
+
 class _Model:
     """What the queue must do, said as simply as it can be."""
 
