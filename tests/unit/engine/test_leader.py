@@ -66,7 +66,7 @@ async def test_a_lease_that_could_not_be_made_is_not_held(error: BaseException) 
 
 async def test_it_is_held_for_its_duration_from_before_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr("time.monotonic", lambda: clock.now)
+    monkeypatch.setattr("baas_operator.engine.leader.time", SimpleNamespace(monotonic=lambda: clock.now))
     made = lock(SimpleNamespace())
     assert not made.held()
 
