@@ -75,7 +75,7 @@ class Client:
         if not repeat:
             return await self._once(method, path, query, body, content_type)
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_transient), stop=stop_after_attempt(4), wait=wait_exponential_jitter(0.1, 2.0), reraise=True
+            retry=retry_if_exception(_transient), stop=stop_after_attempt(4), wait=wait_exponential_jitter(multiplier=0.1, max=2.0), reraise=True
         ):
             with attempt:
                 return await self._once(method, path, query, body, content_type)
@@ -148,5 +148,6 @@ class Client:
         try:
             await self.request("DELETE", kind.path(namespace, name), body=body)
         except ApiError as error:
-            if not error.not_found and not error.conflict:
+            another = error.conflict and error.reason == "Conflict"  # the precondition: one of another uid has its name by now
+            if not error.not_found and not another:
                 raise

@@ -89,7 +89,6 @@ def _public(rest_cluster: str, issuer: str) -> dict[str, Any]:
                 "issuer": issuer,
                 "forward": True,
                 "from_headers": [{"name": "apikey"}],
-                "from_params": ["apikey"],
                 "local_jwks": {"filename": f"{CONFIG_MOUNT}/jwks.json"},
             }
         },
