@@ -28,6 +28,7 @@ FIELD_MANAGER = "baas-operator"
 USER_AGENT = "baas-operator/0.1.0"
 _TIMEOUT_SECONDS = 10.0
 _PAGE = 500
+_PAUSES = wait_exponential_jitter(multiplier=0.1, max=2.0)
 
 
 async def load_configuration() -> Configuration:
@@ -74,9 +75,7 @@ class Client:
         """One request; with `repeat` it is sent again, three times at the most, when the server does not answer well."""
         if not repeat:
             return await self._once(method, path, query, body, content_type)
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_transient), stop=stop_after_attempt(4), wait=wait_exponential_jitter(multiplier=0.1, max=2.0), reraise=True
-        ):
+        async for attempt in AsyncRetrying(retry=retry_if_exception(_transient), stop=stop_after_attempt(4), wait=_PAUSES, reraise=True):
             with attempt:
                 return await self._once(method, path, query, body, content_type)
         raise AssertionError("unreachable: tenacity reraises")

@@ -93,7 +93,8 @@ async def test_without_the_lease_nothing_is_written_and_all_may_be_read(monkeypa
             await client.merge(CONFIG_MAP, "prod", "x", {})
         with pytest.raises(ApiError, match="LeaseTooOld"):
             await client.create(CONFIG_MAP, {"metadata": {"name": "x", "namespace": "prod"}})
-        await client.delete(CONFIG_MAP, "prod", "x", uid="u")
+        with pytest.raises(ApiError, match="LeaseTooOld"):
+            await client.delete(CONFIG_MAP, "prod", "x", uid="u")
         await client.get(CONFIG_MAP, "prod", "x")
     assert asked == ["GET"]
 
