@@ -223,7 +223,7 @@ def main() -> int:
     new, new_zone = primary(cluster)
     good = report(ledger, verdict, zone, old, new, new_zone)
     console.print(f"The demo took {(time.monotonic() - started) / 60:.1f} min. The cluster still runs: look around with")
-    console.print('  eval "$(uv run lab env)" && kubectl baas status -A', soft_wrap=True)
+    console.print('  eval "$(.venv/bin/lab env)" && .venv/bin/kubectl-baas status -A', soft_wrap=True)
     console.print("and clean up with\n  make lab-down")
     return 0 if good else 1
 

@@ -25,6 +25,8 @@ ELSEWHERE = {
     "helm install baas-operator charts/baas-operator --namespace baas-system --create-namespace": "the lab fixture: `lab install`",
 }
 NOT_READY_IS_AN_ANSWER = 1
+UV_FOLDER = str(Path(os.environ["UV"]).parent)
+"""`uv run` tells its children where uv is; the Makefile's own one is not on the PATH."""
 
 
 def commands() -> list[str]:
@@ -44,7 +46,7 @@ def shell(lab: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
     yield environment | {
         "UV_TOOL_DIR": str(tools / "tools"),
         "UV_TOOL_BIN_DIR": str(tools / "bin"),
-        "PATH": f"{tools / 'bin'}{os.pathsep}{environment['PATH']}",
+        "PATH": os.pathsep.join([str(tools / "bin"), environment["PATH"], UV_FOLDER]),
     }
     for kind in ("baasinstances", "databasereplicas", "eventqueues", "operations"):
         lab.kubectl("delete", kind, "--all", "--namespace", NAMESPACE, "--wait", timeout_seconds=180)

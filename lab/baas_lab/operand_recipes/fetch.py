@@ -7,6 +7,7 @@ Versions are pinned by the caller; digests are checked by the registries' own cl
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import shutil
 import tarfile
@@ -20,6 +21,8 @@ from baas_lab.cache import Cache
 from baas_lab.errors import LabError
 from baas_lab.process import run
 
+UV = os.environ.get("UV", "uv")
+"""`uv run` tells its children where uv is; it need not be on the PATH."""
 IMAGE_PYTHON = "3.13"
 """Python of debian:trixie-slim, which wheels are chosen for (the machine's own may be another)."""
 
@@ -110,18 +113,18 @@ def wheelhouse(cache: Cache, requirements: str) -> Path:
 
 def locked_requirements(repository: Path) -> str:
     """Text of a requirements.txt: what uv.lock says that our package needs to run, with hashes."""
-    command = ["uv", "export", "--quiet", "--frozen", "--package", "baas-operator", "--project", str(repository)]
+    command = [UV, "export", "--quiet", "--frozen", "--package", "baas-operator", "--project", str(repository)]
     return run([*command, "--no-dev", "--no-emit-workspace", "--no-header", "--no-annotate"]).stdout
 
 
 def own_wheel(repository: Path, folder: Path) -> None:
     """Build the repository's wheel into `folder`."""
-    run(["uv", "build", "--quiet", "--wheel", "--out-dir", folder, repository])
+    run([UV, "build", "--quiet", "--wheel", "--out-dir", folder, repository])
 
 
 def _pip_download(*arguments: str) -> None:
     # uv has no `download`: it runs pip, which the lab's own environment need not hold.
-    run(["uv", "tool", "run", "--quiet", "pip", "download", "--quiet", "--disable-pip-version-check", *arguments])
+    run([UV, "tool", "run", "--quiet", "pip", "download", "--quiet", "--disable-pip-version-check", *arguments])
 
 
 def _wheel_platform() -> list[str]:
