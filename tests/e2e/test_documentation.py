@@ -25,7 +25,7 @@ ELSEWHERE = {
     "helm install baas-operator charts/baas-operator --namespace baas-system --create-namespace": "the lab fixture: `lab install`",
 }
 NOT_READY_IS_AN_ANSWER = 1
-UV_FOLDER = str(Path(os.environ["UV"]).parent)
+UV_FOLDER = str(Path(os.environ.get("UV", "uv")).parent)
 """`uv run` tells its children where uv is; the Makefile's own one is not on the PATH."""
 
 
