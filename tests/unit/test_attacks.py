@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from baas_operator.api.kinds import CONFIG_MAP, DATABASE_REPLICA, OPERATION, STATEFUL_SET, VOLUME_CLAIM
+from baas_operator.api.kinds import CONFIG_MAP, DATABASE_REPLICA, OPERATION, SECRET, STATEFUL_SET, VOLUME_CLAIM
 from baas_operator.desired.images import Images
 from baas_operator.desired.meta import ROLE_LABEL, Manifest
 from baas_operator.desired.secrets import password
@@ -256,3 +256,15 @@ def test_a_job_that_gave_up_makes_way_for_a_new_one_and_one_that_runs_keeps_its_
     (running,) = jobs(first, "postgres:2")
     assert running == first
     assert jobs(first | {"status": {"conditions": [{"type": "Failed", "status": "True"}]}}, "postgres:1") == []
+
+
+async def test_a_secret_made_by_hand_that_lacks_keys_is_told_and_not_overwritten() -> None:
+    api, store = StandInApi(), Store()
+    request = password(DB, "db-role-postgres", "postgresql", "postgres", owned=False)
+    by_hand = DB.child("v1", "Secret", "db-role-postgres", "postgresql", owned=False, data={"username": "cG9zdGdyZXM=", "password": "/w=="})
+    await api.create(SECRET, by_hand)
+
+    with pytest.raises(Refused, match="lacks password"):
+        await applier.ensure_secret(api, store, request)  # type: ignore[arg-type]
+
+    assert next(iter(api.objects.values()))["data"]["password"] == "/w=="

@@ -16,6 +16,7 @@ from baas_operator.engine.differ import HASH_ANNOTATION, up_to_date, with_hash
 from baas_operator.engine.errors import ApiError, Refused, Waiting
 from baas_operator.engine.generate import build_secret
 from baas_operator.engine.store import Key, Store, key_of, owner_of
+from baas_operator.observe.view import secret_text
 
 _KEPT = frozenset({POD.name, VOLUME_CLAIM.name})
 """Kinds that are never pruned: pods belong to their workload, volumes to the user's data."""
@@ -103,6 +104,7 @@ async def ensure_secret(client: Client, store: Store, request: SecretRequest) ->
     made = build_secret(request, source=source, now=int(time.time()))
     live = await _ours(client, store, made)
     if live is not None:
+        _complete(made, live)
         _same_place(made, live)
         await _adopt(client, store, made, live)
         return
@@ -120,6 +122,18 @@ async def ensure_secret(client: Client, store: Store, request: SecretRequest) ->
         # Another leader was faster: what it drew counts.
         raise Waiting("SecretExists", f"secret {request.name!r} was made by another", 0.2) from error
     _log.info("secret made", extra={"secret": request.name, "restored": lost is not None})
+
+
+def _complete(wanted: Manifest, live: Manifest) -> None:
+    """A secret that was made by hand under our name and labels must have what ours has.
+
+    Raises:
+        Refused: it lacks keys.
+    """
+    lacking = sorted(key for key in wanted["data"] if secret_text(live, key) is None)
+    if lacking:
+        name = wanted["metadata"]["name"]
+        raise Refused("SecretIncomplete", f"Secret {name!r} lacks {', '.join(lacking)}: add them, or delete it and a new one is made.")
 
 
 def _same_place(wanted: Manifest, live: Manifest) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from baas_operator.desired.queue import names as queue_names
 from baas_operator.engine import jetstream, monitor
 from baas_operator.engine.store import Key, Store
 from baas_operator.observe.queue import JetStreamState
-from baas_operator.observe.view import View, is_ready
+from baas_operator.observe.view import View, is_ready, secret_text
 
 _OPERAND_SECONDS = 6.0
 """A queue whose servers hang may hold one worker for so long and no longer: others wait for it."""
@@ -71,9 +70,7 @@ def view_of(store: Store, resource: Manifest, images: Images) -> View:
 
 def secret_value(view: View, name: str, key: str) -> str | None:
     """A value of one of the object's secrets."""
-    secret = view.child(SECRET, name)
-    data: dict[str, str] = (secret or {}).get("data") or {}
-    return base64.b64decode(data[key]).decode() if key in data else None
+    return secret_text(view.child(SECRET, name), key)
 
 
 async def ask_operands(view: View) -> View:

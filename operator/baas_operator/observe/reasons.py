@@ -39,6 +39,7 @@ REASONS: dict[str, str] = {
     "Running": "An Operation is going on.",
     "ServersNotReady": "Some servers of a queue are not ready; the others serve.",
     "ServersTooClose": "Without one of the zones there would be no majority of servers.",
+    "SecretIncomplete": "A Secret that was made by hand lacks keys that the operator's own has.",
     "SecretOfAnotherPlace": "A Secret that was kept from an earlier object leads to another database or queue.",
     "Serving": "It serves.",
     "StreamNotSpread": "A stream lacks up-to-date copies in as many zones as it should have.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -56,6 +57,14 @@ class View:
     def zones(self) -> set[str]:
         """Zones that have a node which pods may run on."""
         return {zone for node in self.nodes.values() if (zone := zone_of_node(node)) and not _keeps_pods_off(node)}
+
+
+def secret_text(secret: Manifest | None, key: str) -> str | None:
+    """A value of a Secret; None where it is missing or no text, as in one that somebody made by hand."""
+    try:
+        return base64.b64decode(((secret or {}).get("data") or {})[key]).decode()
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def zone_of_node(node: Manifest) -> str | None:

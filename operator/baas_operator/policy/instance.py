@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 
 from baas_operator.api.instance import BaasInstanceSpec, BaasInstanceStatus, ComponentStatus
@@ -11,7 +10,7 @@ from baas_operator.desired.instance import names, supabase
 from baas_operator.desired.instance.build import InstanceFacts, build_instance, instance_secrets
 from baas_operator.observe.conditions import READY, STALLED, ZONE_TOLERANT, find, is_true
 from baas_operator.observe.instance import job_trouble, observe_component, rolled_out
-from baas_operator.observe.view import View
+from baas_operator.observe.view import View, secret_text
 from baas_operator.policy.placement import as_made, hard_spread
 from baas_operator.policy.plan import Finding, Plan, conditions, refusal
 
@@ -47,7 +46,7 @@ def plan_instance(view: View) -> Plan:
     replicas = max(spec.components.gateway.replicas, spec.components.rest.replicas)
     facts = InstanceFacts(
         hard_spread=hard_spread(view, gateway, replicas),
-        jwks=base64.b64decode(public["data"]["jwks.json"]).decode() if public else None,
+        jwks=secret_text(public, "jwks.json"),
         bootstrap_wanted=already or (database is not None and is_true(database, READY)),
         started=_started(view),
     )

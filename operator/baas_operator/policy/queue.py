@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
@@ -13,7 +12,7 @@ from baas_operator.desired.queue import names
 from baas_operator.desired.queue.build import BALANCED_SYNC_SECONDS, QueueFacts, build_queue, queue_secrets
 from baas_operator.desired.queue.streams import overlaps, stream_config
 from baas_operator.observe.queue import QueueObservation, observe_queue
-from baas_operator.observe.view import View, trouble, zone_of_node
+from baas_operator.observe.view import View, secret_text, trouble, zone_of_node
 from baas_operator.policy.placement import as_made, growth, hard_spread
 from baas_operator.policy.plan import Effect, EnsureStream, Finding, Plan, conditions, refusal
 
@@ -26,10 +25,10 @@ def passwords(view: View) -> dict[str, str]:
     """User -> password, of all users or of none: the server's configuration needs them all."""
     found = {}
     for user in names.USERS:
-        secret = view.child(SECRET, names.user_secret(view.owner.name, user))
-        if secret is None:
+        value = secret_text(view.child(SECRET, names.user_secret(view.owner.name, user)), "password")
+        if value is None:
             return {}
-        found[user] = base64.b64decode(secret["data"]["password"]).decode()
+        found[user] = value
     return found
 
 
