@@ -14,7 +14,7 @@ from baas_operator.desired.secrets import SecretRequest
 from baas_operator.engine.client import Client
 from baas_operator.engine.differ import HASH_ANNOTATION, up_to_date, with_hash
 from baas_operator.engine.errors import ApiError, Refused, Waiting
-from baas_operator.engine.generate import build_secret
+from baas_operator.engine.generate import build_secret, outline
 from baas_operator.engine.store import Key, Store, key_of, owner_of
 from baas_operator.observe.view import secret_text
 
@@ -97,19 +97,19 @@ async def _take_out(client: Client, store: Store, wanted: Manifest, live: Manife
 
 async def ensure_secret(client: Client, store: Store, request: SecretRequest) -> None:
     """Make a secret if there is none. One that was deleted while we watched comes back with what it held."""
-    key = Key(SECRET.name, request.owner.namespace, request.name)
+    wanted = outline(request)
+    live = await _ours(client, store, wanted)
+    if live is not None:
+        _complete(wanted, live)
+        _same_place(wanted, live)
+        await _adopt(client, store, wanted, live)
+        return
     source = store.get(SECRET.name, request.owner.namespace, request.source) if request.source else None
     if request.source and source is None:
         raise Waiting("SecretMissing", f"secret {request.source!r} is not there yet", 0.5)
     made = build_secret(request, source=source, now=int(time.time()))
-    live = await _ours(client, store, made)
-    if live is not None:
-        _complete(made, live)
-        _same_place(made, live)
-        await _adopt(client, store, made, live)
-        return
     belongs = owner_of(made)
-    lost = store.last_seen(belongs, key) if belongs else None
+    lost = store.last_seen(belongs, key_of(made)) if belongs else None
     if lost is not None:
         made["data"] = lost["data"]
     try:

@@ -20,6 +20,19 @@ _PASSWORD_BYTES = 24
 API_KEY_YEARS = 10
 
 
+def outline(request: SecretRequest) -> Manifest:
+    """The secret with its keys, and with nothing in the place of what is drawn: to hold one that is there against, at no cost."""
+    match request.recipe:
+        case "password":
+            blank = dict.fromkeys(request.random, "")
+            data = blank | {key: text.format_map(blank | request.fixed) for key, text in request.fixed.items()}
+        case "signing-key":
+            data = {"private.pem": ""}
+        case "api-keys":
+            data = dict.fromkeys(("anon", "service_role", "jwks.json"), "")
+    return _manifest(request, data)
+
+
 def build_secret(request: SecretRequest, *, source: Manifest | None, now: int) -> Manifest:
     """Draw the content of a secret. `source` is the secret that the request names; `now` is a Unix time in seconds."""
     match request.recipe:
@@ -32,6 +45,10 @@ def build_secret(request: SecretRequest, *, source: Manifest | None, now: int) -
         case "api-keys":
             assert source is not None
             data = _api_keys(_decode(source, "private.pem"), request, now)
+    return _manifest(request, data)
+
+
+def _manifest(request: SecretRequest, data: dict[str, str]) -> Manifest:
     return request.owner.child(
         "v1", "Secret", request.name, request.component, owned=request.owned, type=request.type, immutable=True,
         data={key: base64.b64encode(text.encode()).decode() for key, text in sorted(data.items())},
