@@ -43,12 +43,9 @@ class ApiModel(BaseModel):
     )
 
 
-def rule(expression: str, message: str, *, field_path: str | None = None) -> dict[str, str]:
+def rule(expression: str, message: str) -> dict[str, str]:
     """One CEL rule of a CRD schema: `message` is the sentence that the user reads when `expression` is false."""
-    made = {"rule": expression, "message": message}
-    if field_path:
-        made["fieldPath"] = field_path
-    return made
+    return {"rule": expression, "message": message}
 
 
 def rules(*each: dict[str, str]) -> dict[str, Any]:

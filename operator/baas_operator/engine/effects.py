@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from base64 import b64decode
 
 import aiohttp
 
@@ -15,7 +14,7 @@ from baas_operator.engine.client import Client
 from baas_operator.engine.errors import ApiError, Refused, Waiting
 from baas_operator.engine.gather import secret_value
 from baas_operator.engine.store import Store
-from baas_operator.observe.view import View, is_ready
+from baas_operator.observe.view import View, is_ready, secret_text
 from baas_operator.policy.plan import Effect, EnsureStream, GrowVolume, PatchAnnotation, Switchover
 
 _log = logging.getLogger(__name__)
@@ -77,13 +76,13 @@ async def _stream(effect: EnsureStream, view: View) -> None:
 async def _switchover(effect: Switchover, view: View) -> None:
     owner = (DATABASE_REPLICA.name, effect.database)
     secret = view.other_children.get(owner, {}).get(("Secret", database_names.role_secret(effect.database, "patroni")))
-    if secret is None:
+    username, password = secret_text(secret, "username"), secret_text(secret, "password")
+    if username is None or password is None:
         raise Waiting("NoCredentials", "the secret of Patroni's REST API is not there", 1.0)
-    values = {key: b64decode(value).decode() for key, value in secret["data"].items()}
     try:
         status, text = await monitor.patroni_switchover(
             effect.leader_ip, database_names.PATRONI_PORT, leader=effect.leader, candidate=effect.candidate,
-            username=values["username"], password=values["password"],
+            username=username, password=password,
         )  # fmt: skip
     except (aiohttp.ClientError, TimeoutError) as error:
         raise Waiting("NoAnswer", f"Patroni did not answer: {error!r}", 1.0) from error

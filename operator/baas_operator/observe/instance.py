@@ -39,12 +39,10 @@ def rolled_out(deployment: Manifest | None) -> bool:
     )
 
 
-def job_done(view: View, prefix: str, wanted: str | None) -> bool:
-    """Whether the Job `wanted`, whose name begins with `prefix`, has succeeded."""
-    if wanted is None:
-        return True
-    job = view.child(JOB, wanted)
-    return job is not None and wanted.startswith(prefix) and bool((job.get("status") or {}).get("succeeded"))
+def job_succeeded(view: View, name: str | None) -> bool:
+    """Whether the Job of that name is there and has succeeded."""
+    job = view.child(JOB, name) if name else None
+    return job is not None and bool((job.get("status") or {}).get("succeeded"))
 
 
 def job_trouble(view: View, component: str) -> str | None:

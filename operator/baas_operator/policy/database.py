@@ -13,7 +13,7 @@ from baas_operator.desired.database.build import DatabaseFacts, build_database, 
 from baas_operator.desired.database.patroni import dynamic_config
 from baas_operator.observe.conditions import Condition
 from baas_operator.observe.database import DatabaseObservation, observe_database
-from baas_operator.observe.instance import job_trouble
+from baas_operator.observe.instance import job_succeeded, job_trouble
 from baas_operator.observe.view import View, is_ready, trouble
 from baas_operator.policy.placement import as_made, growth, hard_spread
 from baas_operator.policy.plan import Effect, Finding, PatchAnnotation, Plan, conditions, refusal
@@ -114,15 +114,10 @@ def _unready(it: _Situation) -> Finding | None:
             "NoSynchronousStandby",
             "No standby in another zone streams, so commits wait (durability zone-quorum); they go on once one does.",
         )
-    if it.job and not _succeeded(it.view, it.job):
+    if it.job and not job_succeeded(it.view, it.job):
         stuck = job_trouble(it.view, "databases")
         return Finding("CreatingDatabases", f"The databases and roles of the spec are being made.{' ' + stuck if stuck else ''}")
     return None
-
-
-def _succeeded(view: View, job: str) -> bool:
-    found = view.child(JOB, job)
-    return found is not None and bool((found.get("status") or {}).get("succeeded"))
 
 
 def _incomplete(it: _Situation) -> Finding | None:

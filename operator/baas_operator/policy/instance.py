@@ -9,7 +9,7 @@ from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, DEPLOYMENT,
 from baas_operator.desired.instance import names, supabase
 from baas_operator.desired.instance.build import InstanceFacts, build_instance, instance_secrets
 from baas_operator.observe.conditions import READY, STALLED, ZONE_TOLERANT, find, is_true
-from baas_operator.observe.instance import job_trouble, observe_component, rolled_out
+from baas_operator.observe.instance import job_succeeded, job_trouble, observe_component, rolled_out
 from baas_operator.observe.view import View, secret_text
 from baas_operator.policy.placement import as_made, hard_spread
 from baas_operator.policy.plan import Finding, Plan, conditions, refusal
@@ -95,8 +95,7 @@ def _unready(it: _Situation) -> Finding | None:
         stalled = find(database, STALLED) if database else None
         why = stalled or (find(database, READY) if database else None)
         return Finding("DatabaseNotReady", f"{it.database}: {why['message'] if why else 'not reconciled yet.'}")
-    job = it.view.child(JOB, it.job) if it.job else None
-    if job is None or not (job.get("status") or {}).get("succeeded"):
+    if not job_succeeded(it.view, it.job):
         why_job = job_trouble(it.view, "bootstrap")
         return Finding(
             "BootstrappingDatabase",
