@@ -59,11 +59,15 @@ class DatabaseObservation:
         """Standbys that stream from the primary and are ready."""
         return [each for each in self.members if each.role == "standby" and each.ready and each.state == "streaming"]
 
-    @property
-    def members_per_zone(self) -> int:
-        """The most members that share a zone, 1 at least."""
+    def members_per_zone(self, replicas: int) -> int:
+        """The most members that share a zone, 1 at least; not fewer than before while a member has no place.
+
+        A pod that is made anew may come back, and stream, beside the primary sooner than anybody looks.
+        """
         zones = [each.zone for each in self.members if each.zone]
-        return max((zones.count(zone) for zone in set(zones)), default=1)
+        now = max((zones.count(zone) for zone in set(zones)), default=1)
+        before = (self.dynamic_config or {}).get("synchronous_node_count")
+        return max(now, before) if len(zones) < replicas and isinstance(before, int) else now
 
 
 def annotations_of(resource: Manifest | None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 
 from baas_operator.api.common import DeletionPolicy
@@ -51,6 +52,7 @@ def plan_database(view: View) -> Plan:
         slice_now=seen.slice_now,
         leader=seen.leader_endpoint if seen.primary else None,
         databases_wanted=serving or already,
+        members_per_zone=math.ceil(spec.replicas / max(1, len(view.zones()))),
     )
     manifests = as_made(view, build_database(spec, view.owner, view.images, facts))
     job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), None)
@@ -84,7 +86,7 @@ def _effects(it: _Situation) -> list[Effect]:
     if seen.dynamic_config is None or seen.dynamic_version is None:
         return []
     has_standby = bool(seen.sync_standbys) or seen.strict
-    wanted = dynamic_config(it.spec, members_per_zone=seen.members_per_zone, has_standby=has_standby)
+    wanted = dynamic_config(it.spec, members_per_zone=seen.members_per_zone(it.spec.replicas), has_standby=has_standby)
     if wanted == seen.dynamic_config:
         return []
     text = json.dumps(wanted, sort_keys=True, separators=(",", ":"))

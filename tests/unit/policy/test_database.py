@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
+import yaml
 
 from baas_operator.api.kinds import JOB
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT
@@ -353,6 +355,28 @@ def test_a_commit_waits_for_as_many_standbys_as_may_share_the_primarys_zone() ->
 
     assert db.dynamic["synchronous_node_count"] == 2
     assert db.dynamic["synchronous_mode_strict"] is True
+
+
+def test_a_commit_waits_for_no_fewer_while_a_member_has_no_place() -> None:
+    """A pod that is made anew may stream from beside the primary before the operator looks again."""
+    db = Postgres({"replicas": 4}).serving()
+    assert db.dynamic["synchronous_node_count"] == 2
+
+    gone = db.members.pop("db-3")
+    db.reconcile()
+    assert db.dynamic["synchronous_node_count"] == 2
+
+    db.members["db-3"] = dataclasses.replace(gone, zone=None, ready=False)
+    db.reconcile()
+    assert db.dynamic["synchronous_node_count"] == 2
+
+
+def test_a_cluster_begins_with_as_many_as_its_zones_will_hold() -> None:
+    db = Postgres({"replicas": 5})
+    db.reconcile()
+
+    file = yaml.safe_load(db.applied[("ConfigMap", "db-patroni")]["data"]["patroni.yml"])
+    assert file["bootstrap"]["dcs"]["synchronous_node_count"] == 2
 
 
 def test_volumes_that_are_too_small_are_to_grow_and_none_shrinks() -> None:

@@ -21,12 +21,16 @@ from baas_operator.desired.text import render
 
 @dataclass(frozen=True)
 class DatabaseFacts:
-    """What the manifests depend on besides the spec. `databases_wanted`: the SQL Job may run, as there is a primary."""
+    """What the manifests depend on besides the spec.
+
+    `databases_wanted`: the SQL Job may run, as there is a primary. `members_per_zone`: what to expect before any pod has a place.
+    """
 
     hard_spread: bool = True
     slice_now: Manifest | None = None
     leader: Endpoint | None = None
     databases_wanted: bool = True
+    members_per_zone: int = 1
 
 
 def database_secrets(spec: DatabaseReplicaSpec, owner: Owner) -> list[SecretRequest]:
@@ -72,7 +76,7 @@ def _databases_job(spec: DatabaseReplicaSpec, owner: Owner, image: str) -> list[
 
 def build_database(spec: DatabaseReplicaSpec, owner: Owner, images: Images, facts: DatabaseFacts) -> list[Manifest]:
     """All children of a DatabaseReplica, in the order in which they are applied."""
-    text = config_file(spec, owner)
+    text = config_file(spec, owner, members_per_zone=facts.members_per_zone)
     made = [
         *build_access(owner),
         owner.child("v1", "ConfigMap", f"{owner.name}-patroni", names.COMPONENT, data={"patroni.yml": text}),

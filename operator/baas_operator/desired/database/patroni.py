@@ -67,15 +67,15 @@ def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int, has_stan
     }
 
 
-def config_file(spec: DatabaseReplicaSpec, owner: Owner) -> str:
-    """patroni.yml, the same for every member."""
+def config_file(spec: DatabaseReplicaSpec, owner: Owner, *, members_per_zone: int) -> str:
+    """patroni.yml, the same for every member; `members_per_zone` counts only when the cluster is made."""
     return render(
         "patroni.yml.j2",
         name=owner.name,
         labels=owner.labels(names.COMPONENT),
         scope_label=NAME_LABEL,
         role_label=ROLE_LABEL,
-        dynamic=dynamic_config(spec, members_per_zone=1, has_standby=False),
+        dynamic=dynamic_config(spec, members_per_zone=members_per_zone, has_standby=False),
         bin_dir=f"/usr/lib/postgresql/{spec.version}/bin",
         data_dir=DATA_DIR,
     )
