@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
-from .harness.api import Object
+from tests.harness.api import Object
+from tests.harness.manifests import own
+
 from .harness.cluster import ControlPlane
-from .harness.manifests import own
 
 DB, EQ, BI, OP = "DatabaseReplica", "EventQueue", "BaasInstance", "Operation"
 

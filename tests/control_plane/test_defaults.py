@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE, OWN_KINDS, OwnKind
+from tests.harness.api import Object
+from tests.harness.manifests import own, switchover
 
-from .harness.api import Object
 from .harness.cluster import REPOSITORY, ControlPlane
-from .harness.manifests import own, switchover
 
 EMPTY_IS_GOOD = (BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE)
 EXAMPLES = sorted((REPOSITORY / "examples").rglob("*.yaml"))

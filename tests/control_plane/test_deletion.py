@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from .harness.api import Object
+from tests.harness.api import Object
+from tests.harness.manifests import own
+
 from .harness.children import Child, children, selector, wait_judged, wait_quiet
 from .harness.cluster import ControlPlane
-from .harness.manifests import own
 
 GONE_SECONDS = 30.0
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from .harness.api import Object
+from tests.harness.api import Object
+from tests.harness.manifests import own
+
 from .harness.children import Child, tree, wait_judged, wait_quiet
 from .harness.cluster import POLL_SECONDS, ControlPlane
-from .harness.manifests import own
 
 BACK_WITHIN_SECONDS = 2.0
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from .harness.api import Object
+from tests.harness.api import Object
+from tests.harness.manifests import own
+
 from .harness.children import Child, children, tree, wait_judged, wait_leads, wait_quiet
 from .harness.cluster import ControlPlane
-from .harness.manifests import own
 
 QUEUE: Object = {"streams": [{"name": "orders", "subjects": ["orders.>"], "maxSize": "1Gi", "maxAgeHours": 24}]}
 DATABASE: Object = {

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from tests.harness.manifests import own
+
 from .harness.children import leader, wait_judged, wait_leads, wait_quiet
 from .harness.cluster import ControlPlane
-from .harness.manifests import own
 
 TAKES_OVER_SECONDS = 15.0
 FIRST, SECOND = "baas-operator-0", "baas-operator-1"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from tests.harness.manifests import own
+
 from .harness.children import wait_leads
 from .harness.cluster import ControlPlane
-from .harness.manifests import own
 
 OBJECTS = 200
 WITHIN_SECONDS = 300.0

@@ -6,10 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from .harness.api import Object
+from tests.harness.api import Object
+from tests.harness.manifests import own
+
 from .harness.children import Child, expire_lease, tree, wait_judged, wait_leads, wait_quiet
 from .harness.cluster import ControlPlane
-from .harness.manifests import own
 from .harness.operator import OperatorProcess
 
 MOMENTS = 12

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import pytest
 import urllib3
 
-from .harness.api import Object
+from tests.harness.api import Object
+from tests.harness.manifests import own
+
 from .harness.chart import SYSTEM_NAMESPACE
 from .harness.children import Child, children, condition, tree, wait_judged, wait_quiet
 from .harness.cluster import ZONES, ControlPlane
-from .harness.manifests import own
 from .harness.operator import OperatorProcess
 
 

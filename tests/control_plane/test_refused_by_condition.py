@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import pytest
 
-from .harness.api import Object
+from tests.harness.api import Object
+from tests.harness.manifests import own, switchover
+
 from .harness.children import condition, wait_judged
 from .harness.cluster import ZONES, ControlPlane, node
-from .harness.manifests import own, switchover
 
 
 class Refused(NamedTuple):

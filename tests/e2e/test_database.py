@@ -10,9 +10,10 @@ import pytest
 from baas_lab.waiting import wait_until
 from tests.e2e.harness.client_pod import ClientPod
 from tests.e2e.harness.database import Database
-from tests.e2e.harness.kube import Kube, own, until
+from tests.e2e.harness.kube import Kube, until
 from tests.e2e.harness.ledger import Ledger
 from tests.e2e.harness.plugin import kubectl_baas
+from tests.harness.manifests import own
 
 pytestmark = pytest.mark.e2e
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from baas_lab.waiting import wait_until
-from tests.control_plane.harness.api import Object
 from tests.e2e.harness.client_pod import ClientPod
-from tests.e2e.harness.kube import Kube, own
+from tests.e2e.harness.kube import Kube
+from tests.harness.api import Object
+from tests.harness.manifests import own
 
 pytestmark = pytest.mark.e2e
 
@@ -44,7 +45,7 @@ def delete_and_wait(kube: Kube, namespace: str, stays: set[str]) -> dict[tuple[s
 
 @pytest.fixture(scope="module")
 def owner_uri(kube: Kube, namespace: str) -> str:
-    kube.must_apply(own("BaasInstance", "shop"), namespace)
+    kube.must_apply(own("BaasInstance", "shop", {}), namespace)
     kube.wait_condition(namespace, "BaasInstance", "shop", timeout_seconds=READY_SECONDS)
     return kube.secret(namespace, "shop-role-owner")["uri"]
 
@@ -64,7 +65,7 @@ def test_retained_data_and_keys_are_taken_up_again(kube: Kube, namespace: str, c
     assert kept == secrets - {"shop-events-auth"}
     assert all(after["Secret", name]["data"] == before["Secret", name]["data"] for name in kept)
 
-    kube.must_apply(own("BaasInstance", "shop"), namespace)
+    kube.must_apply(own("BaasInstance", "shop", {}), namespace)
     kube.wait_condition(namespace, "BaasInstance", "shop", timeout_seconds=READY_SECONDS)
 
     assert client.psql(owner_uri, "select x from kept") == ["42"]

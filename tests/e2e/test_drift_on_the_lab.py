@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from baas_lab.waiting import wait_until
-from tests.control_plane.harness.api import Object
 from tests.e2e.harness.client_pod import SQL, ClientPod
 from tests.e2e.harness.database import Database
 from tests.e2e.harness.gateway import GATEWAY_PORT, Keys
-from tests.e2e.harness.kube import Kube, own, until
+from tests.e2e.harness.kube import Kube, until
+from tests.harness.api import Object
+from tests.harness.manifests import own
 
 pytestmark = pytest.mark.e2e
 
@@ -51,7 +52,7 @@ DELETED = [
 @pytest.fixture(scope="module")
 def shop(kube: Kube, namespace: str, client: ClientPod) -> str:
     """A backend with a table."""
-    kube.must_apply(own("BaasInstance", "shop"), namespace)
+    kube.must_apply(own("BaasInstance", "shop", {}), namespace)
     for condition in ("Ready", "ZoneTolerant"):
         kube.wait_condition(namespace, "BaasInstance", "shop", condition, timeout_seconds=180)
     client.psql(kube.secret(namespace, "shop-role-owner")["uri"], "create table notes (x int); insert into notes values (1)")

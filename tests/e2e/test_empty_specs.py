@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from tests.e2e.harness.kube import Kube, own
+from tests.e2e.harness.kube import Kube
 from tests.e2e.harness.plugin import kubectl_baas
+from tests.harness.manifests import own
 
 pytestmark = pytest.mark.e2e
 
@@ -21,7 +22,7 @@ def seconds(kube: Kube, namespace: str) -> dict[str, float]:
     """Kind → seconds from `kubectl apply` until it was Ready and ZoneTolerant."""
     started = time.monotonic()
     for kind, name in KINDS.items():
-        kube.must_apply(own(kind, name), namespace)
+        kube.must_apply(own(kind, name, {}), namespace)
     took = {}
     for kind, name in KINDS.items():
         for condition in ("Ready", "ZoneTolerant"):

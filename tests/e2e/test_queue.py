@@ -10,7 +10,8 @@ import pytest
 
 from baas_lab.waiting import wait_until
 from tests.e2e.harness.client_pod import NATS, ClientPod
-from tests.e2e.harness.kube import Kube, own, until
+from tests.e2e.harness.kube import Kube, until
+from tests.harness.manifests import own
 
 pytestmark = pytest.mark.e2e
 

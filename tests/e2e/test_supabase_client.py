@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from baas_lab.waiting import wait_until
 from tests.e2e.harness.client_pod import SQL, ClientPod
 from tests.e2e.harness.gateway import GATEWAY_PORT, HEALTH_PORT, Gateway, Keys, SupabaseJs, forwarded
-from tests.e2e.harness.kube import Kube, own
+from tests.e2e.harness.kube import Kube
+from tests.harness.manifests import own
 
 pytestmark = pytest.mark.e2e
 
@@ -48,7 +49,7 @@ STORIES = [
 @pytest.fixture(scope="module")
 def keys(kube: Kube, namespace: str, client: ClientPod) -> Keys:
     """The keys of a backend named `shop` that has its schema already."""
-    kube.must_apply(own("BaasInstance", "shop"), namespace)
+    kube.must_apply(own("BaasInstance", "shop", {}), namespace)
     kube.wait_condition(namespace, "BaasInstance", "shop", timeout_seconds=180)
     client.psql(kube.secret(namespace, "shop-role-owner")["uri"], SCHEMA)
     # Each PostgREST reads the schema anew by itself, as soon as it hears of the change.

@@ -11,8 +11,9 @@ from baas_lab import faults
 from baas_lab.cluster import Cluster
 from tests.e2e.harness.client_pod import ClientPod
 from tests.e2e.harness.database import Database
-from tests.e2e.harness.kube import Kube, own
+from tests.e2e.harness.kube import Kube
 from tests.e2e.harness.ledger import Ledger
+from tests.harness.manifests import own
 
 pytestmark = pytest.mark.e2e
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from baas_lab import versions
+from tests.harness.api import Object
 
-from .api import Object
 from .tools import tool
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from baas_operator.api.kinds import CHILD_KINDS, OWN_KINDS
+from tests.harness.api import Object
 
-from .api import Object
 from .chart import SYSTEM_NAMESPACE
 from .cluster import POLL_SECONDS, ControlPlane
 

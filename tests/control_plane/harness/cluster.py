@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from baas_lab import versions
 from baas_operator.api.kinds import OWN_KINDS
+from tests.harness.api import Api, Object
 
 from . import chart, volumes
-from .api import Api, Object
 from .audit import POLICY, AuditLog, Call
 from .chart import REPOSITORY, SYSTEM_NAMESPACE
 from .operator import OperatorProcess
@@ -91,12 +91,6 @@ class ControlPlane(Api):
         )
         assert not check or done.returncode == 0, f"kubectl {' '.join(args)}: {done.stderr or done.stdout}"
         return done
-
-    def must_apply(self, manifest: Object, namespace: str | None = None) -> Object:
-        """Apply what can not be refused; returns the object."""
-        answer = self.apply(manifest, namespace)
-        assert answer.ok, f"{manifest['kind']} {manifest['metadata'].get('name')}: {answer.message}"
-        return answer.object
 
     def wait(self, predicate: Callable[[], T], timeout: float, what: str = "", *, every: float = POLL_SECONDS) -> T:
         """Wait until `predicate` says something true, and return that; a failure says `what`, and the operators' last words."""

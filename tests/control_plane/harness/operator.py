@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from tests.harness.api import Object
+
 from . import chart
-from .api import Object
 from .chart import REPOSITORY, SYSTEM_NAMESPACE
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from .api import Api, Object
+from tests.harness.api import Api, Object
 
 STORAGE_CLASS = "fake"
 

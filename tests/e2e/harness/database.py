@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from tests.control_plane.harness.api import Object
 from tests.e2e.harness.kube import Kube
+from tests.harness.api import Object
 
 
 @dataclass(frozen=True)

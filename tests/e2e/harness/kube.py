@@ -6,13 +6,12 @@ import base64
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from baas_lab.cluster import ZONE_LABEL, Cluster
 from baas_lab.waiting import wait_until
-from tests.control_plane.harness.api import Api, Object
+from tests.harness.api import Api, Object
 
 SYSTEM_NAMESPACE = "baas-system"
 OPERATOR = "baas-operator"
@@ -37,12 +36,6 @@ class Kube(Api):
         self.lab = cluster
 
     # objects
-
-    def must_apply(self, manifest: Object, namespace: str | None = None) -> Object:
-        """Server-side apply of what the API server has to take."""
-        answer = self.apply(manifest, namespace)
-        assert answer.ok, f"{manifest['kind']} {manifest['metadata']['name']}: {answer.message}"
-        return answer.object
 
     def must_patch(self, kind: str, namespace: str | None, name: str, changes: Object) -> Object:
         """A merge patch that the API server has to take."""
@@ -109,8 +102,3 @@ def until(condition: Callable[[], bool], *, timeout_seconds: float, what: str) -
     started = time.monotonic()
     wait_until(condition, timeout_seconds=timeout_seconds, what=what, poll_seconds=QUICKLY)
     return time.monotonic() - started
-
-
-def own(kind: str, name: str, spec: dict[str, Any] | None = None) -> Object:
-    """An object of one of our kinds; an empty spec when none is given."""
-    return {"apiVersion": "baas-operator.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec or {}}

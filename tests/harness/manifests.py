@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from baas_operator.api.common import API_VERSION
-
-from .api import Object
+from tests.harness.api import Object
 
 
 def own(kind: str, name: str, spec: object = None, **metadata: object) -> Object:

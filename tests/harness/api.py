@@ -149,6 +149,12 @@ class Api:
             )
         )
 
+    def must_apply(self, manifest: Object, namespace: str | None = None) -> Object:
+        """Apply what can not be refused; returns the object."""
+        answer = self.apply(manifest, namespace)
+        assert answer.ok, f"{manifest['kind']} {manifest['metadata']['name']}: {answer.message}"
+        return answer.object
+
     def create(self, manifest: Object, namespace: str | None = None) -> Answer:
         """Create as `kubectl create` does it: unknown and duplicate fields are refused."""
         path = self.resource(manifest["kind"]).path(manifest["metadata"].get("namespace", namespace))
