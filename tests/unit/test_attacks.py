@@ -10,12 +10,24 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from baas_operator.api.kinds import CONFIG_MAP, DATABASE_REPLICA, OPERATION, SECRET, STATEFUL_SET, VOLUME_CLAIM
+from baas_operator.api.common import API_VERSION
+from baas_operator.api.kinds import (
+    BAAS_INSTANCE,
+    CONFIG_MAP,
+    DATABASE_REPLICA,
+    EVENT_QUEUE,
+    OPERATION,
+    SECRET,
+    STATEFUL_SET,
+    VOLUME_CLAIM,
+    OwnKind,
+)
 from baas_operator.desired.images import Images
 from baas_operator.desired.meta import ROLE_LABEL, Manifest
 from baas_operator.desired.secrets import password
 from baas_operator.desired.sql_job import build_sql_job
 from baas_operator.engine import applier, jetstream, leader, monitor
+from baas_operator.engine.differ import with_hash
 from baas_operator.engine.errors import Refused, Waiting
 from baas_operator.engine.gather import dependents, view_of
 from baas_operator.engine.store import Key, Store, key_of
@@ -66,8 +78,8 @@ def test_the_next_tenant_of_a_name_is_not_given_the_password_of_the_last() -> No
 # --- deletion -------------------------------------------------------------------------------------------------------
 
 
-def deleted(policy: str) -> Manifest:
-    made = own(DATABASE_REPLICA, "db", {"deletionPolicy": policy})
+def deleted(policy: str, kind: OwnKind = DATABASE_REPLICA) -> Manifest:
+    made = own(kind, "db", {"deletionPolicy": policy})
     made["metadata"] |= {"deletionTimestamp": "2026-05-01T12:00:00Z", "finalizers": [FINALIZER], "resourceVersion": "50"}
     return made
 
@@ -91,21 +103,21 @@ async def test_tear_down_leaves_config_maps_of_others_alone() -> None:
     assert await api.get(CONFIG_MAP, NAMESPACE, "db-leader") is None
 
 
-async def test_data_is_kept_when_the_policy_was_changed_to_retain_just_before_the_object_was_deleted() -> None:
+@pytest.mark.parametrize("kind", [DATABASE_REPLICA, EVENT_QUEUE], ids=lambda kind: str(kind.name))
+async def test_data_is_kept_when_the_policy_was_changed_to_retain_just_before_the_object_was_deleted(kind: OwnKind) -> None:
     """As in `kubectl patch … && kubectl delete …` while no operator runs: the StatefulSet still says Delete."""
-    api, store, database = StandInApi(), Store(), deleted("Retain")
+    api, store, resource, it = StandInApi(), Store(), deleted("Retain", kind), owner(kind, "db")
     policy = {"whenDeleted": "Delete", "whenScaled": "Retain"}
-    workload = version(
-        DB.child("apps/v1", "StatefulSet", "db", "postgresql", spec={"persistentVolumeClaimRetentionPolicy": policy}), 3, "sts"
-    )
-    claim = version(DB.child("v1", "PersistentVolumeClaim", "data-db-0", "postgresql", owned=False), 4, "pvc")
+    workload = version(it.child("apps/v1", "StatefulSet", "db", "c", spec={"persistentVolumeClaimRetentionPolicy": policy}), 3, "sts")
+    claim = version(it.child("v1", "PersistentVolumeClaim", "data-db-0", "c", owned=False), 4, "pvc")
     claim["metadata"]["ownerReferences"] = [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "sts"}]
-    password = version(DB.child("v1", "Secret", "db-role-postgres", "postgresql", data={}), 5, "secret")
-    await put_all(api, store, database, workload, claim, password)
+    password = version(it.child("v1", "Secret", "db-password", "c", data={}), 5, "secret")
+    made_again = version(with_hash(it.child("v1", "Secret", "db-auth", "c", data={})), 6, "auth")
+    await put_all(api, store, resource, workload, claim, password, made_again)
 
     for _ in range(3):
         try:
-            await tear_down(api, store, view_of(store, store.get(*key_of(database)) or {}, Images()))  # type: ignore[arg-type]
+            await tear_down(api, store, view_of(store, store.get(*key_of(resource)) or {}, Images()))  # type: ignore[arg-type]
         except Waiting:
             continue
 
@@ -115,8 +127,26 @@ async def test_data_is_kept_when_the_policy_was_changed_to_retain_just_before_th
     assert api.objects[key_of(workload)]["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
     assert not references(Key(VOLUME_CLAIM.name, NAMESPACE, "data-db-0"))
     assert not references(key_of(password))
-    assert FINALIZER not in api.objects[key_of(database)]["metadata"]["finalizers"]
+    assert references(key_of(made_again)), "what can be made again goes with the object"
+    assert FINALIZER not in api.objects[key_of(resource)]["metadata"]["finalizers"]
     assert ("delete", f"{STATEFUL_SET.name}/db") not in api.writes
+
+
+async def test_what_an_instance_made_keeps_its_data_too_before_the_instance_is_let_go_of() -> None:
+    api, store, instance, it = StandInApi(), Store(), deleted("Retain", BAAS_INSTANCE), owner(BAAS_INSTANCE, "db")
+    keys = version(it.child("v1", "Secret", "db-signing-key", "instance", data={}), 3, "keys")
+    made = [
+        version(it.child(API_VERSION, kind.name, f"db-{kind.singular}", "c", spec={"deletionPolicy": "Delete"}), 4, kind.singular)
+        for kind in (DATABASE_REPLICA, EVENT_QUEUE)
+    ]
+    await put_all(api, store, instance, keys, *made)
+
+    await tear_down(api, store, view_of(store, instance, Images()))  # type: ignore[arg-type]
+
+    assert not api.objects[key_of(keys)]["metadata"].get("ownerReferences")
+    assert [api.objects[key_of(each)]["spec"]["deletionPolicy"] for each in made] == ["Retain", "Retain"]
+    assert api.writes[-1] == ("merge", "BaasInstance/db"), "first the data is safe"
+    assert FINALIZER not in api.objects[key_of(instance)]["metadata"]["finalizers"]
 
 
 # --- the Lease ------------------------------------------------------------------------------------------------------

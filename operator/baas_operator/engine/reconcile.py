@@ -20,7 +20,7 @@ from baas_operator.engine.errors import ApiError, Refused, Waiting
 from baas_operator.engine.gather import ask_operands, view_of
 from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.engine.summarize import summarize
-from baas_operator.engine.teardown import FINALIZER, set_finalizer, tear_down
+from baas_operator.engine.teardown import FINALIZER, let_go, set_finalizer, tear_down
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, Condition
 from baas_operator.observe.view import View
 from baas_operator.policy.controllers import PLANNERS
@@ -98,7 +98,8 @@ class Reconciler:
 
     async def _act(self, view: View, plan: Plan) -> Plan:
         kind = _KINDS[view.owner.kind]
-        await set_finalizer(self._client, self._store, kind, view.resource, plan.finalizer)
+        if plan.finalizer:
+            await set_finalizer(self._client, self._store, kind, view.resource, wanted=True)
         # draw
         for request in plan.secrets:
             await applier.ensure_secret(self._client, self._store, request)
@@ -116,6 +117,8 @@ class Reconciler:
         wanted = [key_of(each) for each in plan.manifests]
         wanted += [Key("Secret", view.owner.namespace, each.name) for each in plan.secrets]
         await applier.prune(self._client, view.children.values(), wanted, view.resource["metadata"]["uid"])
+        if not plan.finalizer:
+            await let_go(self._client, self._store, view)
         return plan
 
     async def _delete(self, resource: Manifest) -> tuple[Outcome, str]:

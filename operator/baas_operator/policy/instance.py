@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from baas_operator.api.common import DeletionPolicy
 from baas_operator.api.instance import BaasInstanceSpec, BaasInstanceStatus, ComponentStatus
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, DEPLOYMENT, EVENT_QUEUE, JOB, SECRET
 from baas_operator.desired.instance import names, supabase
@@ -65,6 +66,7 @@ def plan_instance(view: View) -> Plan:
         status=_status(it),
         manifests=manifests,
         secrets=tuple(instance_secrets(spec, view.owner)),
+        finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
+from baas_operator.api.common import DeletionPolicy
 from baas_operator.api.kinds import POD, SECRET, STATEFUL_SET
 from baas_operator.api.queue import EventQueueSpec, EventQueueStatus, QueueDurability
 from baas_operator.desired.queue import names
@@ -57,6 +58,7 @@ def plan_queue(view: View) -> Plan:
         manifests=as_made(view, build_queue(spec, view.owner, view.images, facts)),
         secrets=tuple(queue_secrets(spec, view.owner)),
         effects=(*_effects(spec, seen), *growth(view, spec.storage.size)),
+        finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
         requeue_after=_UNSETTLED_SECONDS if (unready or incomplete or fragile) else _SETTLED_SECONDS,
     )
 

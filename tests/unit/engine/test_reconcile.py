@@ -7,12 +7,13 @@ from typing import cast
 
 import pytest
 
-from baas_operator.api.kinds import DATABASE_REPLICA, EVENT_QUEUE, OwnKind
+from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE, STATEFUL_SET, Kind, OwnKind
 from baas_operator.desired.meta import Manifest
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
 from baas_operator.engine.reconcile import Reconciler
 from baas_operator.engine.store import Key, Store
+from baas_operator.engine.teardown import FINALIZER
 from tests.unit.engine.api import StandInApi
 from tests.unit.objects import NAMESPACE, ZONES, nodes, own
 
@@ -159,3 +160,31 @@ async def test_another_leader_that_drew_the_secret_first_wins(queue: Operator) -
     assert drawn
     assert queue.live("Secret", "mq-user-admin") == drawn[Key("Secret", NAMESPACE, "mq-user-admin")]
     assert queue.live("StatefulSet", "mq") is None, "it waits, and looks again"
+
+
+@pytest.mark.parametrize("kind", [DATABASE_REPLICA, EVENT_QUEUE, BAAS_INSTANCE], ids=lambda kind: str(kind.name))
+async def test_what_deletes_its_data_is_held_until_nothing_leads_to_the_data_any_more(kind: OwnKind) -> None:
+    op = Operator(kind, "mq", deletionPolicy="Delete")
+
+    def held() -> bool:
+        return FINALIZER in (op.api.objects[op.key]["metadata"].get("finalizers") or [])
+
+    await op.reconcile()
+    assert held()
+
+    async def change(kind: Kind, **what: object) -> None:
+        op.store.put(await op.api.merge(kind, NAMESPACE, "mq", {"metadata": {}, **what}))
+
+    await change(kind, spec={"deletionPolicy": "Retain"})
+    if op.live("StatefulSet", "mq") is not None:
+        await change(STATEFUL_SET, metadata={"generation": 2})  # its controller has not seen it
+        for _ in range(3):
+            await op.reconcile()
+        assert held(), "its volumes would still go"
+        await change(STATEFUL_SET, status={"observedGeneration": 2})
+    for _ in range(3):
+        await op.reconcile()
+
+    assert not held()
+    assert not any(each["metadata"].get("ownerReferences") for key, each in op.api.objects.items()
+                   if key.kind == "Secret" and key.name != "mq-auth")  # fmt: skip
