@@ -19,7 +19,7 @@ from baas_operator.engine.effects import bring_about
 from baas_operator.engine.errors import ApiError, Refused, Waiting
 from baas_operator.engine.gather import ask_operands, view_of
 from baas_operator.engine.store import Key, Store, key_of
-from baas_operator.engine.summarize import summarize
+from baas_operator.engine.summarize import forget, summarize
 from baas_operator.engine.teardown import FINALIZER, let_go, set_finalizer, tear_down
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, Condition
 from baas_operator.observe.view import View
@@ -60,6 +60,7 @@ class Reconciler:
     async def _steps(self, key: Key) -> tuple[Outcome, str]:
         resource = self._store.get(*key)
         if resource is None:
+            forget(key)
             return Outcome(), "gone"
         # guard
         if resource["metadata"].get("deletionTimestamp"):

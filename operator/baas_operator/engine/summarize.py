@@ -11,8 +11,8 @@ from baas_operator.api.kinds import ALL_KINDS, EVENT
 from baas_operator.desired.meta import Manifest, checksum
 from baas_operator.engine.client import Client
 from baas_operator.engine.errors import ApiError
-from baas_operator.engine.store import Store
-from baas_operator.observe.conditions import RECONCILING, STALLED, merge, transitions
+from baas_operator.engine.store import Key, Store, key_of
+from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT, merge, transitions
 from baas_operator.policy.plan import Plan
 from baas_operator.telemetry.metrics import CONDITION
 
@@ -34,11 +34,10 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
     )
     status = {**plan.status, "observedGeneration": generation, "conditions": conditions}
     kind = ALL_KINDS[resource["kind"]]
-    for each in conditions:
-        CONDITION.labels(kind.name, metadata["namespace"], metadata["name"], each["type"]).set(each["status"] == "True")
-    for kind_of_condition in (RECONCILING, STALLED):
-        if all(each["type"] != kind_of_condition for each in conditions):
-            CONDITION.labels(kind.name, metadata["namespace"], metadata["name"], kind_of_condition).set(0)
+    key = key_of(resource)
+    forget(key)
+    for each in (*({"type": absent, "status": "False"} for absent in (RECONCILING, STALLED)), *conditions):
+        CONDITION.labels(*key, each["type"]).set(each["status"] == "True")
     if status == before:
         return False
     written = await client.apply(
@@ -55,6 +54,12 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
     for turned in transitions(before.get("conditions") or [], conditions):
         await _announce(client, resource, turned, identity)
     return True
+
+
+def forget(key: Key) -> None:
+    """Take an object's conditions out of the metrics: what was deleted would go on being alerted on."""
+    for each in (READY, RECONCILING, STALLED, ZONE_TOLERANT):
+        CONDITION.remove(*key, each)
 
 
 async def _announce(client: Client, resource: Manifest, condition: Mapping[str, Any], identity: str) -> None:

@@ -14,6 +14,7 @@ from baas_operator.engine.config import Config
 from baas_operator.engine.reconcile import Reconciler
 from baas_operator.engine.store import Key, Store
 from baas_operator.engine.teardown import FINALIZER
+from baas_operator.telemetry.metrics import CONDITION
 from tests.unit.engine.api import StandInApi
 from tests.unit.objects import NAMESPACE, ZONES, nodes, own
 
@@ -188,3 +189,22 @@ async def test_what_deletes_its_data_is_held_until_nothing_leads_to_the_data_any
     assert not held()
     assert not any(each["metadata"].get("ownerReferences") for key, each in op.api.objects.items()
                    if key.kind == "Secret" and key.name != "mq-auth")  # fmt: skip
+
+
+async def test_the_metrics_tell_what_is_said_now_and_nothing_of_what_is_gone(queue: Operator) -> None:
+    def told() -> set[str]:
+        of_it = {"kind": "EventQueue", "namespace": NAMESPACE, "name": "mq"}
+        samples = [each for metric in CONDITION.collect() for each in metric.samples]
+        return {each.labels["type"] for each in samples if of_it.items() <= each.labels.items()}
+
+    await queue.reconcile()
+    assert told() == {"Ready", "Reconciling", "Stalled", "ZoneTolerant"}
+
+    streams = [{"name": name, "subjects": ["same"]} for name in ("one", "two")]
+    queue.store.put(await queue.api.merge(EVENT_QUEUE, NAMESPACE, "mq", {"metadata": {}, "spec": {"streams": streams}}))
+    await queue.reconcile()
+    assert told() == {"Ready", "Reconciling", "Stalled"}, "nobody says any more whether a zone may be lost"
+
+    queue.delete_by_hand("EventQueue", "mq")
+    await queue.reconcile()
+    assert told() == set()
