@@ -15,6 +15,7 @@ from jwt.algorithms import ECAlgorithm
 
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.secrets import SecretRequest
+from baas_operator.observe.view import secret_text
 
 _PASSWORD_BYTES = 24
 API_KEY_YEARS = 10
@@ -43,8 +44,9 @@ def build_secret(request: SecretRequest, *, source: Manifest | None, now: int) -
         case "signing-key":
             data = _signing_key()
         case "api-keys":
-            assert source is not None
-            data = _api_keys(_decode(source, "private.pem"), request, now)
+            pem = secret_text(source, "private.pem")
+            assert pem is not None  # `outline` asks for it
+            data = _api_keys(pem, request, now)
     return _manifest(request, data)
 
 
@@ -53,10 +55,6 @@ def _manifest(request: SecretRequest, data: dict[str, str]) -> Manifest:
         "v1", "Secret", request.name, request.component, owned=request.owned, type=request.type, immutable=True,
         data={key: base64.b64encode(text.encode()).decode() for key, text in sorted(data.items())},
     )  # fmt: skip
-
-
-def _decode(secret: Manifest, key: str) -> str:
-    return base64.b64decode(secret["data"][key]).decode()
 
 
 def _signing_key() -> dict[str, str]:
