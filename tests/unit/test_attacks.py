@@ -204,12 +204,12 @@ def test_a_lock_with_garbage_in_it_ends_no_reconcile(lock: dict[str, str]) -> No
     assert plan_database(view).conditions
 
 
-async def serve(answer: Any) -> tuple[web.AppRunner, int]:
+async def serve(answer: Any, host: str = "127.0.0.1") -> tuple[web.AppRunner, int]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, host, 0)
     await site.start()
     return runner, runner.addresses[0][1]
 
@@ -236,6 +236,28 @@ async def test_an_operand_can_neither_send_the_operator_elsewhere_nor_fill_its_m
 
     assert status == 307
     assert "/elsewhere" not in asked
+
+
+async def test_operands_with_ipv6_addresses_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"meta_cluster": {"leader": "mq-0"}})
+
+    async def connect(server: str, **_: Any) -> Any:
+        assert server == "nats://[::1]:4222"
+        raise TimeoutError
+
+    runner, port = await serve(answer, "::1")
+    try:
+        assert await monitor.nats_meta_leader("::1", port) == "mq-0"
+        status, _ = await monitor.patroni_switchover("::1", port, leader="a", candidate="b", username="u", password="p")
+    finally:
+        await runner.cleanup()
+    assert status == 200
+
+    monkeypatch.setattr(jetstream.nats, "connect", connect)
+    with pytest.raises(TimeoutError):
+        async with jetstream.connect("::1", 4222, "admin", "p"):
+            pass
 
 
 @pytest.mark.parametrize("said", [b"garbage", b"[]", b"null", b"{}", b'{"config": {}, "cluster": {"replicas": [1]}}'])

@@ -61,7 +61,7 @@ async def _stream(effect: EnsureStream, view: View) -> None:
         raise Waiting("ServersNotReady", "no server is ready", 2.0)
     name = effect.config["name"]
     try:
-        async with jetstream.connect(f"{pod['status']['podIP']}:{queue_names.CLIENT_PORT}", "admin", password) as connection:
+        async with jetstream.connect(pod["status"]["podIP"], queue_names.CLIENT_PORT, "admin", password) as connection:
             await jetstream.ensure_stream(connection, effect.config, exists=effect.exists)
     except jetstream.JetStreamError as error:
         raise Refused(

@@ -96,7 +96,7 @@ async def _ask_jetstream(pods: list[Manifest], password: str, streams: list[str]
     leaders = {name: leader for name, leader in zip(addresses, said, strict=True) if leader}
     for name, leader in sorted(leaders.items(), key=lambda pair: pair[0] != pair[1]):
         try:
-            async with jetstream.connect(f"{addresses[name]}:{queue_names.CLIENT_PORT}", "admin", password) as connection:
+            async with jetstream.connect(addresses[name], queue_names.CLIENT_PORT, "admin", password) as connection:
                 return replace(await jetstream.look(connection, streams), meta_leader=leader)
         except (*jetstream.Unreachable, jetstream.JetStreamError) as error:
             _log.info("JetStream does not answer", extra={"pod": name, "error": repr(error)})

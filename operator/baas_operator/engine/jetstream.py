@@ -12,6 +12,7 @@ import nats
 from nats.aio.client import Client as Nats
 from nats.errors import Error as NatsError
 
+from baas_operator.engine.monitor import authority
 from baas_operator.observe.queue import JetStreamState, Replica, StreamState
 
 _CONNECT_SECONDS = 2
@@ -25,7 +26,7 @@ class JetStreamError(Exception):
 
 
 @asynccontextmanager
-async def connect(host: str, user: str, password: str) -> AsyncIterator[Nats]:
+async def connect(host: str, port: int, user: str, password: str) -> AsyncIterator[Nats]:
     """A connection for a moment.
 
     Raises:
@@ -36,7 +37,7 @@ async def connect(host: str, user: str, password: str) -> AsyncIterator[Nats]:
         """The caller learns of it by the exception of its own request."""
 
     connection = await nats.connect(
-        f"nats://{host}", user=user, password=password, connect_timeout=_CONNECT_SECONDS, allow_reconnect=False,
+        f"nats://{authority(host, port)}", user=user, password=password, connect_timeout=_CONNECT_SECONDS, allow_reconnect=False,
         max_reconnect_attempts=0, error_cb=quiet, name="baas-operator",
     )  # fmt: skip
     try:

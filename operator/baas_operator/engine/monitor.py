@@ -13,6 +13,11 @@ _MOST_BYTES = 1024 * 1024
 """What is read of an answer. Operands run images that their users choose: one may send without end, or to somewhere else."""
 
 
+def authority(address: str, port: int) -> str:
+    """An address and a port as they stand in a URL: one of IPv6 in brackets (RFC 3986, 3.2.2)."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     made = bytearray()
     async for chunk in response.content.iter_chunked(65536):
@@ -27,7 +32,7 @@ async def nats_meta_leader(host: str, port: int) -> str | None:
     try:
         async with (
             aiohttp.ClientSession(timeout=_SECONDS) as session,
-            session.get(f"http://{host}:{port}/jsz", allow_redirects=False) as response,
+            session.get(f"http://{authority(host, port)}/jsz", allow_redirects=False) as response,
         ):
             answer: Any = json.loads(await _read(response))
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError):
@@ -47,6 +52,6 @@ async def patroni_switchover(host: str, port: int, *, leader: str, candidate: st
     body = {"leader": leader, "candidate": candidate}
     async with (
         aiohttp.ClientSession(timeout=_SWITCHOVER_SECONDS, auth=aiohttp.BasicAuth(username, password)) as session,
-        session.post(f"http://{host}:{port}/switchover", json=body, allow_redirects=False) as response,
+        session.post(f"http://{authority(host, port)}/switchover", json=body, allow_redirects=False) as response,
     ):
         return response.status, (await _read(response)).decode(errors="replace").strip()[:1000]
