@@ -9,16 +9,17 @@ import pytest
 from tests.harness.api import Object
 from tests.harness.manifests import own
 
-from .harness.children import Child, children, selector, wait_judged, wait_quiet
+from .harness.children import Child, children, expire_lease, selector, wait_judged, wait_quiet
 from .harness.cluster import ControlPlane
+from .harness.operator import OperatorProcess
 
 GONE_SECONDS = 30.0
 
 
 @pytest.fixture(scope="module", autouse=True)
-def operator(cp: ControlPlane) -> Iterator[None]:
-    with cp.operator():
-        yield
+def operator(cp: ControlPlane) -> Iterator[OperatorProcess]:
+    with cp.operator() as running:
+        yield running
 
 
 def claims(cp: ControlPlane, namespace: str, kind: str, name: str) -> dict[str, str]:
@@ -129,3 +130,31 @@ def test_database_that_is_referred_to_outlives_the_instance(cp: ControlPlane, na
     cp.wait(lambda: cp.list("Deployment", namespace) == [], GONE_SECONDS, "no component is left")
     assert cp.get("DatabaseReplica", namespace, "shop") is not None
     assert len(claims(cp, namespace, "DatabaseReplica", "shop")) == 3
+
+
+def test_a_change_of_mind_that_no_operator_saw_keeps_the_data(cp: ControlPlane, namespace: str, operator: OperatorProcess) -> None:
+    """`kubectl patch … Retain && kubectl delete …` while none runs: what was made under Delete has owner references, and the garbage
+    collector knows nothing of policies. The last story of this file: it ends the operator."""
+    made(cp, namespace, "EventQueue", "Delete")
+    cp.must_apply(own("BaasInstance", "app", {"deletionPolicy": "Delete"}), namespace)
+    owners = [("EventQueue", "shop"), ("DatabaseReplica", "app-db"), ("EventQueue", "app-events")]
+    for owner in owners:
+        cp.wait(lambda owner=owner: len(claims(cp, namespace, *owner)) == 3, 30, f"three volumes of {owner[1]}")
+    wait_quiet(cp)
+    volumes = [claims(cp, namespace, *owner) for owner in owners]
+    before = passwords(children(cp, namespace, "EventQueue", "shop")), passwords(children(cp, namespace, "BaasInstance", "app"))
+    operator.stop()
+    expire_lease(cp)
+
+    for kind, name in (("EventQueue", "shop"), ("BaasInstance", "app")):
+        cp.must_apply(own(kind, name, {"deletionPolicy": "Retain"}), namespace)
+        cp.delete(kind, namespace, name)
+    with cp.operator("baas-operator-1"):
+        cp.wait(lambda: all(cp.list(kind, namespace) == [] for kind in ("BaasInstance", "DatabaseReplica", "EventQueue")), 60, "all gone")
+        cp.wait(lambda: cp.list("StatefulSet", namespace) == [], GONE_SECONDS, "no server is left")
+        cp.wait(lambda: cp.list("Pod", namespace) == [], GONE_SECONDS, "no pod is left")
+
+    assert [claims(cp, namespace, *owner) for owner in owners] == volumes
+    after = passwords(children(cp, namespace, "EventQueue", "shop")), passwords(children(cp, namespace, "BaasInstance", "app"))
+    assert after[0] == {name: each for name, each in before[0].items() if name != "shop-auth"}
+    assert after[1] == before[1]
