@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import yaml
 from baas_lab import versions
 from tests.harness.api import Object
 
-from .tools import tool
+from .tools import run
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SYSTEM_NAMESPACE = "baas-system"
@@ -20,17 +19,9 @@ SYSTEM_NAMESPACE = "baas-system"
 @cache
 def rendered() -> tuple[Object, ...]:
     """The chart's manifests with its default values."""
-    done = subprocess.run(
-        [
-            *(tool("helm"), "template", "baas-operator", REPOSITORY / "charts" / "baas-operator"),
-            *("--namespace", SYSTEM_NAMESPACE, "--kube-version", versions.KUBERNETES),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    chart = REPOSITORY / "charts" / "baas-operator"
+    options = ("--namespace", SYSTEM_NAMESPACE, "--kube-version", versions.KUBERNETES)
+    done = run("helm", "template", "baas-operator", chart, *options)
     return tuple(manifest for manifest in yaml.safe_load_all(done.stdout) if manifest)
 
 

@@ -21,7 +21,7 @@ from . import chart, volumes
 from .audit import POLICY, AuditLog, Call
 from .chart import REPOSITORY, SYSTEM_NAMESPACE
 from .operator import OperatorProcess
-from .tools import tool
+from .tools import run, tool
 
 ZONES = ("zone-a", "zone-b", "zone-c")
 UP_SECONDS = 120
@@ -80,17 +80,7 @@ class ControlPlane(Api):
 
     def kubectl(self, *args: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """kubectl as a user has it; stdout and stderr as text."""
-        done = subprocess.run(
-            [tool("kubectl"), *args],
-            env=os.environ | {"KUBECONFIG": str(self.kubeconfig)},
-            input=stdin,
-            stdin=None if stdin is not None else subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert not check or done.returncode == 0, f"kubectl {' '.join(args)}: {done.stderr or done.stdout}"
-        return done
+        return run("kubectl", *args, env={"KUBECONFIG": str(self.kubeconfig)}, stdin=stdin, check=check)
 
     def wait(self, predicate: Callable[[], T], timeout: float, what: str = "", *, every: float = POLL_SECONDS) -> T:
         """Wait until `predicate` says something true, and return that; a failure says `what`, and the operators' last words."""
@@ -191,16 +181,8 @@ def _cluster_options(folder: Path) -> list[str]:
 def _kwokctl(folder: Path, *args: str) -> None:
     config = folder / "kwokctl.yaml"
     config.write_text(_CONFIG)
-    done = subprocess.run(
-        [tool("kwokctl"), "--config", config, "--name", "baas", *args],
-        env=os.environ
-        | {"KWOK_WORKDIR": str(folder), "KWOK_KUBE_VERSION": f"v{versions.KUBERNETES}", "KUBECONFIG": str(folder / "kubeconfig")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"kwokctl {args[0]} {args[1]}: {done.stderr or done.stdout}"
+    where = {"KWOK_WORKDIR": str(folder), "KWOK_KUBE_VERSION": f"v{versions.KUBERNETES}", "KUBECONFIG": str(folder / "kubeconfig")}
+    run("kwokctl", "--config", config, "--name", "baas", *args, env=where)
 
 
 def _delete(folder: Path) -> None:
