@@ -1,4 +1,5 @@
-"""Fixtures: the lab with the operator in it, once a session; a namespace and a client pod, once a module.
+"""Fixtures: the lab with the operator in it, once a session; once a module a namespace, a client pod,
+and a database with a ledger for those who ask.
 
 `BAAS_KEEP_LAB=1` leaves a lab running that was brought up here. `BAAS_LAB_AS_IS=1` takes the running lab with the operator that is
 in it, for those who look at one test again and again.
@@ -21,7 +22,10 @@ from baas_lab.kind_config import DEFAULT_NAME
 from baas_lab.progress import Progress
 from baas_operator.api.kinds import OWN_KINDS
 from tests.e2e.harness.client_pod import ClientPod
+from tests.e2e.harness.database import Database
 from tests.e2e.harness.kube import Kube
+from tests.e2e.harness.ledger import Ledger
+from tests.harness.manifests import own
 
 LAB = os.environ.get("LAB_CLUSTER", DEFAULT_NAME)
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -81,3 +85,20 @@ def client(kube: Kube, namespace: str) -> ClientPod:
     pod = ClientPod(kube, namespace)
     pod.start()
     return pod
+
+
+@pytest.fixture(scope="module")
+def database(kube: Kube, namespace: str, client: ClientPod) -> Database:
+    """A replicated database in the module's namespace, whole."""
+    kube.must_apply(own("DatabaseReplica", "main", {"databases": [{"name": "shop"}]}), namespace)
+    made = Database(kube, namespace, "main", "shop")
+    made.wait_whole()
+    return made
+
+
+@pytest.fixture(scope="module")
+def ledger(database: Database, client: ClientPod) -> Ledger:
+    """What that database acknowledges to the client."""
+    made = Ledger(client, database.uri)
+    made.prepare()
+    return made

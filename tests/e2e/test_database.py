@@ -11,9 +11,8 @@ from baas_lab.waiting import wait_until
 from tests.e2e.harness.client_pod import ClientPod
 from tests.e2e.harness.database import Database
 from tests.e2e.harness.kube import Kube, until
-from tests.e2e.harness.ledger import Ledger
+from tests.e2e.harness.ledger import Ledger, assert_nothing_lost
 from tests.e2e.harness.plugin import kubectl_baas
-from tests.harness.manifests import own
 
 pytestmark = pytest.mark.e2e
 
@@ -21,30 +20,6 @@ TAKEN_OVER_SECONDS = 30.0
 """For a parameter: the operator writes it down, each member's Patroni reads that every 2 s and has PostgreSQL reload."""
 FAILOVER_SECONDS = 15.0
 """Without a primary, after its pod was deleted: it hands over by itself, which takes 2 to 3 s on a quiet machine."""
-
-
-@pytest.fixture(scope="module")
-def database(kube: Kube, namespace: str, client: ClientPod) -> Database:
-    kube.must_apply(own("DatabaseReplica", "main", {"databases": [{"name": "shop"}]}), namespace)
-    made = Database(kube, namespace, "main", "shop")
-    made.wait_whole()
-    return made
-
-
-@pytest.fixture(scope="module")
-def ledger(database: Database, client: ClientPod) -> Ledger:
-    made = Ledger(client, database.uri)
-    made.prepare()
-    return made
-
-
-def assert_nothing_lost(ledger: Ledger, database: Database) -> None:
-    """Every acknowledged row is in every member."""
-    database.wait_whole()
-    for member in database.names():
-        ledger.wait_replayed(database.member_uri(member))
-        missing = ledger.missing_in(database.member_uri(member))
-        assert not missing, f"{member} lacks {len(missing)} of {len(ledger.acks)} acknowledged rows, such as {missing[:3]}"
 
 
 def test_a_declared_database_takes_writes_through_its_secret(database: Database, client: ClientPod) -> None:

@@ -53,8 +53,7 @@ DELETED = [
 def shop(kube: Kube, namespace: str, client: ClientPod) -> str:
     """A backend with a table."""
     kube.must_apply(own("BaasInstance", "shop", {}), namespace)
-    for condition in ("Ready", "ZoneTolerant"):
-        kube.wait_condition(namespace, "BaasInstance", "shop", condition, timeout_seconds=180)
+    kube.wait_whole(namespace, "BaasInstance", "shop")
     client.psql(kube.secret(namespace, "shop-role-owner")["uri"], "create table notes (x int); insert into notes values (1)")
     return "shop"
 
@@ -72,17 +71,17 @@ def served(kube: Kube, client: ClientPod, namespace: str) -> Iterator[list[dict[
         wait_until(lambda: len(answers) >= had + 10, timeout_seconds=30, what="ten more answers")
 
 
-def failed(answers: list[dict[str, Any]]) -> list[str]:
-    return [each["said"] for each in answers if not each["ok"]]
+def assert_all_answered(answers: list[dict[str, Any]]) -> None:
+    """The client noticed nothing."""
+    failed = [each["said"] for each in answers if not each["ok"]]
+    assert not failed, f"{len(failed)} of {len(answers)} requests failed, such as {failed[:3]}"
 
 
 def settled(kube: Kube, namespace: str) -> None:
     """Until a rollout that an edit began is over."""
     for workload in ("deployment/shop-gateway", "deployment/shop-rest", "statefulset/shop-events", "statefulset/shop-db"):
-        words = ("rollout", "status", workload, f"--timeout={SETTLES_SECONDS:.0f}s")
-        kube.lab.kubectl("--namespace", namespace, *words, timeout_seconds=SETTLES_SECONDS + 10)
-    for condition in ("Ready", "ZoneTolerant"):
-        kube.wait_condition(namespace, "BaasInstance", "shop", condition, timeout_seconds=SETTLES_SECONDS)
+        kube.wait_rollout(namespace, workload, timeout_seconds=SETTLES_SECONDS)
+    kube.wait_whole(namespace, "BaasInstance", "shop", timeout_seconds=SETTLES_SECONDS)
 
 
 def back(kube: Kube, namespace: str, kind: str, name: str, good: Callable[[Object], bool]) -> float:
@@ -121,7 +120,7 @@ def test_what_is_edited_is_put_back_and_the_backend_goes_on(kube: Kube, namespac
 
     tell("edited", took)
     assert max(took.values()) < BACK_SECONDS
-    assert not failed(answers), f"{len(failed(answers))} of {len(answers)} requests failed, such as {failed(answers)[:3]}"
+    assert_all_answered(answers)
 
 
 def test_what_is_deleted_comes_back_as_it_was_and_the_backend_goes_on(kube: Kube, namespace: str, client: ClientPod, shop: str) -> None:
@@ -139,7 +138,7 @@ def test_what_is_deleted_comes_back_as_it_was_and_the_backend_goes_on(kube: Kube
 
     tell("deleted", took)
     assert max(took.values()) < BACK_SECONDS
-    assert not failed(answers), f"{len(failed(answers))} of {len(answers)} requests failed, such as {failed(answers)[:3]}"
+    assert_all_answered(answers)
 
 
 def test_writes_find_the_primary_again(kube: Kube, namespace: str, client: ClientPod, shop: str) -> None:

@@ -25,8 +25,7 @@ def seconds(kube: Kube, namespace: str) -> dict[str, float]:
         kube.must_apply(own(kind, name, {}), namespace)
     took = {}
     for kind, name in KINDS.items():
-        for condition in ("Ready", "ZoneTolerant"):
-            kube.wait_condition(namespace, kind, name, condition, timeout_seconds=READY_SECONDS)
+        kube.wait_whole(namespace, kind, name, timeout_seconds=READY_SECONDS)
         took[kind] = time.monotonic() - started
     return took
 

@@ -70,8 +70,7 @@ class Queue:
 @pytest.fixture(scope="module")
 def queue(kube: Kube, namespace: str, client: ClientPod) -> Queue:
     kube.must_apply(own("EventQueue", "main", {"streams": STREAMS}), namespace)
-    for condition in ("Ready", "ZoneTolerant"):
-        kube.wait_condition(namespace, "EventQueue", "main", condition)
+    kube.wait_whole(namespace, "EventQueue", "main")
     return Queue(kube, namespace, client)
 
 
@@ -97,8 +96,7 @@ def test_no_acknowledged_message_is_lost_with_a_server(queue: Queue) -> None:
             timeout_seconds=90, what=f"{leader} is another pod",
         )  # fmt: skip
         queue.wait_for_more()
-    for condition in ("Ready", "ZoneTolerant"):
-        queue.kube.wait_condition(queue.namespace, "EventQueue", "main", condition)
+    queue.kube.wait_whole(queue.namespace, "EventQueue", "main")
 
     read = [line["id"] for line in queue.run("app", "read", "orders")]
     print(f"\n{len(queue.published)} messages acknowledged, {len(queue.in_doubt)} in doubt, {len(read)} read back")

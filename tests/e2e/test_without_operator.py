@@ -9,32 +9,14 @@ import pytest
 
 from baas_lab import faults
 from baas_lab.cluster import Cluster
-from tests.e2e.harness.client_pod import ClientPod
 from tests.e2e.harness.database import Database
 from tests.e2e.harness.kube import Kube
-from tests.e2e.harness.ledger import Ledger
-from tests.harness.manifests import own
+from tests.e2e.harness.ledger import Ledger, assert_nothing_lost
 
 pytestmark = pytest.mark.e2e
 
 FAILOVER_SECONDS = 40.0
 """The leader lock's ttl of 20 s, which decides where a member can not let go of it, and an election."""
-WHOLE_SECONDS = 180.0
-
-
-@pytest.fixture(scope="module")
-def database(kube: Kube, namespace: str, client: ClientPod) -> Database:
-    kube.must_apply(own("DatabaseReplica", "main", {"databases": [{"name": "shop"}]}), namespace)
-    made = Database(kube, namespace, "main", "shop")
-    made.wait_whole()
-    return made
-
-
-@pytest.fixture(scope="module")
-def ledger(database: Database, client: ClientPod) -> Ledger:
-    made = Ledger(client, database.uri)
-    made.prepare()
-    return made
 
 
 @pytest.fixture
@@ -77,7 +59,4 @@ def test_a_primary_that_dies_is_replaced_though_no_operator_runs(
     print(f"\n{gap:.1f} s without writes, {len(ledger.acks)} rows acknowledged, {len(ledger.in_doubt)} in doubt")
 
     kube.scale_operator(2)
-    database.wait_whole(WHOLE_SECONDS)
-    for member in database.names():
-        ledger.wait_replayed(database.member_uri(member))
-        assert not ledger.missing_in(database.member_uri(member)), f"{member} lacks acknowledged rows"
+    assert_nothing_lost(ledger, database)

@@ -56,5 +56,4 @@ class Database:
 
     def wait_whole(self, timeout_seconds: float = 180) -> None:
         """Until it is ready and any zone could be lost."""
-        for condition in ("Ready", "ZoneTolerant"):
-            self.kube.wait_condition(self.namespace, "DatabaseReplica", self.name, condition, timeout_seconds=timeout_seconds)
+        self.kube.wait_whole(self.namespace, "DatabaseReplica", self.name, timeout_seconds=timeout_seconds)

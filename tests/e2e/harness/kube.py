@@ -57,8 +57,7 @@ class Kube(Api):
         """That many replicas of the operator, and not before that is so does this return."""
         self.must_patch("Deployment", SYSTEM_NAMESPACE, OPERATOR, {"spec": {"replicas": replicas}})
         if replicas:
-            words = ("rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
-            self.lab.kubectl("--namespace", SYSTEM_NAMESPACE, *words, timeout_seconds=130)
+            self.wait_rollout(SYSTEM_NAMESPACE, f"deployment/{OPERATOR}", timeout_seconds=120)
         else:
             selector = self.must_get("Deployment", SYSTEM_NAMESPACE, OPERATOR)["spec"]["selector"]["matchLabels"]
             labels = ",".join(f"{key}={value}" for key, value in selector.items())
@@ -69,6 +68,16 @@ class Kube(Api):
     def wait_condition(self, namespace: str, kind: str, name: str, condition: str = "Ready", *, timeout_seconds: float = 180) -> None:
         """Until the condition is true of the object as it now is, as `kubectl wait` has it. Raises CommandError."""
         words = ("wait", f"--for=condition={condition}", f"{kind.lower()}/{name}", f"--timeout={timeout_seconds:.0f}s")
+        self.lab.kubectl("--namespace", namespace, *words, timeout_seconds=timeout_seconds + 10)
+
+    def wait_whole(self, namespace: str, kind: str, name: str, *, timeout_seconds: float = 180) -> None:
+        """Until an object of ours is ready and any zone could be lost; each may take that long. Raises CommandError."""
+        for condition in ("Ready", "ZoneTolerant"):
+            self.wait_condition(namespace, kind, name, condition, timeout_seconds=timeout_seconds)
+
+    def wait_rollout(self, namespace: str, workload: str, *, timeout_seconds: float) -> None:
+        """Until all pods of a workload (`deployment/NAME`) are as it now wants them. Raises CommandError."""
+        words = ("rollout", "status", workload, f"--timeout={timeout_seconds:.0f}s")
         self.lab.kubectl("--namespace", namespace, *words, timeout_seconds=timeout_seconds + 10)
 
     def condition(self, namespace: str, kind: str, name: str, condition: str) -> Object:

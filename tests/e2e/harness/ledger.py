@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from baas_lab.waiting import wait_until
 from tests.e2e.harness.client_pod import SQL, ClientPod
+from tests.e2e.harness.database import Database
 
 TABLE = "create table if not exists ledger (id bigint primary key, payload text not null, checksum text not null)"
 WRITES_AGAIN_SECONDS = 60.0
@@ -90,3 +91,12 @@ class Ledger:
 
     def _doubts(self) -> str:
         return f"; the last error: {self.in_doubt[-1]}" if self.in_doubt else ""
+
+
+def assert_nothing_lost(ledger: Ledger, database: Database) -> None:
+    """Every acknowledged row is in every member."""
+    database.wait_whole()
+    for member in database.names():
+        ledger.wait_replayed(database.member_uri(member))
+        missing = ledger.missing_in(database.member_uri(member))
+        assert not missing, f"{member} lacks {len(missing)} of {len(ledger.acks)} acknowledged rows, such as {missing[:3]}"
