@@ -40,6 +40,11 @@ REFUSED = [
         "EventQueueNotFound", ("'missing'", "spec.queueRef", "create it"),
     ),
     Refused(
+        "database that declares what the backend makes",
+        [own("DatabaseReplica", "db", {"databases": [{"name": "it"}]}), own("BaasInstance", "it", {"databaseRef": {"name": "db"}})],
+        "DatabaseContested", ("'db' declares it,", "under another name"),
+    ),
+    Refused(
         "same subject in two streams", [own("EventQueue", "it", streams("orders.paid", "orders.paid"))],
         "SubjectsOverlap", ("s0", "s1", "'orders.paid'", "change the subjects"),
     ),

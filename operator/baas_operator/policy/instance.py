@@ -55,6 +55,8 @@ def plan_instance(view: View) -> Plan:
     job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), f"{name}-bootstrap")
     seen = tuple(state for each in _COMPONENTS if (state := observe_component(view, each)))
     it = _Situation(spec, view, seen, job)
+    if finding := _contested(it):
+        return refusal(finding.reason, finding.message, status=_status(it), ready=_unready(it) is None)
     return Plan(
         conditions=conditions(
             unready=_unready(it),
@@ -82,13 +84,40 @@ def _missing(view: View, spec: BaasInstanceSpec) -> Finding | None:
         ("databaseRef", DATABASE_REPLICA, spec.database_ref),
         ("queueRef", EVENT_QUEUE, spec.queue_ref),
     ):
-        if ref and (kind.name, ref.name) not in view.others:
+        if ref is None:
+            continue
+        other = view.others.get((kind.name, ref.name))
+        if other is None:
             return Finding(
                 f"{kind.name}NotFound",
                 f"spec.{field} names the {kind.name} {ref.name!r}, which is not in namespace {view.owner.namespace}: "
                 f"create it, and this {BAAS_INSTANCE.name} goes on by itself.",
             )
+        for each in other["metadata"].get("ownerReferences") or []:
+            if each["kind"] == BAAS_INSTANCE.name:
+                return Finding(
+                    f"{kind.name}OfAnother",
+                    f"spec.{field} names the {kind.name} {ref.name!r}, which was made for the {each['kind']} {each['name']!r} and is "
+                    f"deleted with it: create a {kind.name} of its own, and refer to that.",
+                )
     return None
+
+
+def _contested(it: _Situation) -> Finding | None:
+    """Backends share a database by having each a PostgreSQL database and roles of its own. Where the DatabaseReplica declares one of
+    these, too, two Jobs would make them and set the same role's password, each to what its own Secret says."""
+    database = it.view.others.get((DATABASE_REPLICA.name, it.database))
+    if database is None:
+        return None
+    declared = [(each["name"], each.get("owner") or each["name"]) for each in (database.get("spec") or {}).get("databases") or []]
+    mine = {names.sql_name(it.view.owner.name), *names.sql_roles(it.view.owner.name)}
+    if not (taken := sorted({name for pair in declared for name in pair} & mine)):
+        return None
+    return Finding(
+        "DatabaseContested",
+        f"spec.databases of the DatabaseReplica {it.database!r} declares {', '.join(taken)}, which this {BAAS_INSTANCE.name} makes for "
+        f"itself: take it out there and use another name, or create this {BAAS_INSTANCE.name} under another name.",
+    )
 
 
 def _unready(it: _Situation) -> Finding | None:

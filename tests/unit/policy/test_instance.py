@@ -14,7 +14,7 @@ from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_T
 from baas_operator.observe.view import View
 from baas_operator.policy.instance import plan_instance
 from baas_operator.policy.plan import Plan
-from tests.unit.objects import NOW, ZONES, condition, conditions, keyed, message, nodes, own, owner, pod, reason, secret
+from tests.unit.objects import NOW, ZONES, condition, conditions, keyed, message, nodes, own, owner, pod, reason, secret, status
 
 WELL = conditions(condition(READY, True), condition(ZONE_TOLERANT, True))
 
@@ -182,6 +182,43 @@ def test_what_is_referred_to_and_missing_is_refused(field: str, kind: Any, other
     found = shop.plan()
     assert not found.refused
     assert kind.name not in kinds(found), "one that was brought is not made"
+
+
+@pytest.mark.parametrize(("field", "kind"), [("databaseRef", DATABASE_REPLICA), ("queueRef", EVENT_QUEUE)])
+def test_what_was_made_for_another_backend_and_goes_with_it_is_refused(field: str, kind: Any) -> None:
+    shop = Backend(**{field: {"name": "blog-it"}})
+    shop.has(kind, "blog-it", WELL)
+    shop.others[kind.name, "blog-it"]["metadata"]["ownerReferences"] = [owner(BAAS_INSTANCE, "blog").reference()]
+
+    plan = shop.plan()
+
+    assert plan.refused
+    assert reason(plan, STALLED) == f"{kind.name}OfAnother"
+    assert "'blog' and is deleted with it" in message(plan, STALLED)
+
+
+@pytest.mark.parametrize(
+    ("declared", "taken"),
+    [
+        ({"name": "shop"}, "shop"),
+        ({"name": "reports", "owner": "shop_owner"}, "shop_owner"),
+        ({"name": "reports", "owner": "anon"}, "anon"),
+        ({"name": "reports", "owner": "analyst"}, None),
+        ({"name": "blog"}, None),
+    ],
+)
+def test_a_database_or_role_of_the_backends_own_that_is_also_declared_is_refused(declared: Manifest, taken: str | None) -> None:
+    """Two Jobs would set the same role's password, each to what its own Secret says: one of the logins would stop working."""
+    shop = Backend().serving()
+    shop.others["DatabaseReplica", "shop-db"]["spec"] = {"databases": [declared]}
+
+    plan = shop.plan()
+
+    assert plan.refused == (taken is not None)
+    assert status(plan, READY), "what runs goes on serving"
+    if taken:
+        assert reason(plan, STALLED) == "DatabaseContested"
+        assert f"declares {taken}, which" in message(plan, STALLED)
 
 
 def test_a_database_that_was_brought_is_the_one_that_is_used() -> None:

@@ -22,6 +22,12 @@ def sql_name(instance: str) -> str:
     return instance.replace("-", "_")
 
 
+def sql_roles(instance: str) -> tuple[str, ...]:
+    """The PostgreSQL roles that a backend makes: two of its own, and three that all backends on a database share."""
+    name = sql_name(instance)
+    return f"{name}_owner", f"{name}_authenticator", "anon", "authenticated", "service_role"
+
+
 def signing_key_secret(instance: str) -> str:
     """Secret with the private key that signs API keys."""
     return f"{instance}-signing-key"
