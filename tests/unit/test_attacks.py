@@ -91,7 +91,7 @@ async def put_all(api: StandInApi, store: Store, *manifests: Manifest) -> None:
 
 
 async def test_tear_down_leaves_config_maps_of_others_alone() -> None:
-    """`db-config` may be an EventQueue's of the same name, or a user's own."""
+    """`db-config` may be a user's own."""
     api, store, database = StandInApi(), Store(), deleted("Delete")
     theirs = version({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "db-config", "namespace": NAMESPACE}}, 3, "c1")
     ours = version(DB.child("v1", "ConfigMap", "db-leader", "postgresql", owned=False), 4, "c2")

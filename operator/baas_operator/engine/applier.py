@@ -42,11 +42,9 @@ async def _ours(client: Client, store: Store, manifest: Manifest) -> Manifest | 
     belongs = owner_of(live)
     # One whose labels were taken off by hand is still ours by its owner reference.
     if belongs != owner_of(manifest) and (belongs is not None or not mine & theirs):
-        raise Refused(
-            "NameTaken",
-            f"{key.kind} {key.name!r} exists in namespace {key.namespace} and belongs to "
-            f"{belongs or 'somebody else'}: delete it or give this object another name.",
-        )
+        whose = f"the {belongs.kind} {belongs.name!r}" if belongs else "somebody else"
+        remedy = "create this object under another name" if belongs else "delete it or give this object another name"
+        raise Refused("NameTaken", f"{key.kind} {key.name!r} exists in namespace {key.namespace} and belongs to {whose}: {remedy}.")
     if theirs and mine and theirs != mine:
         raise Waiting("OldChildrenGoing", f"{key.kind} {key.name!r} of an earlier object is still being deleted", 2.0)
     if live["metadata"].get("deletionTimestamp"):

@@ -116,3 +116,16 @@ def test_every_child_is_found_by_the_watch(kind: str, size: str) -> None:
 @pytest.mark.parametrize("kind", list(RICH))
 def test_rendering_twice_says_the_same(kind: str) -> None:
     assert render(resource(kind, RICH[kind])) == render(resource(kind, RICH[kind]))
+
+
+def test_nothing_that_a_database_lives_on_has_the_name_of_something_of_a_queue() -> None:
+    """Both may be called the same. What is refused then must be refused at the first of the queue's children, and Patroni's own
+    ConfigMaps, which it writes whoever made them, must not be among them."""
+    queue, database = (
+        [(each["kind"], each["metadata"]["name"]) for each in long_children(kind)] for kind in ("EventQueue", "DatabaseReplica")
+    )
+    name = LONGEST["EventQueue"]
+
+    assert queue[0] == ("PodDisruptionBudget", name)
+    assert set(queue) & set(database) == {("PodDisruptionBudget", name), ("StatefulSet", name)}
+    assert not {each for kind, each in queue if kind == "ConfigMap"} & set(database_names.patroni_config_maps(name))

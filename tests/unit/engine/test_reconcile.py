@@ -16,7 +16,7 @@ from baas_operator.engine.store import Key, Store
 from baas_operator.engine.teardown import FINALIZER
 from baas_operator.telemetry.metrics import CONDITION
 from tests.unit.engine.api import StandInApi
-from tests.unit.objects import NAMESPACE, ZONES, nodes, own
+from tests.unit.objects import NAMESPACE, ZONES, nodes, own, owner
 
 
 class Operator:
@@ -130,6 +130,19 @@ async def test_a_name_that_is_taken_is_refused_and_left_alone(queue: Operator) -
     assert queue.live("Service", "mq") == stranger
     assert queue.ready()["reason"] == "NameTaken"
     assert "delete it or give this object another name" in queue.ready()["message"]
+
+
+async def test_a_queue_that_is_called_like_a_database_touches_nothing_of_it_and_says_what_to_do(queue: Operator) -> None:
+    budget = owner(DATABASE_REPLICA, "mq").child("policy/v1", "PodDisruptionBudget", "mq", "postgresql")
+    budget["metadata"] |= {"uid": "theirs", "resourceVersion": "50"}
+    queue.api.objects[Key("PodDisruptionBudget", NAMESPACE, "mq")] = copy.deepcopy(budget)
+    queue.store.put(budget)
+
+    writes = await queue.reconcile()
+
+    assert {what.partition("/")[0] for _, what in writes} == {"Secret", "EventQueue"}
+    assert queue.ready()["reason"] == "NameTaken"
+    assert queue.ready()["message"].endswith("belongs to the DatabaseReplica 'mq': create this object under another name.")
 
 
 async def test_suspended_means_hands_off(queue: Operator) -> None:

@@ -97,8 +97,10 @@ def build_queue(spec: EventQueueSpec, owner: Owner, images: Images, facts: Queue
     selector = owner.selector(names.COMPONENT)
     client = {"client": names.CLIENT_PORT}
     made = [
+        # First, as its name is the object's own: where a database has that name, too, the second of the two gets no further.
+        disruption_budget(owner, name, names.COMPONENT),
         service_account(owner, f"{name}-server", names.COMPONENT),
-        owner.child("v1", "ConfigMap", f"{name}-config", names.COMPONENT, data={"nats.conf": config}),
+        owner.child("v1", "ConfigMap", names.config_map(name), names.COMPONENT, data={"nats.conf": config}),
         owner.child("v1", "ConfigMap", f"{name}-zones", names.COMPONENT, data=dict(sorted(facts.zones.items()))),
         service(owner, name, names.COMPONENT, client, selector=selector),
         service(
@@ -106,7 +108,6 @@ def build_queue(spec: EventQueueSpec, owner: Owner, images: Images, facts: Queue
             client | {"route": names.ROUTE_PORT, "monitor": names.MONITOR_PORT},
             selector=selector, headless=True, not_ready=True,
         ),
-        disruption_budget(owner, name, names.COMPONENT),
     ]  # fmt: skip
     if facts.passwords:
         made.append(_auth(spec, owner, facts.passwords))
@@ -166,7 +167,7 @@ def _servers(spec: EventQueueSpec, owner: Owner, images: Images, *, config: str,
                     "projected": {
                         "defaultMode": 0o440,
                         "sources": [
-                            {"configMap": {"name": f"{owner.name}-config"}},
+                            {"configMap": {"name": names.config_map(owner.name)}},
                             {"secret": {"name": names.auth_secret(owner.name)}},
                         ],
                     },

@@ -15,6 +15,11 @@ def servers_service(queue: str) -> str:
     return f"{queue}-servers"
 
 
+def config_map(queue: str) -> str:
+    """ConfigMap with the servers' configuration. Not `-config`: in a database of the same name that is Patroni's."""
+    return f"{queue}-nats"
+
+
 def user_secret(queue: str, user: str) -> str:
     """Secret with the password of a user."""
     return f"{queue}-user-{user}"
