@@ -11,7 +11,8 @@ from baas_operator.desired.meta import Manifest, Owner
 from baas_operator.desired.pods import service
 from baas_operator.engine import applier
 from baas_operator.engine.errors import Refused
-from baas_operator.engine.store import Store
+from baas_operator.engine.store import Store, key_of
+from tests.unit.engine.api import StandInApi
 
 OWNER = Owner("DatabaseReplica", "shop", "db", uid="owner-uid")
 THEIR_PORT = {"name": "theirs", "port": 1}
@@ -66,6 +67,18 @@ async def test_unchanged_child_is_not_written() -> None:
     assert not await applier.apply(server, store, wanted())  # type: ignore[arg-type]
 
     assert server.writes == ["apply"]
+
+
+async def test_a_large_child_that_is_unchanged_is_not_written_either() -> None:
+    """The store has only a part of it."""
+    api, store = StandInApi(), Store()
+    large = OWNER.child("v1", "ConfigMap", "db-databases", "databases", data={"run.sql": "-" * 100_000, "more.sql": "-"})
+    assert await applier.apply(api, store, large)  # type: ignore[arg-type]
+
+    assert not await applier.apply(api, store, large)  # type: ignore[arg-type]
+
+    api.objects[key_of(large)]["data"]["run.sql"] = "drop everything"
+    assert await applier.apply(api, store, large)  # type: ignore[arg-type]
 
 
 async def test_port_of_somebody_else_is_taken_out() -> None:

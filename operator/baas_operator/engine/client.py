@@ -22,12 +22,14 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from baas_operator.api.kinds import Kind
 from baas_operator.desired.meta import Manifest
 from baas_operator.engine.errors import ApiError
+from baas_operator.engine.store import slim
 from baas_operator.telemetry.metrics import WRITES
 
 FIELD_MANAGER = "baas-operator"
 USER_AGENT = "baas-operator/0.1.0"
 _TIMEOUT_SECONDS = 10.0
-_PAGE = 500
+PAGE = 25
+"""Objects an answer of a list: each may be as large as the API server takes it, 1.5 MiB, and all are in memory at once."""
 _PAUSES = wait_exponential_jitter(multiplier=0.1, max=2.0)
 
 
@@ -105,12 +107,12 @@ class Client:
             raise
 
     async def list(self, kind: Kind, namespace: str | None = None, *, selector: str = "") -> list[Manifest]:
-        """All objects of a kind, page by page."""
+        """What the store keeps (`slim`) of all objects of a kind, page by page."""
         made: list[Manifest] = []
-        query = {"limit": str(_PAGE)} | ({"labelSelector": selector} if selector else {})
+        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         while True:
             answer = await self.request("GET", kind.path(namespace), query=query, repeat=True)
-            made += [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in answer.get("items") or []]
+            made += [slim({"apiVersion": kind.api_version, "kind": kind.name, **item}) for item in answer.get("items") or []]
             token = (answer.get("metadata") or {}).get("continue")
             if not token:
                 return made

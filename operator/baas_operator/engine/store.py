@@ -7,17 +7,25 @@ true of every API server on etcd before.)
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from baas_operator.api.kinds import OWN_KINDS, SECRET
-from baas_operator.desired.meta import KIND_LABEL, NAME_LABEL, Manifest
+from baas_operator.desired.meta import KIND_LABEL, NAME_LABEL, Manifest, checksum
 
 _OWN = frozenset(kind.name for kind in OWN_KINDS)
 _TOMBSTONES = 2000
 _LOST, _LOST_CHARACTERS = 120, 16384
 """What is kept of deleted secrets for each object of ours: more than it can have, so that nobody's secrets push out another's."""
+
+
+_ROOM, _ENTRY = 16384, 64
+"""Characters that are kept of an object's data, of its annotations and of its labels; and what an entry costs beside its own."""
+_LARGEST_CHILD = 131072
+"""Characters of what is left of a child. Ours have a tenth of it."""
+DIGEST = "baas-operator.io/digest"
 
 
 class Key(NamedTuple):
@@ -44,6 +52,30 @@ def owner_of(resource: Manifest) -> Key | None:
     if kind in _OWN and name:
         return Key(kind, resource["metadata"].get("namespace") or "", name)
     return None
+
+
+def slim(resource: Manifest) -> Manifest:
+    """What is kept of an object: anybody may make thousands with our labels, each as large as the API server takes it.
+
+    managedFields are dropped, as nobody reads them here. Of large data, annotations and labels the short values are kept, which is what
+    decisions look at (passwords, Patroni's notes), and for the others a digest under `DIGEST`, so that a change is seen.
+    """
+    metadata = {key: value for key, value in resource["metadata"].items() if key != "managedFields"}
+    metadata |= {part: _short(metadata[part]) for part in ("annotations", "labels") if part in metadata}
+    return resource | {"metadata": metadata} | {part: _short(resource[part]) for part in ("data", "binaryData") if part in resource}
+
+
+def _short(values: dict[str, str] | None) -> dict[str, str] | None:
+    costs = sorted((len(key) + len(value) + _ENTRY, key) for key, value in (values or {}).items())
+    if not values or sum(cost for cost, _ in costs) <= _ROOM:
+        return values
+    kept, room = {DIGEST: checksum(values)}, _ROOM - 2 * _ENTRY
+    for cost, key in costs:
+        room -= cost
+        if room < 0:
+            break
+        kept[key] = values[key]
+    return kept
 
 
 def _version(resource: Manifest) -> int:
@@ -87,15 +119,16 @@ class Store:
         return self._lost.get(owner, {}).get(key)
 
     def put(self, resource: Manifest) -> bool:
-        """Take an object in; False if a newer one is there already. managedFields are dropped: nobody reads them here."""
-        key = key_of(resource)
-        resource["metadata"].pop("managedFields", None)
+        """Take what is needed of an object in; False if a newer one is there already."""
+        key, resource = key_of(resource), slim(resource)
         old = self._objects.get(key)
         if old is not None and _version(old) >= _version(resource):
             return False
         gone = self._gone.get(key)
         if old is None and gone is not None and gone[0] == resource["metadata"].get("uid") and _version(resource) <= gone[1]:
             return False  # a late event of an object that is deleted by now; a newer one had but lost our label for a while
+        if key.kind not in _OWN and owner_of(resource) and len(json.dumps(resource)) > _LARGEST_CHILD:
+            return old is not None and self.drop(old)  # whoever needs it asks for it, as for one that is not there
         self._objects[key] = resource
         self._kinds[key.kind].add(key)
         before, after = (owner_of(old) if old else None), owner_of(resource)
@@ -157,7 +190,7 @@ def significant(old: Manifest | None, new: Manifest) -> bool:
     """Whether a change of an object deserves a reconcile: a lock's renewal and a node's heartbeat do not."""
     if old is None:
         return True
-    return bool(_essence(old) != _essence(new))
+    return bool(_essence(old) != _essence(slim(new)))
 
 
 def _essence(resource: Manifest) -> Any:

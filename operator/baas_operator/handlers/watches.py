@@ -11,6 +11,7 @@ import kopf
 
 from baas_operator.api.kinds import CHILD_KINDS, NODE, OWN_KINDS, Kind
 from baas_operator.desired.meta import KIND_LABEL
+from baas_operator.engine.client import PAGE
 from baas_operator.engine.config import Config
 from baas_operator.engine.runtime import Runtime
 
@@ -42,6 +43,7 @@ def build_settings(config: Config) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     for kind in CHILD_KINDS:
         settings.watching.label_selectors[kind.group, kind.version, kind.plural] = KIND_LABEL
+    settings.watching.chunk_size = PAGE
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 10

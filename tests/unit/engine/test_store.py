@@ -11,7 +11,7 @@ import pytest
 from baas_operator.api.kinds import DATABASE_REPLICA
 from baas_operator.desired.meta import Manifest
 from baas_operator.engine import store as store_module
-from baas_operator.engine.store import Key, Store, key_of, owner_of, significant
+from baas_operator.engine.store import DIGEST, Key, Store, key_of, owner_of, significant
 from tests.unit.objects import node, own, owner, pod
 
 OWNER = Key("DatabaseReplica", "prod", "db")
@@ -101,6 +101,37 @@ def test_managed_fields_are_not_kept() -> None:
     store.put(each)
 
     assert "managedFields" not in (get(store) or {})["metadata"]
+
+
+# --- what tenants make that looks like ours --------------------------------------------------------------------------
+
+
+def test_of_what_is_large_the_short_values_are_kept_and_a_change_is_seen() -> None:
+    store, junk = Store(), "x" * 10**6
+    first, second = (config_map(version=version, password="p", **{f"junk-{n}": f"{version}{junk}" for n in range(3)}) for version in (1, 2))
+    for each in (first, second):
+        each["metadata"]["annotations"] = {"leader": "db-0", "junk": junk}
+        each["metadata"]["labels"] |= {f"label-{n}": "" for n in range(10_000)}
+    store.put(first)
+    kept = get(store)
+
+    assert kept
+    assert len(json.dumps(kept)) < 65536
+    assert kept["data"].keys() == {"password", DIGEST}
+    assert kept["metadata"]["annotations"]["leader"] == "db-0"
+    assert significant(kept, second)
+    assert not significant(kept, copy.deepcopy(first))
+    assert len(first["data"]) == 4, "what was given is left as it is"
+
+
+def test_a_child_that_no_operator_makes_is_not_kept() -> None:
+    store, job = Store(), {**config_map(version=1), "kind": "Job"}
+    store.put(job)
+
+    assert store.put({**job, "metadata": {**job["metadata"], "resourceVersion": "2"}, "spec": ["x" * 10**6]})
+    assert store.children(OWNER) == {}
+    assert not store.put({**job, "metadata": {**job["metadata"], "resourceVersion": "3"}, "spec": ["x" * 10**6]})
+    assert store.put({**job, "metadata": {**job["metadata"], "resourceVersion": "4"}})
 
 
 # --- owners ---------------------------------------------------------------------------------------------------------
