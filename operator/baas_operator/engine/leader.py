@@ -85,6 +85,21 @@ class _BoundedLock(LeaseLock):  # type: ignore[misc]
             return False
 
 
+class _Election(leaderelection.LeaderElection):  # type: ignore[misc]
+    """The library judges a Lease, as client-go does (`LeaderElector.observedTime`), by when this process last saw its record change, so
+    that the holder's clock does not matter; but it notes that time by the wall clock, which a node may set. This one keeps it by the
+    monotonic clock: a node whose clock is set ahead takes no Lease that lives, and one set back waits for no dead leader.
+    """
+
+    @property
+    def observed_time_milliseconds(self) -> int:
+        return int((time.time() - (time.monotonic() - self._observed)) * 1000)
+
+    @observed_time_milliseconds.setter
+    def observed_time_milliseconds(self, _now: int) -> None:
+        self._observed = time.monotonic()
+
+
 async def lead(client: Client, config: Config, work: Callable[[], Awaitable[None]]) -> None:
     """Wait for the Lease, run `work` while it is held, return when `work` ended or the Lease was lost.
 
@@ -115,7 +130,7 @@ async def lead(client: Client, config: Config, work: Callable[[], Awaitable[None
     async def stopped() -> None:
         _log.error("the Lease was lost")
 
-    election = leaderelection.LeaderElection(
+    election = _Election(
         electionconfig.Config(
             lock, lease_duration=DURATION_SECONDS, renew_deadline=RENEW_DEADLINE_SECONDS, retry_period=RETRY_SECONDS,
             onstarted_leading=started, onstopped_leading=stopped,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from kubernetes.aio.client import V1Lease, V1LeaseSpec, V1ObjectMeta
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.leaderelection import electionconfig
 
 from baas_operator.api.kinds import CONFIG_MAP
 from baas_operator.engine import leader
@@ -97,6 +100,76 @@ async def test_without_the_lease_nothing_is_written_and_all_may_be_read(monkeypa
             await client.delete(CONFIG_MAP, "prod", "x", uid="u")
         await client.get(CONFIG_MAP, "prod", "x")
     assert asked == ["GET"]
+
+
+class Clocks:
+    """The clocks of one node. `wall` may be set by anybody."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.wall, self.monotonic = 1_800_000_000.0, 1000.0
+        faked = SimpleNamespace(time=lambda: self.wall, monotonic=lambda: self.monotonic)
+        monkeypatch.setattr("baas_operator.engine.leader.time", faked)
+        monkeypatch.setattr("kubernetes.aio.leaderelection.leaderelection.time", faked)
+
+    def pass_by(self, seconds: float) -> None:
+        self.wall += seconds
+        self.monotonic += seconds
+
+
+def candidate(found: V1Lease) -> Any:
+    """An election that `me` takes part in, where the Lease is as given."""
+
+    async def never() -> None: ...
+
+    return leader._Election(
+        electionconfig.Config(
+            lock(found), lease_duration=leader.DURATION_SECONDS, renew_deadline=leader.RENEW_DEADLINE_SECONDS,
+            retry_period=leader.RETRY_SECONDS, onstarted_leading=never, onstopped_leading=never,
+        )
+    )  # fmt: skip
+
+
+def held_by_another(renewed: datetime) -> V1Lease:
+    return V1Lease(
+        metadata=V1ObjectMeta(name="baas-operator"),
+        spec=V1LeaseSpec(holder_identity="another", lease_duration_seconds=10, acquire_time=renewed, renew_time=renewed),
+    )
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(seconds=-31), timedelta(), timedelta(hours=1)])
+async def test_a_lease_that_is_renewed_is_never_taken_whatever_its_holders_clock_says(
+    monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+) -> None:
+    clocks = Clocks(monkeypatch)
+    lease = held_by_another(datetime.fromtimestamp(clocks.wall, UTC) + ahead)
+    election = candidate(lease)
+
+    for _ in range(20):
+        assert not await election.try_acquire_or_renew()
+        lease.spec.renew_time += timedelta(seconds=leader.RETRY_SECONDS)
+        clocks.pass_by(leader.RETRY_SECONDS)
+
+    for _ in range(leader.DURATION_SECONDS // leader.RETRY_SECONDS):
+        assert not await election.try_acquire_or_renew(), "not renewed any more, and not run out yet"
+        clocks.pass_by(leader.RETRY_SECONDS)
+    clocks.pass_by(0.1)
+    assert await election.try_acquire_or_renew()
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+async def test_a_clock_that_is_set_neither_takes_a_lease_that_lives_nor_waits_for_a_dead_leader(
+    monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    clocks = Clocks(monkeypatch)
+    election = candidate(held_by_another(datetime.fromtimestamp(clocks.wall, UTC)))
+    assert not await election.try_acquire_or_renew()
+
+    clocks.wall += step
+    clocks.pass_by(leader.RETRY_SECONDS)
+    assert not await election.try_acquire_or_renew()
+
+    clocks.pass_by(leader.DURATION_SECONDS)
+    assert await election.try_acquire_or_renew()
 
 
 def test_the_times_fit_into_each_other() -> None:
