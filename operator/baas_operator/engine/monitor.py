@@ -50,8 +50,9 @@ async def patroni_switchover(host: str, port: int, *, leader: str, candidate: st
         aiohttp.ClientError, TimeoutError: there was no answer; it may have happened all the same.
     """
     body = {"leader": leader, "candidate": candidate}
+    headers = {"Authorization": aiohttp.encode_basic_auth(username, password)}
     async with (
-        aiohttp.ClientSession(timeout=_SWITCHOVER_SECONDS, auth=aiohttp.BasicAuth(username, password)) as session,
+        aiohttp.ClientSession(timeout=_SWITCHOVER_SECONDS, headers=headers) as session,
         session.post(f"http://{authority(host, port)}/switchover", json=body, allow_redirects=False) as response,
     ):
         return response.status, (await _read(response)).decode(errors="replace").strip()[:1000]
