@@ -15,7 +15,7 @@ from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
 from baas_operator.engine.errors import ApiError
 from baas_operator.engine.gather import dependents
-from baas_operator.engine.reconcile import Reconciler
+from baas_operator.engine.reconcile import Outcome, Reconciler
 from baas_operator.engine.store import Key, Store, key_of, owner_of, significant
 from baas_operator.engine.workqueue import WorkQueue
 from baas_operator.telemetry.logs import object_key, reconcile_id
@@ -24,6 +24,8 @@ from baas_operator.telemetry.metrics import QUEUE_DEPTH, WATCH_AGE
 _OWN = frozenset(kind.name for kind in OWN_KINDS)
 _MISSED_LIMIT = 3
 """Full lists in a row that found what the watches had missed, before the watches are taken for dead."""
+_RECONCILE_SECONDS = 60.0
+"""What a whole reconcile may take. The longest that is well waits for a switchover, 20 s, and for operands and the API server."""
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +41,7 @@ class Runtime:
 
     def __init__(self, client: Client, config: Config) -> None:
         self.store = Store()
-        self.queue: WorkQueue[Key] = WorkQueue()
+        self.queue: WorkQueue[Key] = WorkQueue(config.workers, lambda key: key.namespace)
         self._client = client
         self._config = config
         self._reconciler = Reconciler(client, self.store, config)
@@ -128,7 +130,7 @@ class Runtime:
             object_key.set(str(key))
             reconcile_id.set(uuid.uuid4().hex[:12])
             try:
-                outcome = await self._reconciler.reconcile(key)
+                outcome = await self._reconcile(key)
             except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
                 _log.warning("reconcile failed, again in %.1f s: %s", self.queue.add_failed(key), error)
             except Exception:  # noqa: BLE001 - one object's bug must not stop the others; it is told, and tried again
@@ -141,6 +143,17 @@ class Runtime:
                 self.queue.done(key)
                 reconcile_id.set("")
                 object_key.set("")
+
+    async def _reconcile(self, key: Key) -> Outcome:
+        """One reconcile, which ends in time. To be cut off is no other than to crash between any two steps: the next one begins from
+        what is there. (controller-runtime's `ReconciliationTimeout`.)"""
+        try:
+            async with asyncio.timeout(_RECONCILE_SECONDS) as deadline:
+                return await self._reconciler.reconcile(key)
+        except TimeoutError as error:
+            if deadline.expired():
+                raise TimeoutError(f"it was not over after {_RECONCILE_SECONDS:.0f} s, and was cut off") from error
+            raise
 
     @property
     def alive(self) -> bool:

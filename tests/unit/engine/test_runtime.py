@@ -1,0 +1,147 @@
+"""The runtime: a reconcile that hangs ends and does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import pytest
+
+from baas_operator.api.kinds import EVENT_QUEUE, Kind
+from baas_operator.desired.meta import Manifest
+from baas_operator.engine import runtime
+from baas_operator.engine.client import Client
+from baas_operator.engine.config import Config
+from baas_operator.engine.reconcile import Outcome, Reconciler
+from baas_operator.engine.runtime import Runtime
+from baas_operator.engine.store import Key
+from tests.unit.engine.api import StandInApi
+from tests.unit.objects import NAMESPACE, ZONES, nodes, own
+
+SOON = 5.0
+QUEUE = Key(EVENT_QUEUE.name, NAMESPACE, "mq")
+
+
+class HangingApi(StandInApi):
+    """A stand-in which does what it is asked for the n-th time, and then never answers; every other answer is given."""
+
+    def __init__(self, hangs_at: int | None = None) -> None:
+        super().__init__()
+        self.left = hangs_at
+        self.hangs = asyncio.Event()
+
+    def _put(self, verb: str, key: Key, found: Manifest) -> Manifest:
+        made = super()._put(verb, key, found)
+        if self.left is not None:
+            self.left -= 1
+        return made
+
+    async def _answer(self) -> None:
+        if self.left == 0:
+            self.left = None
+            self.hangs.set()
+            await asyncio.Event().wait()
+
+    async def apply(self, kind: Kind, manifest: Manifest, *, subresource: str | None = None) -> Manifest:
+        made = await super().apply(kind, manifest, subresource=subresource)
+        await self._answer()
+        return made
+
+    async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+        made = await super().create(kind, manifest)
+        await self._answer()
+        return made
+
+
+def runtime_of(api: StandInApi) -> Runtime:
+    made = Runtime(cast(Client, api), Config(resync_seconds=3600.0))
+    for each in nodes(*ZONES).values():
+        made.store.put(each)
+    api.objects[QUEUE] = own(EVENT_QUEUE, "mq")
+    made.store.put(copy.deepcopy(api.objects[QUEUE]))
+    return made
+
+
+@asynccontextmanager
+async def at_work(one: Runtime) -> AsyncIterator[None]:
+    running = asyncio.create_task(one.work())
+    try:
+        yield
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_a_reconcile_that_hangs_is_cut_off_tried_again_and_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runtime, "_RECONCILE_SECONDS", 0.02)
+    asked = 0
+    again = asyncio.Event()
+
+    async def hangs(_: Reconciler, __: Key) -> Outcome:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            again.set()
+            return Outcome()
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    monkeypatch.setattr(Reconciler, "reconcile", hangs)
+    one = runtime_of(StandInApi())
+    one.queue.add(QUEUE)
+    with caplog.at_level(logging.WARNING):
+        async with at_work(one):
+            await asyncio.wait_for(again.wait(), SOON)
+
+    assert "it was not over after 0 s, and was cut off" in caplog.text
+    assert "reconcile failed, again in 0." in caplog.text
+
+
+async def test_an_objects_own_timeout_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_answer(_: Reconciler, __: Key) -> Outcome:
+        raise TimeoutError("the API server did not answer")
+
+    monkeypatch.setattr(Reconciler, "reconcile", no_answer)
+    with pytest.raises(TimeoutError, match="the API server did not answer"):
+        await runtime_of(StandInApi())._reconcile(QUEUE)
+
+
+def content_of(api: StandInApi) -> dict[Key, object]:
+    """What is there, but for what is drawn: versions, times, passwords."""
+
+    def told(resource: Manifest) -> list[tuple[str, str]]:
+        return [(each["type"], each["reason"]) for each in (resource.get("status") or {}).get("conditions") or []]
+
+    return {key: (each.get("spec"), sorted(each.get("data") or {}), told(each)) for key, each in api.objects.items() if key.kind != "Event"}
+
+
+async def test_a_reconcile_that_is_cut_off_after_any_write_is_made_good_by_the_next() -> None:
+    """The write has happened, and nobody was told: neither the store nor whoever asked."""
+    whole = HangingApi()
+    await runtime_of(whole)._reconcile(QUEUE)
+    writes = len(whole.writes)
+    assert writes > 5
+
+    for number in range(1, writes + 1):
+        api = HangingApi(hangs_at=number)
+        one = runtime_of(api)
+        cut_off = asyncio.create_task(one._reconcile(QUEUE))
+        await asyncio.wait_for(api.hangs.wait(), SOON)
+        cut_off.cancel()  # as the deadline does
+        await asyncio.wait({cut_off}, timeout=SOON)
+        assert cut_off.cancelled()
+        secrets = {key: each["data"] for key, each in api.objects.items() if key.kind == "Secret"}
+
+        for _ in range(3):
+            await one._reconcile(QUEUE)
+
+        assert content_of(api) == content_of(whole), f"cut off after write {number}"
+        assert all(api.objects[key]["data"] == data for key, data in secrets.items()), "no password is drawn twice"
