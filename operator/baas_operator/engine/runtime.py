@@ -24,6 +24,8 @@ from baas_operator.telemetry.metrics import QUEUE_DEPTH, WATCH_AGE
 _OWN = frozenset(kind.name for kind in OWN_KINDS)
 _MISSED_LIMIT = 3
 """Full lists in a row that found what the watches had missed, before the watches are taken for dead."""
+_RECHECK_SECONDS = 30.0
+"""A list is ahead of the watches: what they bring within so long was on its way, or its watch just being renewed."""
 _RECONCILE_SECONDS = 60.0
 """What a whole reconcile may take. The longest that is well waits for a switchover, 20 s, and for operands and the API server."""
 _log = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ class Runtime:
         self._config = config
         self._reconciler = Reconciler(client, self.store, config)
         self._missed = 0
+        self._unseen: set[Key] = set()
+        """What the last full list found, and no watch has told of so far."""
         self.last_progress = time.monotonic()
 
     # --- events ---------------------------------------------------------------------------------------------------
@@ -53,6 +57,7 @@ class Runtime:
     def event(self, resource: Manifest, *, deleted: bool) -> None:
         """A watch saw an object, or that it is gone."""
         self.last_progress = time.monotonic()
+        self._unseen.discard(key_of(resource))
         old = self.store.get(*key_of(resource))
         taken = self.store.drop(resource) if deleted else self.store.put(resource)
         if taken and (deleted or significant(old, resource)):
@@ -78,21 +83,20 @@ class Runtime:
 
     # --- lists ----------------------------------------------------------------------------------------------------
 
-    async def resync(self, *, everything: bool) -> int:
-        """List all kinds afresh; what the watches missed is reconciled, or `everything`. Returns how many objects were missed."""
-        missed = 0
+    async def resync(self, *, everything: bool) -> None:
+        """List all kinds afresh; what the watches have not told of is reconciled, or `everything`."""
+        self._unseen.clear()
         for kind in (NODE, *CHILD_KINDS, *OWN_KINDS):
             known = self.store.known(kind.name)
             found = self.store.replace(await self._list(kind), known=known)
             for each in found:
-                missed += 1
+                self._unseen.add(key_of(each))
                 self._touch(each)
         if everything:
             for own in OWN_KINDS:
                 for each in self.store.of_kind(own.name):
                     self.queue.add(key_of(each))
         self.last_progress = time.monotonic()
-        return missed
 
     async def _list(self, kind: Kind) -> list[Manifest]:
         selector = KIND_LABEL if kind in CHILD_KINDS else ""
@@ -102,16 +106,22 @@ class Runtime:
 
     async def _resync_loop(self) -> None:
         await asyncio.sleep(min(10.0, self._config.resync_seconds))  # what vanished between our first list and kopf's
+        recheck = min(_RECHECK_SECONDS, self._config.resync_seconds)
         while True:
             try:
-                missed = await self.resync(everything=True)
+                await self.resync(everything=True)
             except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
                 _log.warning("resync failed: %s", error)
+                await asyncio.sleep(recheck)
             else:
-                self._missed = self._missed + 1 if missed else 0
-                if missed:
-                    _log.warning("the watches had missed objects", extra={"count": missed})
-            await asyncio.sleep(self._config.resync_seconds)
+                await asyncio.sleep(recheck)
+                self._judge_watches()
+            await asyncio.sleep(self._config.resync_seconds - recheck)
+
+    def _judge_watches(self) -> None:
+        self._missed = self._missed + 1 if self._unseen else 0
+        if self._unseen:
+            _log.warning("the watches had missed objects", extra={"count": len(self._unseen)})
 
     # --- work -----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The runtime: a reconcile that hangs ends and does no harm."""
+"""The runtime: a reconcile that hangs ends and does no harm, and watches are judged by what they really do not bring."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import cast
 
 import pytest
 
-from baas_operator.api.kinds import EVENT_QUEUE, Kind
-from baas_operator.desired.meta import Manifest
+from baas_operator.api.kinds import CONFIG_MAP, EVENT_QUEUE, Kind
+from baas_operator.desired.meta import KIND_LABEL, NAME_LABEL, Manifest
 from baas_operator.engine import runtime
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
@@ -145,3 +145,70 @@ async def test_a_reconcile_that_is_cut_off_after_any_write_is_made_good_by_the_n
 
         assert content_of(api) == content_of(whole), f"cut off after write {number}"
         assert all(api.objects[key]["data"] == data for key, data in secrets.items()), "no password is drawn twice"
+
+
+def child(version: str, **data: str) -> Manifest:
+    labels = {KIND_LABEL: EVENT_QUEUE.name, NAME_LABEL: "mq"}
+    return {
+        "apiVersion": "v1", "kind": "ConfigMap", "data": data,
+        "metadata": {"name": "mq-x", "namespace": NAMESPACE, "uid": "u", "resourceVersion": version, "labels": labels},
+    }  # fmt: skip
+
+
+async def listed(one: Runtime, monkeypatch: pytest.MonkeyPatch, *found: Manifest) -> None:
+    """A full list finds these ConfigMaps, beside what the store has of other kinds."""
+
+    async def answer(kind: Kind) -> list[Manifest]:
+        return [copy.deepcopy(each) for each in (found if kind == CONFIG_MAP else one.store.of_kind(kind.name))]
+
+    monkeypatch.setattr(one, "_list", answer)
+    await one.resync(everything=True)
+
+
+async def test_a_change_that_was_on_its_way_when_the_list_saw_it_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = runtime_of(StandInApi())
+    for number in range(2, 12, 2):
+        await listed(one, monkeypatch, child(str(number), changed=str(number)))
+        one.event(child(str(number), changed=str(number)), deleted=False)
+        one._judge_watches()
+    await listed(one, monkeypatch)
+    one.event(child("12", changed="last"), deleted=True)
+    one._judge_watches()
+
+    assert one.alive
+    assert one._missed == 0
+
+
+async def test_watches_that_bring_nothing_are_dead_after_three_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = runtime_of(StandInApi())
+    for number in range(2, 5):
+        assert one.alive
+        await listed(one, monkeypatch, child(str(number), changed=str(number)))
+        one._judge_watches()
+
+    assert not one.alive
+
+
+async def test_watches_are_judged_a_while_after_the_list_and_not_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = runtime_of(StandInApi())
+    slept: list[float] = []
+    missed: list[int] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        missed.append(one._missed)
+        if len(slept) == 2:
+            one.event(child("2", changed="late"), deleted=False)
+        if len(slept) == 3:
+            raise asyncio.CancelledError
+
+    async def answer(kind: Kind) -> list[Manifest]:
+        return [child("2", changed="late")] if kind == CONFIG_MAP else list(one.store.of_kind(kind.name))
+
+    monkeypatch.setattr(one, "_list", answer)
+    monkeypatch.setattr(runtime.asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await one._resync_loop()
+
+    assert slept == [10.0, 30.0, 3570.0]
+    assert missed == [0, 0, 0]
