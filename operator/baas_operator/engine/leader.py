@@ -85,19 +85,24 @@ class _BoundedLock(LeaseLock):  # type: ignore[misc]
             return False
 
 
-class _Election(leaderelection.LeaderElection):  # type: ignore[misc]
-    """The library judges a Lease, as client-go does (`LeaderElector.observedTime`), by when this process last saw its record change, so
+def _election(config: electionconfig.Config) -> Any:
+    """The library's election, by this process's own clock.
+
+    The library judges a Lease, as client-go does (`LeaderElector.observedTime`), by when this process last saw its record change, so
     that the holder's clock does not matter; but it notes that time by the wall clock, which a node may set. This one keeps it by the
     monotonic clock: a node whose clock is set ahead takes no Lease that lives, and one set back waits for no dead leader.
     """
 
-    @property
-    def observed_time_milliseconds(self) -> int:
-        return int((time.time() - (time.monotonic() - self._observed)) * 1000)
+    class ByMonotonicClock(leaderelection.LeaderElection):  # type: ignore[misc]
+        @property
+        def observed_time_milliseconds(self) -> int:
+            return int((time.time() - (time.monotonic() - self._observed)) * 1000)
 
-    @observed_time_milliseconds.setter
-    def observed_time_milliseconds(self, _now: int) -> None:
-        self._observed = time.monotonic()
+        @observed_time_milliseconds.setter
+        def observed_time_milliseconds(self, _now: int) -> None:
+            self._observed = time.monotonic()
+
+    return ByMonotonicClock(config)
 
 
 async def lead(client: Client, config: Config, work: Callable[[], Awaitable[None]]) -> None:
@@ -130,7 +135,7 @@ async def lead(client: Client, config: Config, work: Callable[[], Awaitable[None
     async def stopped() -> None:
         _log.error("the Lease was lost")
 
-    election = _Election(
+    election = _election(
         electionconfig.Config(
             lock, lease_duration=DURATION_SECONDS, renew_deadline=RENEW_DEADLINE_SECONDS, retry_period=RETRY_SECONDS,
             onstarted_leading=started, onstopped_leading=stopped,

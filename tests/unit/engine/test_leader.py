@@ -121,7 +121,7 @@ def candidate(found: V1Lease) -> Any:
 
     async def never() -> None: ...
 
-    return leader._Election(
+    return leader._election(
         electionconfig.Config(
             lock(found), lease_duration=leader.DURATION_SECONDS, renew_deadline=leader.RENEW_DEADLINE_SECONDS,
             retry_period=leader.RETRY_SECONDS, onstarted_leading=never, onstopped_leading=never,
