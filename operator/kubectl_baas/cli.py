@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -19,12 +20,37 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Highly available backends: see them, move them, check the cluster that they are on.",
 )
 
 Context = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig; its current one by default.")]
 Namespace = Annotated[str | None, typer.Option("-n", "--namespace", help="Namespace; the context's by default.")]
-Output = Annotated[Format, typer.Option("-o", "--output", help="How the answer is written.")]
+
+
+def _format(text: str) -> Format:
+    try:
+        return Format(text)
+    except ValueError:
+        raise typer.BadParameter(f"there is no format {text!r}: give one of {', '.join(Format)}.") from None
+
+
+Output = Annotated[
+    Format, typer.Option("-o", "--output", parser=_format, metavar=f"[{'|'.join(Format)}]", help="How the answer is written.")
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"kubectl-baas {version('baas-operator')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the plugin's version and exit.")
+    ] = False,
+) -> None:
+    """Highly available backends: see them, move them, check the cluster that they are on."""
 
 
 @app.command()
@@ -39,10 +65,11 @@ def status(
 
     BaasInstance, its components, its database with members, its queue with servers and streams; then databases and queues
     that no instance uses. Lines with "!" say what is not as it should be. `-o wide` adds all conditions, ages and past
-    Operations; `-o json` and `-o yaml` print {ready, instances, databases, queues};
+    Operations; `-o json` and `-o yaml` print {ready, operator, instances, databases, queues};
     fields are only ever added to it.
 
-    Exit code: 0 when all that is shown is Ready, 1 when something is not, 2 when there is no answer.
+    Exit code: 0 when all that is shown is Ready, 1 when something is not or no operator runs that could tell, 2 when there is
+    no answer.
     """
     from kubectl_baas.cluster import Cluster
     from kubectl_baas.status import gather
@@ -75,9 +102,9 @@ def switchover(
     namespace: Namespace = None,
     context: Context = None,
 ) -> None:
-    """Make another member of a database the primary, as planned work.
+    """Make another member of a database the primary.
 
-    Creates an Operation; the operator does it if it is safe, and else says why not.
+    Planned work, as before a drain. Creates an Operation; the operator does it if it is safe, and else says why not.
 
     Exit code: 0 when it succeeded (with --no-wait: when the Operation was created), 1 when it was refused or failed, 2 when
     there is no answer.
@@ -114,9 +141,10 @@ def doctor(
     context: Context = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Check whether this cluster is fit for highly available backends, and whether the operator is up.
+    """Check this cluster, and whether the operator is up.
 
-    Each check is ok, warn (it works, with less than it could) or fail, with a sentence that says what to do.
+    Is it fit for highly available backends? Each check is ok, warn (it works, with less than it could) or fail, with a sentence
+    that says what to do.
 
     Exit code: 0 when no check fails, 1 when one does, 2 when there is no answer.
     """
@@ -140,21 +168,20 @@ def render(
     files: Annotated[list[str], typer.Option("-f", "--filename", help="File with custom resources; - for standard input.")],
     namespace: Annotated[str | None, typer.Option("-n", "--namespace", help="Namespace of those that name none.")] = None,
 ) -> None:
-    """Print the manifests that the operator would make for custom resources, without a cluster.
+    """Print the manifests that would be made, without a cluster.
 
     Generated secrets are comments with their name and keys; nothing secret is drawn or shown. Rules that span fields are
     the API server's to check: `kubectl apply --dry-run=server` does.
 
     Exit code: 0, or 2 when a file can not be read or a custom resource is not valid.
     """
-    from kubectl_baas.offline import load, stream
+    from kubectl_baas.offline import load, streams
 
     with sentences():
         resources = [each for name in files for each in load(_read(name), name, namespace)]
         if not resources:
             raise PluginError("nothing to render: no BaasInstance, DatabaseReplica or EventQueue in these files.")
-        # All of it before any of it is written: half a stream would pass for a whole one.
-        text = "".join(part for each in resources for part in stream(each))
+        text = streams(resources)
     sys.stdout.write(text)
 
 

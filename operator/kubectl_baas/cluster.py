@@ -56,8 +56,8 @@ class Cluster:
         self.server_time: datetime | None = None
         settings = client.Configuration()
         settings.retries = 1
+        kubeconfig = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
         try:
-            kubeconfig = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
             if context is None and _in_cluster() and not Path(kubeconfig).exists():
                 config.load_incluster_config(client_configuration=settings)
                 self.namespace = _IN_CLUSTER_NAMESPACE.read_text().strip()
@@ -65,7 +65,7 @@ class Cluster:
                 config.load_kube_config(kubeconfig, context, client_configuration=settings, persist_config=False)
                 self.namespace = _namespace_of(kubeconfig, context)
         except (config.ConfigException, OSError, yaml.YAMLError) as error:
-            raise PluginError(f"no cluster to talk to: {error}. Check --context and KUBECONFIG.") from error
+            raise PluginError(f"no cluster to talk to: {_why(error, kubeconfig, context)} Check --context and KUBECONFIG.") from error
         self._host = settings.host
         self._api = client.ApiClient(settings)
 
@@ -105,6 +105,22 @@ class Cluster:
 
 def _in_cluster() -> bool:
     return "KUBERNETES_SERVICE_HOST" in os.environ and _IN_CLUSTER_NAMESPACE.exists()
+
+
+def _why(error: Exception, kubeconfig: str, context: str | None) -> str:
+    """What is wrong with a configuration, as a sentence: the library says `Invalid kube-config file` of all of it."""
+    import yaml
+    from kubernetes import config
+
+    if not any(Path(each).exists() for each in kubeconfig.split(os.pathsep)):
+        return f"there is no kubeconfig at {kubeconfig}."
+    try:
+        known = [each["name"] for each in config.list_kube_config_contexts(kubeconfig)[0]]
+    except (config.ConfigException, OSError, yaml.YAMLError):
+        known = []
+    if known and context is not None and context not in known:
+        return f"there is no context {context} in {kubeconfig}; it has {', '.join(known)}."
+    return f"{str(error).rstrip('.')}."
 
 
 def _namespace_of(kubeconfig: str, context: str | None) -> str:

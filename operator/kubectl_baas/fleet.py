@@ -118,10 +118,16 @@ def _queue(resource: Manifest) -> QueueView:
     )
 
 
+def database_of(instance: Manifest) -> str:
+    """Name of the database that a BaasInstance uses, or will."""
+    spec, status = _spec(instance), _status(instance)
+    return status.get("database") or (spec.get("databaseRef") or {}).get("name") or f"{instance['metadata']['name']}-db"
+
+
 def _instance(resource: Manifest, databases: dict[tuple[str, str], DatabaseView], queues: dict[tuple[str, str], QueueView]) -> InstanceView:
     namespace, name = _key(resource)
     spec, status = _spec(resource), _status(resource)
-    database = status.get("database") or (spec.get("databaseRef") or {}).get("name") or f"{name}-db"
+    database = database_of(resource)
     queue = status.get("queue") or (spec.get("queueRef") or {}).get("name") or f"{name}-events"
     return InstanceView(
         **_common(resource, "BaasInstance"),

@@ -54,6 +54,23 @@ def _opened(documents: Iterable[Any]) -> Iterator[Any]:
             yield each
 
 
+def streams(resources: Iterable[Manifest]) -> str:
+    """All of it, before any of it is written: half a stream would pass for a whole one.
+
+    Raises:
+        PluginError: specs are not valid; a line for each.
+    """
+    made, wrong = [], []
+    for each in resources:
+        try:
+            made += list(stream(each))
+        except PluginError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise PluginError("\nerror: ".join(wrong))
+    return "".join(made)
+
+
 def stream(resource: Manifest) -> Iterator[str]:
     """YAML documents of all that a custom resource becomes; custom resources among them are opened in turn.
 

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from baas_operator.api.common import API_VERSION
-from baas_operator.api.kinds import DATABASE_REPLICA, OPERATION
+from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, OPERATION
 from baas_operator.api.operation import Action, OperationPhase, OperationSpec, Parameters, Target
 from baas_operator.observe.conditions import READY, find
 from kubectl_baas.cluster import Api
 from kubectl_baas.errors import PluginError
+from kubectl_baas.fleet import database_of
 
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 15.0
@@ -55,9 +56,19 @@ def create(api: Api, namespace: str, database: str, *, to: str | None, timeout_s
         api.get(DATABASE_REPLICA.path(namespace, database))
     except PluginError as error:
         if error.status == 404:
-            raise PluginError(f"there is no DatabaseReplica {database} in namespace {namespace}.", status=404) from error
+            hint = _hint(api, namespace, database)
+            raise PluginError(f"there is no DatabaseReplica {database} in namespace {namespace}.{hint}", status=404) from error
         raise
     return api.post(OPERATION.path(namespace), made)
+
+
+def _hint(api: Api, namespace: str, name: str) -> str:
+    """Which database is meant by somebody who gave the name of a backend; empty when there is none, or it may not be seen."""
+    try:
+        used = database_of(api.get(BAAS_INSTANCE.path(namespace, name)))
+    except PluginError:
+        return ""
+    return f" BaasInstance {name} uses {used}: `kubectl baas switchover {used} -n {namespace}`."
 
 
 def follow(
@@ -90,7 +101,9 @@ def follow(
             return now
         if clock() >= deadline:
             raise trouble or PluginError(
-                f"Operation {name} is still {phase(now)} after {limit:.0f} s. Is the operator up? `kubectl baas doctor` says."
+                f"Operation {name} is still {phase(now)} after {limit:.0f} s. Is the operator up? `kubectl baas doctor` says. "
+                "The Operation is still there: an operator that comes back gives it up, as its time is over. "
+                f"Take it back with `kubectl delete bop {name} -n {namespace}`."
             )
         pause(_POLL_SECONDS)
 

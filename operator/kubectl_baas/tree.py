@@ -6,14 +6,14 @@ A node is a row of cells; members, servers, streams and components are aligned i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from kubectl_baas.health import complaints
-from kubectl_baas.text import age, human_bytes, plural
-from kubectl_baas.views import DatabaseView, Fleet, InstanceView, ObjectView, OperationView, QueueView
+from kubectl_baas.text import age, human_bytes, parse_time, plural
+from kubectl_baas.views import DatabaseView, Fleet, InstanceView, ObjectView, OperationView, OperatorView, QueueView
 
 Style = Literal["plain", "name", "dim", "good", "warn", "bad"]
 
@@ -51,13 +51,24 @@ class _Look:
 
 
 def build_trees(fleet: Fleet, *, now: datetime, wide: bool = False, namespaces: bool = False) -> list[Node]:
-    """One tree per object at the top. `namespaces`: names are shown with theirs."""
+    """One tree per object at the top, and before them what is to be known of all. `namespaces`: names are shown with theirs."""
     look = _Look(wide=wide, namespaces=namespaces, now=now)
     return [
+        *_stale(fleet.operator, now),
         *(_instance(each, look) for each in fleet.instances),
         *(_database(each, look, top=True) for each in fleet.databases),
         *(_queue(each, look, top=True) for each in fleet.queues),
     ]
+
+
+def _stale(operator: OperatorView | None, now: datetime) -> Iterator[Node]:
+    """What is shown was written by the operator: without it nothing of it need be so any more."""
+    if operator is None or operator.running:
+        return
+    since = "it has left no Lease"
+    if operator.last_seen:
+        since = f"this is as of {parse_time(operator.last_seen).astimezone(UTC):%H:%M:%S} UTC, {age(operator.last_seen, now)} ago"
+    yield Node((Cell("! the operator is not running", "bad"), Cell(f"{since}; what runs goes on. `kubectl baas doctor` says more.")))
 
 
 def _instance(view: InstanceView, look: _Look) -> Node:

@@ -2,7 +2,8 @@
 
 Fields are camelCase on the wire, as in the API. They are only ever added; a field that changes its meaning gets another name.
 
-    ready: bool                     everything below is Ready
+    ready: bool                     everything below is Ready, and there is an operator that would say if it were not
+    operator: Operator | null       `running`, and `lastSeen` (RFC 3339 | null); null where that is not known, as without permission
     instances: [Instance]           BaasInstances, each with the database and the queue that it uses
     databases: [Database]           DatabaseReplicas that no shown instance uses
     queues: [Queue]                 EventQueues that no shown instance uses
@@ -109,10 +110,18 @@ class InstanceView(ObjectView):
     queue: QueueView
 
 
+class OperatorView(ApiModel):
+    """Whether somebody keeps what is shown up to date. `lastSeen` is when it last renewed its Lease."""
+
+    running: bool
+    last_seen: str | None = None
+
+
 class Fleet(ApiModel):
     """All that is shown."""
 
     ready: bool
+    operator: OperatorView | None = None
     instances: list[InstanceView] = []
     databases: list[DatabaseView] = []
     queues: list[QueueView] = []

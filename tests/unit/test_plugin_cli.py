@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,41 @@ def test_programs_read_the_same_in_both_formats(server: Server, form: str, read:
     assert (done.exit_code, data["ready"], data["instances"][0]["name"]) == (1, False, "shop")
 
 
+LEASES = "/apis/coordination.k8s.io/v1/leases"
+
+
+def lease(*, ago: float) -> Manifest:
+    renewed = (datetime.now(UTC) - timedelta(seconds=ago)).isoformat()
+    return {"metadata": {"name": "baas-operator"}, "spec": {"holderIdentity": "pod-a", "leaseDurationSeconds": 10, "renewTime": renewed}}
+
+
+def test_an_operator_that_works_is_not_mentioned(server: Server) -> None:
+    server.hold(healthy_database())
+    server.answers[LEASES] = {"items": [lease(ago=2)]}
+    done = run("status")
+    assert (done.exit_code, "operator" in done.stdout) == (0, False)
+    assert json.loads(run("status", "-o", "json").stdout)["operator"]["running"] is True
+
+
+@pytest.mark.parametrize(("leases", "says"), [([lease(ago=240)], "UTC, 4m"), ([], "it has left no Lease")])
+def test_without_an_operator_nothing_that_is_shown_is_sure(server: Server, leases: list[Manifest], says: str) -> None:
+    server.hold(healthy_database())
+    server.answers[LEASES] = {"items": leases}
+    done = run("status")
+    assert done.exit_code == 1
+    assert done.stdout.startswith("! the operator is not running")
+    assert says in done.stdout.splitlines()[0]
+    data = json.loads(run("status", "-o", "json").stdout)
+    assert (data["ready"], data["operator"]["running"], data["databases"][0]["ready"]) == (False, False, True)
+
+
+def test_who_may_not_see_the_lease_is_told_nothing_of_the_operator(server: Server) -> None:
+    server.hold(healthy_database())
+    server.answers[LEASES] = (403, "leases is forbidden")
+    assert run("status").exit_code == 0
+    assert json.loads(run("status", "-o", "json").stdout)["operator"] is None
+
+
 def test_nothing_there_is_told_on_standard_error_and_no_failure(server: Server) -> None:
     done = run("status")
     assert (done.exit_code, done.stdout) == (0, "")
@@ -151,16 +188,28 @@ def test_no_connection_is_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_no_kubeconfig_and_no_such_context_are_2(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run("status", "--context", "there").exit_code == 2
+    done = run("status", "--context", "there")
+    assert done.exit_code == 2
+    assert f"there is no context there in {tmp_path / 'config'}; it has here. Check --context and KUBECONFIG.\n" in done.stderr
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     done = run("status")
     assert done.exit_code == 2
-    assert "Check --context and KUBECONFIG" in done.stderr
+    assert f"there is no kubeconfig at {tmp_path / 'none'}. Check --context and KUBECONFIG.\n" in done.stderr
+    (tmp_path / "none").write_text("{")
+    done = run("status")
+    assert (done.exit_code, "no cluster to talk to" in done.stderr, ".." in done.stderr) == (2, True, False)
+
+
+def test_help_is_whole_and_there_is_a_version() -> None:
+    assert "..." not in run("--help").stdout.replace("[ARGS]...", "")
+    done = run("--version")
+    assert (done.exit_code, done.stdout) == (0, f"kubectl-baas {version('baas-operator')}\n")
 
 
 def test_wrong_usage_is_2(server: Server) -> None:
     assert run("status", "-n", "prod", "-A").exit_code == 2
-    assert run("status", "-o", "csv").exit_code == 2
+    done = run("status", "-o", "yml")
+    assert (done.exit_code, "there is no format 'yml': give one of table, wide, json, yaml." in done.stderr) == (2, True)
     assert run("switchover", "shop-db", "--timeout", "1").exit_code == 2
 
 

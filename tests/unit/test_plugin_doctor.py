@@ -47,7 +47,7 @@ CONTROL_PLANE = node("cp", "zone-c", taints=[{"key": "node-role.kubernetes.io/co
 
 @pytest.mark.parametrize(
     ("version", "level"),
-    [("v1.28.9", Level.FAIL), ("v1.29.0", Level.OK), ("v1.34.4-eks-1", Level.OK), ("v2.0.0", Level.OK), ("main", Level.WARN)],
+    [("v1.29.9", Level.FAIL), ("v1.30.0", Level.OK), ("v1.34.4-eks-1", Level.OK), ("v2.0.0", Level.OK), ("main", Level.WARN)],
 )
 def test_versions(version: str, level: Level) -> None:
     assert check_version({"gitVersion": version}).level is level
@@ -134,6 +134,19 @@ def test_the_lease(found: Manifest | None, level: Level) -> None:
     assert check_lease(found, NOW).level is level
 
 
+def test_an_operator_that_is_scaled_to_0_is_told_how_it_comes_back() -> None:
+    check = check_deployment([deployment(replicas=0, ready=0)])
+    assert check.level is Level.FAIL
+    assert "is scaled to 0" in check.message
+    assert "`kubectl -n baas-system scale deployment baas-operator --replicas=2`" in check.message
+
+
+def test_the_leases_holder_must_be_a_pod_that_stays() -> None:
+    assert levels(Api(gone=("/pods/pod-a",)))["leader"] is Level.FAIL
+    assert levels(Api(going=("/pods/pod-a",)))["leader"] is Level.FAIL
+    assert levels(Api(denied=("/pods/pod-a",)))["leader"] is Level.OK
+
+
 def test_permissions() -> None:
     every = {("list", "operations"): True, ("create", "operations"): True}
     assert check_permissions(every, "prod").level is Level.OK
@@ -148,13 +161,13 @@ def test_pod_security_is_advice() -> None:
 
 
 class Api:
-    """A fit cluster; paths in `denied` are forbidden, those in `gone` are not there."""
+    """A fit cluster; paths in `denied` are forbidden, those in `gone` are not there, those in `going` are being deleted."""
 
     namespace = "prod"
     server_time: datetime | None = NOW
 
-    def __init__(self, *, denied: tuple[str, ...] = (), gone: tuple[str, ...] = ()) -> None:
-        self.denied, self.gone = denied, gone
+    def __init__(self, *, denied: tuple[str, ...] = (), gone: tuple[str, ...] = (), going: tuple[str, ...] = ()) -> None:
+        self.denied, self.gone, self.going = denied, gone, going
         self.asked: list[str] = []
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Manifest:
@@ -172,6 +185,7 @@ class Api:
             "customresourcedefinitions": {"items": list(all_crds().values())},
             "deployments": {"items": [deployment()]},
             "baas-operator": lease(),
+            "pod-a": {"metadata": {"name": "pod-a"} | ({"deletionTimestamp": "x"} if path.endswith(self.going) else {})},
             "prod": {"metadata": {"name": "prod"}},
         }
         return dict(answers[last])

@@ -115,7 +115,7 @@ def test_fields_of_a_newer_operator_are_passed_over() -> None:
 
 def test_what_programs_read_is_camel_case_and_whole() -> None:
     data = build_fleet([lost_instance()], [lost_database()], [lost_queue()]).model_dump(by_alias=True, mode="json")
-    assert set(data) == {"ready", "instances", "databases", "queues"}
+    assert set(data) == {"ready", "operator", "instances", "databases", "queues"}
     database = data["instances"][0]["database"]
     assert {"kind", "namespace", "name", "exists", "ready", "reason", "message", "suspended", "createdAt", "conditions"} <= set(database)
     assert database["readyReplicas"] == 2

@@ -91,3 +91,11 @@ def test_nothing_is_written_when_one_of_several_is_wrong(tmp_path: Path) -> None
     done = CliRunner().invoke(app, ["render", "-f", str(file)])
     assert (done.exit_code, done.stdout) == (2, "")
     assert "error: BaasInstance shop is not valid" in done.stderr
+
+
+def test_every_object_that_is_wrong_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "shop.yaml"
+    wrong = INSTANCE.replace("{}", "{replica: 3}")
+    file.write_text("---\n".join([wrong, INSTANCE, wrong.replace("shop", "blog")]))
+    said = CliRunner().invoke(app, ["render", "-f", str(file)]).stderr.splitlines()
+    assert [each.partition(" is not valid")[0] for each in said] == ["error: BaasInstance shop", "error: BaasInstance blog"]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from baas_operator.api.kinds import DATABASE_REPLICA, OPERATION
+from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, OPERATION
 from kubectl_baas.errors import PluginError
 from kubectl_baas.switchover import create, follow, operation, outcome
 
-from .test_plugin_example import condition
+from .test_plugin_example import condition, resource
 
 Manifest = dict[str, Any]
 PATH = OPERATION.path("prod", "shop-db-switchover-abcde")
@@ -88,6 +88,22 @@ def test_no_operation_on_a_database_that_is_not_there() -> None:
     with pytest.raises(PluginError, match="there is no DatabaseReplica shop-db in namespace prod"):
         create(api, "prod", "shop-db", to=None, timeout_seconds=60)
     assert not api.posted
+
+
+def test_the_name_of_a_backend_gets_that_of_its_database() -> None:
+    class Backend(Api):
+        def get(self, path: str, query: Mapping[str, str] | None = None) -> Manifest:
+            if path == BAAS_INSTANCE.path("prod", "shop"):
+                return resource("BaasInstance", "shop", spec={"databaseRef": {"name": "common"}})
+            return super().get(path, query)
+
+    with pytest.raises(PluginError, match="BaasInstance shop uses common: `kubectl baas switchover common -n prod`"):
+        create(Backend(), "prod", "shop", to=None, timeout_seconds=60)
+
+
+def test_one_that_is_given_up_waiting_for_is_still_there() -> None:
+    with pytest.raises(PluginError, match=r"still there.* `kubectl delete bop shop-db-switchover-abcde -n prod`"):
+        followed(Api(look("Pending")))
 
 
 def test_a_name_that_no_member_can_have_is_a_sentence() -> None:

@@ -14,11 +14,11 @@ from kubectl_baas.cluster import Api
 from kubectl_baas.doctor import cluster, operator
 from kubectl_baas.doctor.check import Check, Level, fail, warn
 from kubectl_baas.errors import PluginError
+from kubectl_baas.lease import LEASE, LEASES
 
 __all__ = ["Check", "Level", "examine"]
 
 _APPS = "/apis/apps/v1"
-_LEASES = "/apis/coordination.k8s.io/v1"
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
@@ -43,7 +43,7 @@ def examine(api: Api, *, namespace: str, operator_namespace: str | None, here: d
         return operator.check_deployment(deployments)
 
     def clocks() -> Check:
-        leases = _items(api, f"{_LEASES}/namespaces/kube-node-lease/leases")
+        leases = _items(api, f"{LEASES}/namespaces/kube-node-lease/leases")
         return cluster.check_clocks(api.server_time, here, leases)
 
     ask("zones", lambda: cluster.check_zones(_items(api, "/api/v1/nodes")))
@@ -66,12 +66,22 @@ def _items(api: Api, path: str, **query: str) -> list[dict[str, Any]]:
 
 def _leader(api: Api, namespace: str) -> Check:
     try:
-        lease = api.get(f"{_LEASES}/namespaces/{namespace}/leases/{operator.LEASE}")
+        lease = api.get(f"{LEASES}/namespaces/{namespace}/leases/{LEASE}")
     except PluginError as error:
         if error.status != 404:
             raise
         return operator.check_lease(None, api.server_time)
-    return operator.check_lease(lease, api.server_time)
+    return operator.check_lease(lease, api.server_time, holder_goes=_goes(api, namespace, operator.holder_of(lease)))
+
+
+def _goes(api: Api, namespace: str, pod: str | None) -> bool:
+    """Whether a pod is gone, or on its way; no where that may not be seen."""
+    if pod is None:
+        return False
+    try:
+        return bool(api.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")["metadata"].get("deletionTimestamp"))
+    except PluginError as error:
+        return error.status == 404
 
 
 def _pod_security(api: Api, namespace: str) -> Check:

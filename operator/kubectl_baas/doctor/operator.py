@@ -10,20 +10,19 @@ from baas_operator.api.common import VERSION
 from baas_operator.api.crd import all_crds
 from baas_operator.api.kinds import OWN_KINDS, OwnKind
 from kubectl_baas.doctor.check import Check, fail, ok, warn
-from kubectl_baas.text import age, parse_time
+from kubectl_baas.lease import lasts, renewed_at
+from kubectl_baas.text import age
 
 Manifest = Mapping[str, Any]
 
 APPLY_CRDS = "`kubectl apply --server-side --force-conflicts -f crds/`"
 """Forced: Helm, which installed them, never upgrades them, yet counts as the owner of their fields."""
-LEASE = "baas-operator"
 DEPLOYMENT_LABEL = "app.kubernetes.io/name=baas-operator"
 VERBS: tuple[tuple[str, OwnKind], ...] = (
     *(("list", kind) for kind in OWN_KINDS),
     *(("create", kind) for kind in OWN_KINDS),
 )
 """What the plugin's commands, and its users, do most."""
-_DEFAULT_LEASE_SECONDS = 15
 
 
 def check_crds(installed: Sequence[Manifest]) -> Check:
@@ -88,6 +87,12 @@ def check_deployment(deployments: Sequence[Manifest]) -> Check:
     ready = (deployments[0].get("status") or {}).get("readyReplicas") or 0
     shown = f"{ready} of {wanted} replicas of {metadata['namespace']}/{metadata['name']} are ready"
     look = f"`kubectl -n {metadata['namespace']} describe pods -l {DEPLOYMENT_LABEL}`"
+    if wanted == 0:
+        return fail(
+            name,
+            f"{metadata['namespace']}/{metadata['name']} is scaled to 0: nothing is repaired or changed, though what runs goes on. "
+            f"Run `kubectl -n {metadata['namespace']} scale deployment {metadata['name']} --replicas=2`.",
+        )
     if ready == 0:
         return fail(name, f"{shown}: nothing is repaired or changed, though what runs goes on. See {look}.")
     if ready < wanted or ready < 2:
@@ -95,18 +100,27 @@ def check_deployment(deployments: Sequence[Manifest]) -> Check:
     return ok(name, f"{shown}.")
 
 
-def check_lease(lease: Manifest | None, now: datetime | None) -> Check:
-    """From the Lease that the working replica renews. `now` is the API server's clock."""
+def holder_of(lease: Manifest | None) -> str | None:
+    """Name of the pod that holds a Lease."""
+    return ((lease or {}).get("spec") or {}).get("holderIdentity") or None
+
+
+def check_lease(lease: Manifest | None, now: datetime | None, *, holder_goes: bool = False) -> Check:
+    """From the Lease that the working replica renews. `now` is the API server's clock; `holder_goes`: its pod is gone, or going."""
     name = "leader"
-    spec = (lease or {}).get("spec") or {}
-    holder, renewed = spec.get("holderIdentity"), spec.get("renewTime")
+    holder, renewed = holder_of(lease), renewed_at(lease or {})
     if lease is None or not holder or not renewed:
         return fail(name, "no replica of the operator holds its Lease: none works. See its logs.")
-    allowed = spec.get("leaseDurationSeconds") or _DEFAULT_LEASE_SECONDS
+    if holder_goes:
+        return fail(name, f"the pod {holder}, which holds the Lease, is gone or going, and no other has taken it over yet. Look again.")
     if now is None:
         return warn(name, f"{holder} holds the Lease; without the API server's time its age is not known.")
-    if (now - parse_time(renewed)).total_seconds() > allowed:
-        return fail(name, f"{holder} last renewed the Lease {age(renewed, now)} ago, {allowed} s are allowed: none works. See its logs.")
+    if now - renewed > lasts(lease):
+        return fail(
+            name,
+            f"{holder} last renewed the Lease {age(renewed.isoformat(), now)} ago, {lasts(lease).seconds} s are allowed: "
+            "none works. See its logs.",
+        )
     return ok(name, f"{holder} holds the Lease and renews it.")
 
 
