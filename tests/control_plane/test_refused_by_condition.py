@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from baas_operator.policy.operation import KEPT
 from tests.harness.api import Object
 from tests.harness.manifests import own, switchover
 
@@ -56,14 +57,6 @@ REFUSED = [
         "two wildcards that meet", [own("EventQueue", "it", streams("orders.*.paid", "orders.eu.*"))],
         "SubjectsOverlap", ("'orders.*.paid'", "'orders.eu.*'", "change the subjects"),
     ),
-    Refused(
-        "switchover of no database", [switchover("it", "missing")],
-        "TargetNotFound", ("'missing'", "check spec.target.name"),
-    ),
-    Refused(
-        "switchover without a primary", [own("DatabaseReplica", "db", {}), switchover("it", "db", to="db-7")],
-        "NoPrimary", ("no primary", "wait until the database is Ready"),
-    ),
 ]  # fmt: skip
 
 
@@ -89,13 +82,44 @@ def test_refused(cp: ControlPlane, namespace: str, row: Refused) -> None:
     for manifest in row.objects:
         cp.must_apply(manifest, namespace)
 
-    kind = row.objects[-1]["kind"]
-    assert_refused(cp, namespace, kind, "it", row.reason, row.says)
+    assert_refused(cp, namespace, row.objects[-1]["kind"], "it", row.reason, row.says)
     assert cp.list("Deployment", namespace) == [], "something was made all the same"
-    if kind == "Operation":
-        stored = cp.get(kind, namespace, "it")
-        assert stored is not None
-        assert stored["status"]["phase"] == "Refused"
+
+
+@pytest.mark.parametrize(
+    ("objects", "reason", "says"),
+    [
+        ([switchover("it", "missing")], "TargetNotFound", ("'missing'", "check spec.target.name")),
+        (
+            [own("DatabaseReplica", "db", {}), switchover("it", "db", to="db-7")],
+            "NoPrimary", ("no primary", "wait until the database is Ready"),
+        ),
+    ],
+    ids=["of-no-database", "without-a-primary"],
+)  # fmt: skip
+def test_refused_operation_is_over(cp: ControlPlane, namespace: str, objects: list[Object], reason: str, says: tuple[str, ...]) -> None:
+    """It is never Stalled: nothing waits for anybody to act."""
+    for manifest in objects:
+        cp.must_apply(manifest, namespace)
+
+    ready = wait_judged(cp, namespace, "Operation", "it")
+
+    assert (ready["status"], ready["reason"]) == ("False", reason)
+    for part in says:
+        assert part in ready["message"]
+    stored = cp.get("Operation", namespace, "it")
+    assert stored is not None
+    assert stored["status"]["phase"] == "Refused"
+    assert [each["type"] for each in stored["status"]["conditions"]] == ["Ready"]
+
+
+def test_only_the_youngest_operations_that_are_over_are_kept(cp: ControlPlane, namespace: str) -> None:
+    for number in range(KEPT + 3):
+        cp.must_apply(switchover(f"it-{number:02}", "missing"), namespace)
+        wait_judged(cp, namespace, "Operation", f"it-{number:02}")
+
+    left = {each["metadata"]["name"] for each in cp.list("Operation", namespace)}
+    assert left == {f"it-{number:02}" for number in range(3, KEPT + 3)}
 
 
 def test_refused_instance_goes_on_once_its_database_is_there(cp: ControlPlane, namespace: str) -> None:

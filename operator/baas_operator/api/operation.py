@@ -54,17 +54,22 @@ class OperationSpec(ApiModel):
     parameters: Parameters = Parameters()
     """Parameters of the action."""
     timeout_seconds: Annotated[int, Field(ge=5, le=3600)] = 120
-    """After this long it is given up, which leaves everything as it then is."""
+    """This long after its creation it is given up, which leaves everything as it then is; what was not begun by then never is."""
 
 
 class OperationPhase(StrEnum):
-    """How far it is; the last three are final."""
+    """How far it is; the last three are final. One at a time is carried out on an object: the others are `Pending`."""
 
     PENDING = "Pending"
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     REFUSED = "Refused"
     FAILED = "Failed"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing comes after it."""
+        return self in (OperationPhase.SUCCEEDED, OperationPhase.REFUSED, OperationPhase.FAILED)
 
 
 class OperationStep(ApiModel):
@@ -84,7 +89,7 @@ class OperationResult(ApiModel):
     from_member: str | None = None
     """switchover: the primary before."""
     to_member: str | None = None
-    """switchover: the primary after."""
+    """switchover: the primary after; only of one that succeeded."""
     duration_seconds: float | None = None
     """From the request to the new primary being routed to, in seconds, as the operator saw it."""
 
@@ -99,5 +104,7 @@ class OperationStatus(StatusBase):
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
     ] = []
     """Its steps so far."""
+    candidate: str | None = None
+    """switchover: member that is to become the primary, once that is decided."""
     result: OperationResult | None = None
     """What came of it."""

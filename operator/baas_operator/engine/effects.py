@@ -6,7 +6,7 @@ import logging
 
 import aiohttp
 
-from baas_operator.api.kinds import ALL_KINDS, DATABASE_REPLICA, POD, VOLUME_CLAIM
+from baas_operator.api.kinds import ALL_KINDS, DATABASE_REPLICA, OPERATION, POD, VOLUME_CLAIM
 from baas_operator.desired.database import names as database_names
 from baas_operator.desired.queue import names as queue_names
 from baas_operator.engine import jetstream, monitor
@@ -15,7 +15,7 @@ from baas_operator.engine.errors import ApiError, Refused, Waiting
 from baas_operator.engine.gather import secret_value
 from baas_operator.engine.store import Store
 from baas_operator.observe.view import View, is_ready, secret_text
-from baas_operator.policy.plan import Effect, EnsureStream, GrowVolume, PatchAnnotation, Switchover
+from baas_operator.policy.plan import Discard, Effect, EnsureStream, GrowVolume, PatchAnnotation, Switchover
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ async def bring_about(effect: Effect, view: View, client: Client, store: Store) 
             await _stream(effect, view)
         case Switchover():
             await _switchover(effect, view)
+        case Discard():
+            await client.delete(OPERATION, namespace, effect.name, uid=effect.uid)
 
 
 async def _grow(effect: GrowVolume, namespace: str, client: Client, store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -21,7 +22,7 @@ from baas_operator.observe.view import View, is_ready, secret_text
 _OPERAND_SECONDS = 6.0
 """A queue whose servers hang may hold one worker for so long and no longer: others wait for it."""
 _log = logging.getLogger(__name__)
-_OVER = frozenset(phase.value for phase in (OperationPhase.SUCCEEDED, OperationPhase.REFUSED, OperationPhase.FAILED))
+_OVER = frozenset(phase.value for phase in OperationPhase if phase.over)
 """Operations that are over look at nothing any more: thousands may be kept, and each event would wake them all."""
 
 
@@ -57,6 +58,7 @@ def view_of(store: Store, resource: Manifest, images: Images) -> View:
         if other is not None:
             others[(key.kind, key.name)] = other
             other_children[(key.kind, key.name)] = store.children(key)
+    others |= {(OPERATION.name, each["metadata"]["name"]): each for each in _rivals(store, resource)}
     return View(
         resource=resource,
         children=store.children(Key(resource["kind"], metadata["namespace"], metadata["name"])),
@@ -66,6 +68,16 @@ def view_of(store: Store, resource: Manifest, images: Images) -> View:
         others=others,
         other_children=other_children,
     )
+
+
+def _rivals(store: Store, resource: Manifest) -> Iterator[Manifest]:
+    """The other Operations on the object that this one is for, while this one is not over."""
+    if resource["kind"] != OPERATION.name or (resource.get("status") or {}).get("phase") in _OVER:
+        return
+    metadata, target = resource["metadata"], (resource.get("spec") or {}).get("target")
+    for each in store.of_kind(OPERATION.name, metadata["namespace"]):
+        if (each.get("spec") or {}).get("target") == target and each["metadata"]["name"] != metadata["name"]:
+            yield each
 
 
 def secret_value(view: View, name: str, key: str) -> str | None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from baas_operator.api.kinds import ALL_KINDS, EVENT
+from baas_operator.api.operation import OperationPhase
 from baas_operator.desired.meta import Manifest, checksum
 from baas_operator.engine.client import Client
 from baas_operator.engine.errors import ApiError
@@ -36,7 +37,9 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
     kind = ALL_KINDS[resource["kind"]]
     key = key_of(resource)
     forget(key)
-    for each in (*({"type": absent, "status": "False"} for absent in (RECONCILING, STALLED)), *conditions):
+    phase = status.get("phase")
+    over = phase is not None and OperationPhase(phase).over  # nobody has to act on an Operation of last week: no series, no alert
+    for each in () if over else (*({"type": absent, "status": "False"} for absent in (RECONCILING, STALLED)), *conditions):
         CONDITION.labels(*key, each["type"]).set(each["status"] == "True")
     if status == before:
         return False

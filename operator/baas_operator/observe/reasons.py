@@ -59,6 +59,7 @@ REASONS: dict[str, str] = {
     "TooFewCopies": "A stream has one copy only.",
     "UnknownMember": "The member that a switchover names does not exist.",
     "VolumeCannotGrow": "A volume is smaller than spec.storage.size and its StorageClass does not let it grow.",
+    "WaitingForOperation": "Another Operation on the same object comes first.",
     "ZonesInsufficient": "The cluster has fewer zones than the durability needs.",
     "ZoneUnknown": "A node that matters has no zone label.",
 }

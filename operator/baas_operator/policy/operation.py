@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from baas_operator.api.database import DatabaseReplicaSpec, Durability, Member
-from baas_operator.api.kinds import DATABASE_REPLICA
+from baas_operator.api.kinds import DATABASE_REPLICA, OPERATION
 from baas_operator.api.operation import (
     OperationPhase,
     OperationResult,
@@ -18,14 +18,19 @@ from baas_operator.api.operation import (
     OperationStatus,
     OperationStep,
 )
-from baas_operator.observe.conditions import READY, RECONCILING, STALLED, Condition
+from baas_operator.desired.meta import Manifest
+from baas_operator.observe.conditions import READY, RECONCILING, Condition
 from baas_operator.observe.database import DatabaseObservation, observe_database
 from baas_operator.observe.view import View
-from baas_operator.policy.plan import Effect, Finding, Plan, Switchover
+from baas_operator.policy.plan import Discard, Effect, Finding, Plan, Switchover
 
 MAX_LAG_BYTES = 16 * 1024 * 1024
 """A standby further behind would make a switchover wait for it: it is refused as a target (one WAL segment)."""
+KEPT = 20
+"""Operations on one object that are kept once they are over, the youngest: enough to see what was done, and no heap that grows."""
 _LOOK_AGAIN_SECONDS = 0.5
+_PASSING = frozenset({"NoPrimary", "TargetNotStreaming", "TargetLags", "TargetNotSynchronous"})
+"""What an Operation that had to wait for another finds right after it, and what passes by itself."""
 
 
 def _text(moment: datetime) -> str:
@@ -39,20 +44,64 @@ def _time(text: str) -> datetime:
 def plan_operation(view: View) -> Plan:
     """Decide about an Operation."""
     status = OperationStatus.model_validate(view.resource.get("status") or {})
-    if status.phase in (OperationPhase.SUCCEEDED, OperationPhase.REFUSED, OperationPhase.FAILED):
-        return _said(view, status)
+    if status.phase is not None and status.phase.over:
+        return _said(status)
     spec = OperationSpec.model_validate(view.spec)
+    begun = status.candidate is not None
+    if not begun and view.now > _deadline(view, spec):
+        why = f" The last that was said: {status.conditions[0].message}" if status.conditions else ""
+        return _end(view, status, OperationPhase.FAILED, Finding(
+            "TimedOut",
+            f"It was not begun within {spec.timeout_seconds} s of its creation, so nothing was done: create another Operation.{why}",
+        ))  # fmt: skip
     target = view.others.get((DATABASE_REPLICA.name, spec.target.name))
     if target is None:
         return _end(view, status, OperationPhase.REFUSED, Finding(
             "TargetNotFound",
             f"There is no {spec.target.kind} {spec.target.name!r} in namespace {view.owner.namespace}: check spec.target.name.",
         ))  # fmt: skip
+    if before := _before(view):
+        why_wait = Finding(
+            "WaitingForOperation",
+            f"It waits for Operation {before[0]['metadata']['name']}: one at a time is carried out on {spec.target.name}.",
+        )
+        return _pending(view, spec, why_wait, _LOOK_AGAIN_SECONDS * len(before))
     other = View(
         resource=target, children=view.other_children.get((DATABASE_REPLICA.name, spec.target.name), {}), nodes=view.nodes,
         now=view.now,
     )  # fmt: skip
     return _switchover(view, spec, status, other, observe_database(other))
+
+
+def _created(operation: Manifest) -> str:
+    return str(operation["metadata"]["creationTimestamp"])
+
+
+def _deadline(view: View, spec: OperationSpec) -> datetime:
+    return _time(_created(view.resource)) + timedelta(seconds=spec.timeout_seconds)
+
+
+def _rivals(view: View) -> list[Manifest]:
+    """The other Operations on the same object."""
+    return [each for (kind, _), each in view.others.items() if kind == OPERATION.name]
+
+
+def _over(operation: Manifest) -> bool:
+    phase = (operation.get("status") or {}).get("phase")
+    return phase is not None and OperationPhase(phase).over
+
+
+def _turn(operation: Manifest) -> tuple[bool, str, str, str]:
+    """In this order Operations on one object are carried out. One that was begun stays ahead, whatever its name."""
+    steps = (operation.get("status") or {}).get("steps") or []
+    begun = str(steps[0]["startedAt"]) if steps else ""
+    return not steps, begun, _created(operation), str(operation["metadata"]["name"])
+
+
+def _before(view: View) -> list[Manifest]:
+    """The Operations that come before this one, in order."""
+    waiting = [each for each in _rivals(view) if not _over(each) and not each["metadata"].get("deletionTimestamp")]
+    return sorted((each for each in waiting if _turn(each) < _turn(view.resource)), key=_turn)
 
 
 def unfit(name: str | None, database: View, seen: DatabaseObservation) -> Finding | Member:
@@ -88,44 +137,60 @@ def unfit(name: str | None, database: View, seen: DatabaseObservation) -> Findin
 
 def _switchover(view: View, spec: OperationSpec, status: OperationStatus, database: View, seen: DatabaseObservation) -> Plan:
     started = status.steps[0].started_at if status.steps else None
-    result = status.result
-    if result is None or started is None:
-        chosen = unfit(spec.parameters.to, database, seen)
-        if isinstance(chosen, Finding):
-            return _end(view, status, OperationPhase.REFUSED, chosen)
-        assert seen.leader is not None
-        # First the intent is written down, then it is acted upon: whoever comes after a crash knows what was meant.
-        begun = status.model_copy(update={
-            "phase": OperationPhase.RUNNING,
-            "steps": [OperationStep(name="Switchover", started_at=_text(view.now))],
-            "result": OperationResult(from_member=seen.leader, to_member=chosen.name),
-        })  # fmt: skip
-        return _running(begun, f"{chosen.name} is to become the primary in place of {seen.leader}.")
-    assert result.to_member is not None
-    assert result.from_member is not None
-    if seen.primary and seen.primary.name == result.to_member and seen.routed_to_leader:
+    result, candidate = status.result, status.candidate
+    if result is None or started is None or candidate is None:
+        return _begin(view, spec, status, database, seen)
+    if seen.primary and seen.primary.name == candidate and seen.routed_to_leader:
         seconds = (view.now - _time(started)).total_seconds()
         done = status.model_copy(update={
             "steps": [status.steps[0].model_copy(update={"finished_at": _text(view.now)})],
-            "result": result.model_copy(update={"duration_seconds": round(seconds, 2)}),
+            "result": result.model_copy(update={"to_member": candidate, "duration_seconds": round(seconds, 2)}),
         })  # fmt: skip
         return _end(view, done, OperationPhase.SUCCEEDED, Finding(
-            "SwitchedOver", f"{result.to_member} is the primary and takes the writes, after {seconds:.1f} s.",
+            "SwitchedOver", f"{candidate} is the primary and takes the writes, after {seconds:.1f} s.",
         ))  # fmt: skip
-    if view.now > _time(started) + timedelta(seconds=spec.timeout_seconds):
+    if view.now > _deadline(view, spec):
         return _end(view, status, OperationPhase.FAILED, Finding(
             "TimedOut",
-            f"{result.to_member} was not the primary after {spec.timeout_seconds} s; the primary is {seen.leader or 'not known'}. "
+            f"{candidate} was not the primary after {spec.timeout_seconds} s; the primary is {seen.leader or 'not known'}. "
             "Look at the database's conditions, then create another Operation.",
         ))  # fmt: skip
     effects: tuple[Effect, ...] = ()
     if seen.primary and seen.primary.name == result.from_member and seen.leader_endpoint:
-        effects = (Switchover(spec.target.name, result.from_member, seen.leader_endpoint.ip, result.to_member),)
-    elif seen.primary and seen.primary.name not in (result.from_member, result.to_member):
+        effects = (Switchover(spec.target.name, result.from_member, seen.leader_endpoint.ip, candidate),)
+    elif seen.primary and seen.primary.name not in (result.from_member, candidate):
         return _end(view, status, OperationPhase.FAILED, Finding(
-            "OtherPrimary", f"{seen.leader} became the primary meanwhile, not {result.to_member}: a failover came between.",
+            "OtherPrimary",
+            f"{seen.leader} became the primary meanwhile, not {candidate}: a failover came between, or somebody asked Patroni itself.",
         ))  # fmt: skip
-    return _running(status, f"{result.to_member} is becoming the primary.", effects)
+    return _running(status, f"{candidate} is becoming the primary.", effects)
+
+
+def _begin(view: View, spec: OperationSpec, status: OperationStatus, database: View, seen: DatabaseObservation) -> Plan:
+    chosen = unfit(spec.parameters.to, database, seen)
+    if isinstance(chosen, Finding):
+        if status.phase is OperationPhase.PENDING and chosen.reason in _PASSING:
+            return _pending(view, spec, chosen, _LOOK_AGAIN_SECONDS)  # the members still follow the one before it
+        return _end(view, status, OperationPhase.REFUSED, chosen)
+    assert seen.leader is not None
+    # First the intent is written down, then it is acted upon: whoever comes after a crash knows what was meant.
+    begun = status.model_copy(update={
+        "phase": OperationPhase.RUNNING,
+        "steps": [OperationStep(name="Switchover", started_at=_text(view.now))],
+        "candidate": chosen.name,
+        "result": OperationResult(from_member=seen.leader),
+    })  # fmt: skip
+    return _running(begun, f"{chosen.name} is to become the primary in place of {seen.leader}.")
+
+
+def _pending(view: View, spec: OperationSpec, why: Finding, seconds: float) -> Plan:
+    """Not begun. If it had written an intent down without having its turn, that is taken back."""
+    left = (_deadline(view, spec) - view.now).total_seconds() + _LOOK_AGAIN_SECONDS
+    return Plan(
+        conditions=(Condition(READY, False, why.reason, why.message), Condition(RECONCILING, True, why.reason, why.message)),
+        status=_dump(OperationStatus(phase=OperationPhase.PENDING)),
+        requeue_after=max(_LOOK_AGAIN_SECONDS, min(seconds, left)),
+    )
 
 
 def _running(status: OperationStatus, message: str, effects: tuple[Effect, ...] = ()) -> Plan:
@@ -138,16 +203,27 @@ def _running(status: OperationStatus, message: str, effects: tuple[Effect, ...] 
 
 
 def _end(view: View, status: OperationStatus, phase: OperationPhase, why: Finding) -> Plan:
-    good = phase is OperationPhase.SUCCEEDED
-    made = [Condition(READY, good, why.reason, why.message)]
-    if not good:
-        made.append(Condition(STALLED, True, why.reason, why.message))
-    return Plan(conditions=tuple(made), status=_dump(status.model_copy(update={"phase": phase})))
+    """It is over. Not `Stalled`, which calls for somebody to act: nothing waits any more, and `phase` says what came of it."""
+    return Plan(
+        conditions=(Condition(READY, phase is OperationPhase.SUCCEEDED, why.reason, why.message),),
+        status=_dump(status.model_copy(update={"phase": phase})),
+        effects=_discarded(view),
+    )
 
 
-def _said(view: View, status: OperationStatus) -> Plan:
+def _discarded(view: View) -> tuple[Discard, ...]:
+    """The oldest Operations on this object that are too many once this one is over. Only those that are over, too."""
+    over = sorted((each for each in _rivals(view) if _over(each)), key=_turn_of_over, reverse=True)
+    return tuple(Discard(each["metadata"]["name"], each["metadata"]["uid"]) for each in over[KEPT - 1 :])
+
+
+def _turn_of_over(operation: Manifest) -> tuple[str, str]:
+    return _created(operation), str(operation["metadata"]["name"])
+
+
+def _said(status: OperationStatus) -> Plan:
     """What is over stays as it was told."""
-    kept = tuple(Condition(c.type, c.status == "True", c.reason, c.message) for c in status.conditions)
+    kept = tuple(Condition(c.type, c.status == "True", c.reason, c.message) for c in status.conditions if c.type == READY)
     return Plan(conditions=kept, status=_dump(status))
 
 

@@ -52,7 +52,15 @@ class Switchover:
     candidate: str
 
 
-Effect = PatchAnnotation | EnsureStream | GrowVolume | Switchover
+@dataclass(frozen=True)
+class Discard:
+    """Delete an Operation that has been over for long."""
+
+    name: str
+    uid: str
+
+
+Effect = PatchAnnotation | EnsureStream | GrowVolume | Switchover | Discard
 
 
 @dataclass(frozen=True)

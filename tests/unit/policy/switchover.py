@@ -12,7 +12,7 @@ from baas_operator.desired.meta import Manifest
 from baas_operator.observe.conditions import merge
 from baas_operator.observe.view import View
 from baas_operator.policy.operation import plan_operation
-from baas_operator.policy.plan import Plan, Switchover
+from baas_operator.policy.plan import Discard, Plan, Switchover
 from tests.unit.objects import own
 from tests.unit.policy.postgres import Postgres
 
@@ -31,6 +31,9 @@ class World:
             "target": {"kind": "DatabaseReplica", "name": "db"}, "action": "switchover", "parameters": parameters,
             "timeoutSeconds": TIMEOUT_SECONDS,
         })  # fmt: skip
+        self.operation["metadata"]["creationTimestamp"] = "2026-05-01T12:00:00Z"
+        self.rivals: list[Manifest] = []
+        """Other Operations on the same database."""
         self.promised: str | None = None
         """Whom Patroni is handing over to."""
         self.asked: tuple[tuple[str, str], ...] = ()
@@ -56,13 +59,15 @@ class World:
         key = (DATABASE_REPLICA.name, "db")
         return plan_operation(View(
             resource=self.operation, children={}, nodes=self.db.nodes, now=self.db.now,
-            others={key: self.db.resource} if target else {},
+            others={(OPERATION.name, each["metadata"]["name"]): each for each in self.rivals} | ({key: self.db.resource} if target else {}),
             other_children={key: self.db.children()} if target else {},
         ))  # fmt: skip
 
     def carry_out(self, plan: Plan) -> None:
         """The effects, which come before the status is written."""
         for effect in plan.effects:
+            if isinstance(effect, Discard):
+                continue
             assert isinstance(effect, Switchover)
             self.asked = (*self.asked, (effect.leader, effect.candidate))
             self.patroni_is_asked(effect)
@@ -70,6 +75,15 @@ class World:
     def write(self, plan: Plan) -> None:
         conditions = merge(self.status.get("conditions", []), plan.conditions, generation=1, now="2026-05-01T12:00:00Z")
         self.operation["status"] = {**plan.status, "observedGeneration": 1, "conditions": conditions}
+
+    def rival(self, name: str, phase: str | None, *, created: str = "2026-05-01T12:00:00Z", started: str | None = None) -> Manifest:
+        """Another Operation on the same database."""
+        made = own(OPERATION, name, self.operation["spec"], status={"phase": phase} if phase else {})
+        made["metadata"]["creationTimestamp"] = created
+        if started:
+            made["status"]["steps"] = [{"name": "Switchover", "startedAt": started}]
+        self.rivals.append(made)
+        return made
 
     def reconcile(self) -> Plan:
         plan = self.plan()

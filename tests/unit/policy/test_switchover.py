@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED
-from baas_operator.policy.operation import MAX_LAG_BYTES
-from baas_operator.policy.plan import Switchover
+from baas_operator.policy.operation import KEPT, MAX_LAG_BYTES
+from baas_operator.policy.plan import Discard, Switchover
 from tests.unit.objects import message, reason, status
 from tests.unit.policy.postgres import MEBIBYTE
 from tests.unit.policy.switchover import World
@@ -21,7 +21,8 @@ def test_from_the_wish_to_the_new_primary() -> None:
     intent = world.reconcile()
     assert intent.effects == (), "the intent is written down before anything is done"
     assert world.phase == "Running"
-    assert world.status["result"] == {"fromMember": "db-0", "toMember": "db-2"}
+    assert world.status["candidate"] == "db-2"
+    assert world.status["result"] == {"fromMember": "db-0"}, "who is the primary after is told once it is"
     assert reason(intent, RECONCILING) == "Running"
 
     assert world.reconcile().effects == (Switchover("db", "db-0", "10.0.0.0", "db-2"),)
@@ -34,7 +35,7 @@ def test_from_the_wish_to_the_new_primary() -> None:
     world.hand_over()
     done = world.reconcile()
     assert world.phase == "Succeeded"
-    assert world.status["result"]["durationSeconds"] == 2.5
+    assert world.status["result"] == {"fromMember": "db-0", "toMember": "db-2", "durationSeconds": 2.5}
     assert world.status["steps"][0]["finishedAt"] == "2026-05-01T12:00:02.500Z"
     assert reason(done, READY) == "SwitchedOver"
     assert done.requeue_after is None
@@ -62,7 +63,7 @@ def test_the_standby_with_the_least_lag_is_taken() -> None:
 
     world.reconcile()
 
-    assert world.status["result"]["toMember"] == "db-2"
+    assert world.status["candidate"] == "db-2"
 
 
 def test_one_whose_lag_is_not_known_is_taken_last() -> None:
@@ -72,7 +73,7 @@ def test_one_whose_lag_is_not_known_is_taken_last() -> None:
 
     world.reconcile()
 
-    assert world.status["result"]["toMember"] == "db-2"
+    assert world.status["candidate"] == "db-2"
 
 
 def test_a_step_that_patroni_refuses_is_asked_for_again_until_time_is_up() -> None:
@@ -114,6 +115,120 @@ def test_a_failover_that_comes_between_ends_it() -> None:
     assert world.phase == "Failed"
     assert reason(plan, READY) == "OtherPrimary"
     assert plan.effects == ()
+    assert "toMember" not in world.status["result"]
+
+
+# --- time -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [None, "Pending"])
+def test_one_that_was_not_begun_in_time_is_given_up_untouched(phase: str | None) -> None:
+    """It was created while the operator was down for the night."""
+    world = World(to="db-1")
+    if phase:
+        world.operation["status"] = {"phase": phase}
+    world.time_out()
+
+    plan = world.reconcile()
+
+    assert world.phase == "Failed"
+    assert world.asked == ()
+    assert reason(plan, READY) == "TimedOut"
+    assert message(plan, READY) == (
+        "It was not begun within 60 s of its creation, so nothing was done: create another Operation."
+    )  # fmt: skip
+
+
+# --- others on the same database ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "waits"),
+    [
+        ("earlier", {"created": "2026-05-01T11:59:59Z"}, True),
+        ("later", {"created": "2026-05-01T12:00:01Z"}, False),
+        ("a-by-name", {}, True),
+        ("z-by-name", {}, False),
+        ("z-begun", {"started": "2026-05-01T12:00:00.100Z"}, True),
+    ],
+)
+def test_one_operation_at_a_time(name: str, more: dict[str, str], waits: bool) -> None:
+    world = World(to="db-1")
+    world.rival(name, "Running" if "started" in more else None, **more)
+
+    plan = world.reconcile()
+
+    assert world.phase == ("Pending" if waits else "Running")
+    if waits:
+        assert reason(plan, READY) == reason(plan, RECONCILING) == "WaitingForOperation"
+        assert message(plan, READY) == f"It waits for Operation {name}: one at a time is carried out on db."
+        assert plan.requeue_after
+
+
+def test_of_two_that_were_begun_at_once_the_second_steps_back_before_it_acts() -> None:
+    world = World(to="db-1")
+    world.reconcile()
+    world.rival("z-other", "Running", started="2026-05-01T11:59:59.999Z")
+
+    assert world.reconcile().effects == ()
+    assert world.phase == "Pending"
+    assert not {"candidate", "result"} & world.status.keys()
+    assert world.status["steps"] == []
+
+
+def test_it_begins_once_the_other_is_over_and_the_members_follow() -> None:
+    """Two were applied together. Right after the first, nobody streams from its new primary yet."""
+    world = World(to="db-2")
+    other = world.rival("a", "Running", started="2026-05-01T12:00:00.100Z")
+    world.reconcile()
+    world.db.lock("db-1")
+    world.db.promote()
+    world.db.route()
+    world.db.members["db-2"].state = "starting"
+    other["status"]["phase"] = "Succeeded"
+
+    world.reconcile()
+    assert world.phase == "Pending", "not refused: that passes by itself"
+
+    world.db.members["db-0"].role = "standby"
+    world.db.join("db-0", "db-2")
+    world.reconcile()
+    assert world.phase == "Running"
+    assert world.status["result"] == {"fromMember": "db-1"}
+    assert world.reconcile().effects == (Switchover("db", "db-1", "10.0.0.1", "db-2"),)
+
+
+def test_what_waits_in_vain_is_given_up() -> None:
+    world = World(to="db-2")
+    world.rival("a", "Running", started="2026-05-01T12:00:00.100Z")
+    assert (world.reconcile().requeue_after or 0) < 60
+    world.time_out()
+
+    plan = world.reconcile()
+
+    assert world.phase == "Failed"
+    assert "It waits for Operation a" in message(plan, READY), "why it was not begun"
+
+
+def test_one_that_is_being_deleted_keeps_nobody_waiting() -> None:
+    world = World(to="db-1")
+    world.rival("a", None)["metadata"]["deletionTimestamp"] = "2026-05-01T12:00:00Z"
+    world.reconcile()
+    assert world.phase == "Running"
+
+
+def test_of_those_that_are_over_the_youngest_are_kept() -> None:
+    world = World(to="db-0")
+    for number in range(KEPT + 2):
+        world.rival(f"old-{number}", "Failed", created=f"2026-04-01T12:00:{number:02}Z")
+    world.rival("older-and-waiting", None, created="2026-05-01T12:00:01Z")
+
+    plan = world.reconcile()
+
+    assert world.phase == "Refused"
+    assert {each.name for each in plan.effects if isinstance(each, Discard)} == {"old-0", "old-1", "old-2"}
+    assert Discard("old-0", "uid-of-old-0") in plan.effects
+    assert world.reconcile().effects == (), "those that are over look at nothing any more"
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
@@ -164,7 +279,8 @@ def test_an_unfit_target_is_refused_with_a_sentence(to: str | None, what: Callab
 
     assert world.phase == "Refused"
     assert world.asked == ()
-    assert reason(plan, READY) == reason(plan, STALLED) == why
+    assert reason(plan, READY) == why
+    assert reason(plan, STALLED) is None, "nothing waits for anybody any more"
     assert status(plan, READY) is False
     assert advice in message(plan, READY)
 
@@ -180,7 +296,7 @@ def test_without_a_name_the_unfit_are_passed_over() -> None:
     world = World()
     lags(world)
     world.reconcile()
-    assert world.status["result"]["toMember"] == "db-2"
+    assert world.status["candidate"] == "db-2"
 
 
 def test_under_async_no_standby_is_synchronous_and_any_that_streams_will_do() -> None:
