@@ -13,6 +13,7 @@ from pydantic import Field
 
 from baas_operator.api.common import ApiModel, rule, rules
 from baas_operator.api.crd import all_crds, structural
+from baas_operator.api.database import RESERVED_PARAMETERS
 from baas_operator.api.kinds import OWN_KINDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -97,6 +98,13 @@ def test_lists_merge_by_what_makes_an_item_unique() -> None:
     ]
 
     assert plain == []
+
+
+def test_the_reference_has_the_list_that_a_refusal_points_to() -> None:
+    text = (REPOSITORY / "docs" / "reference.md").read_text()
+    _, _, section = text.partition("## Reserved parameters")
+
+    assert [name for name in RESERVED_PARAMETERS if f"`{name}`" not in section] == []
 
 
 def test_status_has_no_defaults() -> None:

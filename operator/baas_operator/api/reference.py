@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from baas_operator.api.crd import crd
+from baas_operator.api.database import RESERVED_PARAMETERS
 from baas_operator.api.kinds import OWN_KINDS, OwnKind
 
 
@@ -66,6 +67,9 @@ def reference(reasons: dict[str, str], metrics: list[tuple[str, str, str]]) -> s
     parts = [
         "# Reference\n\nMade by `make generate` from the models; do not edit.\n",
         *(_kind(kind) for kind in OWN_KINDS),
+        "## Reserved parameters\n",
+        "The operator or Patroni sets these, to keep data safe; `spec.parameters` of a DatabaseReplica takes none of them:\n",
+        ", ".join(f"`{name}`" for name in sorted(RESERVED_PARAMETERS)) + ".\n",
         "## Reasons of conditions\n\n| reason | what it says |\n|---|---|",
         *(f"| `{name}` | {text} |" for name, text in sorted(reasons.items())),
         "\n## Metrics of the operator\n\n| metric | type | what it is |\n|---|---|---|",
