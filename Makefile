@@ -18,7 +18,9 @@ ARGS ?=
 
 .PHONY: help
 help: ## Show this.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@if [ -t 1 ]; then bold=$$'\033[1m' plain=$$'\033[0m'; else bold= plain=; fi; \
+	awk -v b="$$bold" -v p="$$plain" 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %s%-14s%s %s\n", b, $$1, p, $$2}' \
+	  $(firstword $(MAKEFILE_LIST))
 
 $(CACHE)/uv-$(UV_VERSION)/bin/uv:
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, or uv on PATH.")'
@@ -44,6 +46,10 @@ lab-down: $(UV) ## Remove the lab. What it has built stays in the cache.
 .PHONY: images
 images: $(UV) ## Build the container images, and those of the operands that no registry gives.
 	$(RUN) lab images
+
+.PHONY: plugin
+plugin: $(UV) ## Install `kubectl baas` for this user, and say where it is.
+	$(UV) tool install --force --reinstall .
 
 # --- to prove it ---------------------------------------------------------------------------------------------------------------
 

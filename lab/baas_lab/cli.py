@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -97,10 +98,12 @@ def tools() -> None:
 
 @app.command()
 def env(name: Name = DEFAULT_NAME) -> None:
-    """Print shell lines that select this cluster: eval "$(lab env)"."""
+    """Print shell lines that select this cluster, and find `kubectl baas`: eval "$(lab env)"."""
     selected = cluster.running(name)
+    # The plugin is installed beside this program; last, so that its Python does not stand before the user's.
+    beside = Path(sys.executable).parent
     for key, value in selected.environment.items():
-        shown = f"{selected.bin}:$PATH" if key == "PATH" else value
+        shown = f"{selected.bin}:$PATH:{beside}" if key == "PATH" else value
         print(f'export {key}="{shown}"')
 
 

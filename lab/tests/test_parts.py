@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
-from baas_lab import bases, binaries, node_image, versions
+from baas_lab import bases, binaries, cluster, node_image, versions
 from baas_lab.binaries import BUILDS, BY_PROGRAM, CNI_PROGRAMS, HOST_TOOLS, NODE_PROGRAMS
 from baas_lab.cache import Cache
+from baas_lab.cli import app
 from baas_lab.cluster import ready_since
 from baas_lab.files import runc_without_sys_resource as wrapper
 from baas_lab.images import full_name
@@ -37,6 +41,14 @@ def test_the_capability_is_read_from_the_bounding_set(tmp_path: Path, mask: str,
     status = tmp_path / "status"
     status.write_text(f"Name:\tx\nCapEff:\t0000000000000000\nCapBnd:\t{mask}\n")
     assert lacks_sys_resource(status) is lacks
+
+
+def test_a_shell_that_selects_the_lab_finds_the_plugin_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = SimpleNamespace(bin="/lab/bin", environment={"KUBECONFIG": "/lab/kubeconfig", "PATH": "/lab/bin:/usr/bin"})
+    monkeypatch.setattr(cluster, "running", lambda name: lab)
+    monkeypatch.setattr(sys, "executable", "/checkout/.venv/bin/python")
+    said = CliRunner().invoke(app, ["env"]).stdout.splitlines()
+    assert said == ['export KUBECONFIG="/lab/kubeconfig"', 'export PATH="/lab/bin:$PATH:/checkout/.venv/bin"']
 
 
 def test_every_program_has_a_build_and_every_build_a_version() -> None:
