@@ -39,7 +39,7 @@ BEFORE_SECONDS, STEADY_SECONDS = 8.0, 10.0
 READY_SECONDS, FAILOVER_SECONDS, RETURN_SECONDS = 300.0, 180.0, 300.0
 BARS = " ▁▂▃▄▅▆▇█"
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)  # a program that reads it wants whole lines
 
 
 @dataclass
@@ -223,7 +223,7 @@ def main() -> int:
     new, new_zone = primary(cluster)
     good = report(ledger, verdict, zone, old, new, new_zone)
     console.print(f"The demo took {(time.monotonic() - started) / 60:.1f} min. The cluster still runs: look around with")
-    console.print('  eval "$(.venv/bin/lab env)" && .venv/bin/kubectl-baas status -A', soft_wrap=True)
+    console.print('  eval "$(.venv/bin/lab env)" && kubectl baas status -A', soft_wrap=True)
     console.print("and clean up with\n  make lab-down")
     return 0 if good else 1
 
