@@ -26,6 +26,7 @@ from baas_operator.api.crd import all_crds
 from baas_operator.api.kinds import BAAS_INSTANCE, CHILD_KINDS, OWN_KINDS
 from baas_operator.desired.images import Images
 from baas_operator.desired.render import render
+from kubectl_baas.doctor.cluster import MINIMUM_VERSION
 
 Manifest = dict[str, Any]
 
@@ -66,6 +67,18 @@ def all_children() -> list[Manifest]:
 
 def test_default_images_are_those_of_the_code() -> None:
     assert VALUES["images"] == asdict(Images())
+
+
+def test_every_place_names_the_same_oldest_kubernetes() -> None:
+    oldest = ".".join(map(str, MINIMUM_VERSION))
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"] == f">={oldest}.0-0"
+    for page in (CHART / "README.md", CHART.parents[1] / "README.md"):
+        assert f"Kubernetes {oldest} or newer" in page.read_text(), page
+
+
+def test_the_readme_brings_all_images_to_a_registry() -> None:
+    text = (CHART.parents[1] / "README.md").read_text()
+    assert [ref for ref in asdict(Images()).values() if ref not in text] == []
 
 
 def test_every_value_has_a_schema_and_every_schema_a_value() -> None:
