@@ -10,10 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from baas_operator.observe.text import shorten
+
 READY = "Ready"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
 ZONE_TOLERANT = "ZoneTolerant"
+SUSPENDED = "Suspended"
+"""As a Job's (batch/v1 JobSuspended): only while it is true."""
 
 _MAX_MESSAGE = 1000
 
@@ -44,7 +48,7 @@ def merge(previous: Iterable[Mapping[str, Any]], wanted: Iterable[Condition], *,
                 "type": each.type,
                 "status": status,
                 "reason": each.reason,
-                "message": each.message[:_MAX_MESSAGE],
+                "message": shorten(each.message, _MAX_MESSAGE),
                 "lastTransitionTime": old["lastTransitionTime"] if same and old else now,
                 "observedGeneration": generation,
             }
@@ -61,10 +65,12 @@ def find(resource: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
 
 
 def is_true(resource: Mapping[str, Any], kind: str) -> bool:
-    """Whether a resource has that condition, true, for the generation that it now has."""
+    """Whether a resource has that condition, true, as it was last judged.
+
+    That may have been an older generation: what served does not stop to because its spec was edited, and will be judged in a moment.
+    """
     condition = find(resource, kind)
-    generation = resource.get("metadata", {}).get("generation")
-    return condition is not None and condition.get("status") == "True" and condition.get("observedGeneration", generation) == generation
+    return condition is not None and condition.get("status") == "True"
 
 
 def transitions(previous: Iterable[Mapping[str, Any]], current: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from baas_operator.api.instance import ComponentStatus
 from baas_operator.api.kinds import DEPLOYMENT, JOB, POD
 from baas_operator.desired.meta import Manifest
+from baas_operator.observe.text import are, counted
 from baas_operator.observe.view import View, is_ready, trouble
 
 
@@ -22,7 +23,9 @@ def observe_component(view: View, name: str) -> ComponentStatus | None:
         replicas=wanted,
         ready=len(ready),
         zones=len({view.zone_of(pod) for pod in ready} - {None}),
-        reason=(reasons[0] if reasons else f"{len(ready)} of {wanted} pods are ready") if len(ready) < wanted else None,
+        reason=(reasons[0] if reasons else f"{len(ready)} of {counted(wanted, 'pod')} {are(len(ready))} ready")
+        if len(ready) < wanted
+        else None,
     )
 
 

@@ -11,6 +11,10 @@ from typing import Any
 from baas_operator.api.kinds import Kind
 from baas_operator.desired.images import Images
 from baas_operator.desired.meta import ZONE_LABEL, Manifest, Owner
+from baas_operator.observe.text import of_scheduler, shorten
+
+_MAX_QUOTE = 200
+"""Characters of what the scheduler or the kubelet says that a condition repeats: the cause comes first."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +91,17 @@ def is_ready(pod: Manifest) -> bool:
 
 
 def trouble(pod: Manifest) -> str | None:
-    """Why a pod does not run, in a few words, from what the scheduler and the kubelet say."""
+    """Why a pod does not run, in a few words and without a full stop, from what the scheduler and the kubelet say."""
     status = pod.get("status") or {}
     for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         waiting = (each.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return f"{waiting['reason']}: {waiting.get('message', '')[:200]}".rstrip(": ")
+            return _quoted(waiting["reason"], waiting.get("message") or "")
     for each in status.get("conditions") or []:
         if each["type"] == "PodScheduled" and each["status"] == "False":
-            return f"{each.get('reason', 'Unschedulable')}: {each.get('message', '')[:200]}".rstrip(": ")
+            return _quoted(each.get("reason") or "Unschedulable", of_scheduler(each.get("message") or ""))
     return None
+
+
+def _quoted(reason: str, message: str) -> str:
+    return f"{reason}: {shorten(message.strip().rstrip('.'), _MAX_QUOTE)}".rstrip(": ")

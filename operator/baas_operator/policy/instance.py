@@ -11,6 +11,7 @@ from baas_operator.desired.instance import names, supabase
 from baas_operator.desired.instance.build import InstanceFacts, build_instance, instance_secrets
 from baas_operator.observe.conditions import READY, STALLED, ZONE_TOLERANT, find, is_true
 from baas_operator.observe.instance import job_succeeded, job_trouble, observe_component, rolled_out
+from baas_operator.observe.text import are
 from baas_operator.observe.view import View, secret_text
 from baas_operator.policy.placement import as_made, hard_spread
 from baas_operator.policy.plan import Finding, Plan, conditions, refusal
@@ -134,7 +135,7 @@ def _unready(it: _Situation) -> Finding | None:
         )
     for each in it.components:
         if each.ready == 0:
-            return Finding("ComponentDown", f"No pod of {each.name} is ready: {each.reason}.")
+            return Finding("ComponentDown", f"{each.name} does not serve: {each.reason}")
     if len(it.components) < len(_COMPONENTS):
         return Finding("CreatingComponents", "The components are being made.")
     return None
@@ -143,7 +144,7 @@ def _unready(it: _Situation) -> Finding | None:
 def _incomplete(it: _Situation) -> Finding | None:
     for each in it.components:
         if each.ready < each.replicas:
-            return Finding("ComponentsNotReady", f"{each.name}: {each.reason}.")
+            return Finding("ComponentsNotReady", f"{each.name}: {each.reason}")
         if not rolled_out(it.view.child(DEPLOYMENT, f"{it.view.owner.name}-{each.name}")):
             return Finding("RollingOut", f"{each.name} is being rolled out.")
     queue = it.view.others.get((EVENT_QUEUE.name, it.queue))
@@ -160,8 +161,13 @@ def _fragile(it: _Situation) -> Finding | None:
             why = find(other, ZONE_TOLERANT) if other else None
             return Finding(f"{kind.name}NotZoneTolerant", f"{name}: {why['message'] if why else 'not reconciled yet.'}")
     for each in it.components:
-        if each.zones < 2:
-            return Finding("ComponentInOneZone", f"{each.name} has ready pods in {each.zones} zone(s) only.")
+        if each.ready == 0:
+            return Finding("ComponentDown", f"{each.name} does not serve: {each.reason}")
+        if each.zones == 0:
+            return Finding("ZoneUnknown", f"The nodes of {each.name} have no zone: label nodes with topology.kubernetes.io/zone.")
+        if each.zones == 1:
+            one = "The only ready pod" if each.ready == 1 else "All ready pods"
+            return Finding("ComponentInOneZone", f"{one} of {each.name} {are(each.ready)} in one zone: without it nothing would serve.")
     if len(it.components) < len(_COMPONENTS):
         return Finding("CreatingComponents", "The components are being made.")
     return None

@@ -13,6 +13,7 @@ from typing import Any
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.secrets import SecretRequest
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT, Condition
+from baas_operator.observe.text import sentence
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,10 @@ class Finding:
 
     reason: str
     message: str
+
+    def __post_init__(self) -> None:
+        """What others said may end the message, with a full stop or without."""
+        object.__setattr__(self, "message", sentence(self.message))
 
 
 def conditions(

@@ -13,6 +13,7 @@ from baas_operator.desired.queue import names
 from baas_operator.desired.queue.build import BALANCED_SYNC_SECONDS, QueueFacts, build_queue, queue_secrets
 from baas_operator.desired.queue.streams import overlaps, stream_config
 from baas_operator.observe.queue import QueueObservation, observe_queue
+from baas_operator.observe.text import are, counted
 from baas_operator.observe.view import View, secret_text, trouble, zone_of_node
 from baas_operator.policy.placement import as_made, growth, hard_spread
 from baas_operator.policy.plan import Effect, EnsureStream, Finding, Plan, conditions, refusal
@@ -51,7 +52,7 @@ def plan_queue(view: View) -> Plan:
             unready=unready,
             incomplete=incomplete,
             fragile=fragile,
-            ready_message=f"{len(seen.ready)} servers take messages; {len(spec.streams)} streams are kept.",
+            ready_message=_serving(len(seen.ready), len(spec.streams)),
             tolerant_message="Any one zone can be lost without losing an acknowledged message or the service.",
         ),
         status=_status(view, spec, seen),
@@ -105,7 +106,7 @@ def _unready(view: View, spec: EventQueueSpec, seen: QueueObservation) -> Findin
         why = next((text for pod in view.all(POD, names.COMPONENT) if (text := trouble(pod))), "")
         return Finding(
             "NoMajority",
-            f"{len(seen.ready)} of {spec.replicas} servers are ready and {_majority(spec)} are needed. {why}".strip(),
+            f"{_ready_of(seen, spec)} and {_majority(spec)} must be, for a majority. {why}",
         )
     if seen.jetstream is None or seen.jetstream.meta_leader is None:
         return Finding("JetStreamNotReady", "The servers are up; JetStream has no leader yet or does not answer.")
@@ -124,29 +125,45 @@ def _incomplete(view: View, spec: EventQueueSpec, seen: QueueObservation) -> Fin
     if len(seen.ready) == spec.replicas == len(seen.servers):
         return None
     why = next((text for pod in view.all(POD, names.COMPONENT) if (text := trouble(pod))), "")
-    return Finding("ServersNotReady", f"{len(seen.ready)} of {spec.replicas} servers are ready. {why}".strip())
+    return Finding("ServersNotReady", f"{_ready_of(seen, spec)}. {why}")
+
+
+def _ready_of(seen: QueueObservation, spec: EventQueueSpec) -> str:
+    number = len(seen.ready)
+    return f"{number} of {counted(spec.replicas, 'server')} {are(number)} ready"
+
+
+def _serving(servers: int, streams: int) -> str:
+    return f"{counted(servers, 'server')} {'takes' if servers == 1 else 'take'} messages; {counted(streams, 'stream')} {are(streams)} kept."
 
 
 def _fragile(spec: EventQueueSpec, seen: QueueObservation) -> Finding | None:
     zones = [each.zone for each in seen.ready if each.zone]
-    worst = max((zones.count(zone) for zone in set(zones)), default=0)
+    worst = max(sorted(set(zones)), key=zones.count, default="")
+    if len(seen.ready) < _majority(spec):
+        return Finding("NoMajority", f"{_ready_of(seen, spec)} and {_majority(spec)} must be, for a majority.")
     if len(zones) < len(seen.ready):
         return Finding("ZoneUnknown", "A server's node has no zone: label nodes with topology.kubernetes.io/zone.")
-    if len(seen.ready) - worst < _majority(spec):
+    if spec.replicas > 1 and len(zones) - zones.count(worst) < _majority(spec):
         return Finding(
             "ServersTooClose",
-            f"{len(seen.ready)} servers are ready in {len(set(zones))} zones: without one of these zones there would be no majority.",
+            f"{counted(len(zones), 'server')} {are(len(zones))} ready, {zones.count(worst)} of them in {worst}: without that zone there "
+            "would be no majority.",
         )
     for stream in spec.streams:
         state = seen.stream_status(stream.name)
         if state is None or state.current < state.replicas or state.zones < min(state.replicas, 3):
-            current, zone_count = (state.current, state.zones) if state else (0, 0)
+            if state is None or state.current == 0:
+                return Finding("StreamNotSpread", f"Stream {stream.name} has no copy that is up to date.")
             return Finding(
                 "StreamNotSpread",
-                f"Stream {stream.name} has {current} up-to-date copies in {zone_count} zones.",
+                f"Stream {stream.name} has {counted(state.current, 'up-to-date copy', 'up-to-date copies')} in "
+                f"{counted(state.zones, 'zone')}; it should have {state.replicas}, each in a zone of its own.",
             )
         if state.replicas < 3:
-            return Finding("TooFewCopies", f"Stream {stream.name} has {state.replicas} copy: with one server there is but one.")
+            return Finding(
+                "TooFewCopies", f"Stream {stream.name} has {counted(state.replicas, 'copy', 'copies')}: with one server there is but one."
+            )
     if spec.replicas < 3:
         return Finding("OneServer", "There is one server: set spec.replicas to 3 for one in each zone.")
     return None

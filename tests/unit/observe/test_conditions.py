@@ -97,12 +97,14 @@ def test_the_first_condition_is_news() -> None:
 # --- reading them ---------------------------------------------------------------------------------------------------
 
 
-def test_a_condition_of_an_older_spec_is_not_true() -> None:
+def test_a_condition_holds_until_it_is_judged_anew() -> None:
     found = own(DATABASE_REPLICA, "db", status=status_of(condition(READY, True)))
     assert is_true(found, READY)
 
     found["metadata"]["generation"] = 2
-    assert not is_true(found, READY)
+    assert is_true(found, READY)
+
+    assert not is_true(own(DATABASE_REPLICA, "db", status=status_of(condition(READY, False))), READY)
 
 
 @pytest.mark.parametrize("status", [{}, {"conditions": None}, {"conditions": []}])

@@ -244,12 +244,12 @@ def test_the_message_of_a_stalled_database_is_handed_on() -> None:
     assert message(shop.plan(), READY) == "shop-db: Label the nodes."
 
 
-def test_a_ready_of_an_older_spec_does_not_count() -> None:
-    shop = Backend()
-    shop.has(DATABASE_REPLICA, "shop-db", WELL)
-    shop.others["DatabaseReplica", "shop-db"]["metadata"]["generation"] = 2
+@pytest.mark.parametrize(("kind", "name"), [("DatabaseReplica", "shop-db"), ("EventQueue", "shop-events")])
+def test_an_edit_of_a_spec_that_nobody_has_looked_at_yet_is_no_outage(kind: str, name: str) -> None:
+    shop = Backend().serving()
+    shop.others[kind, name]["metadata"]["generation"] = 2
 
-    assert reason(shop.plan(), READY) == "DatabaseNotReady"
+    assert [(each.type, each.status) for each in shop.plan().conditions] == [(READY, True), (ZONE_TOLERANT, True)]
 
 
 def test_one_pod_lost_still_serves() -> None:
@@ -270,6 +270,17 @@ def test_pods_in_one_zone_serve_and_are_not_tolerant() -> None:
 
     assert reason(plan, READY) == "Serving"
     assert reason(plan, ZONE_TOLERANT) == "ComponentInOneZone"
+    assert message(plan, ZONE_TOLERANT) == "All ready pods of gateway are in one zone: without it nothing would serve."
+
+
+def test_without_a_ready_pod_there_is_no_talk_of_zones() -> None:
+    shop = Backend().serving()
+    shop.roll_out(ready=False)
+
+    plan = shop.plan()
+
+    assert reason(plan, READY) == reason(plan, ZONE_TOLERANT) == "ComponentDown"
+    assert message(plan, ZONE_TOLERANT) == "gateway does not serve: 0 of 3 pods are ready."
 
 
 def test_a_rollout_is_told_until_the_last_old_pod_is_gone() -> None:

@@ -238,3 +238,30 @@ def test_it_is_asked_more_often_while_something_is_missing() -> None:
     ill.say("orders", leader=None)
 
     assert (ill.plan().requeue_after or 0) < (well.plan().requeue_after or 0)
+
+
+@pytest.mark.parametrize(
+    ("ready", "zones", "why", "says"),
+    [
+        (set(), ZONES, "NoMajority", "0 of 3 servers are ready and 2 must be, for a majority."),
+        ({"mq-0"}, ZONES, "NoMajority", "1 of 3 servers is ready and 2 must be, for a majority."),
+        (set(SERVERS), ("zone-a", "zone-b", "zone-b"), "ServersTooClose",
+         "3 servers are ready, 2 of them in zone-b: without that zone there would be no majority."),
+    ],
+)  # fmt: skip
+def test_why_a_zone_may_not_be_lost_is_told_in_good_english(ready: set[str], zones: tuple[str, ...], why: str, says: str) -> None:
+    mq = Nats(ORDERS, zones=zones)
+    mq.ready = ready
+
+    plan = mq.plan()
+
+    assert (reason(plan, ZONE_TOLERANT), message(plan, ZONE_TOLERANT)) == (why, says)
+
+
+def test_one_server_is_told_as_that() -> None:
+    mq = Nats(zones=("zone-a",), replicas=1)
+
+    plan = mq.plan()
+
+    assert message(plan, READY) == "1 server takes messages; 0 streams are kept."
+    assert reason(plan, ZONE_TOLERANT) == "OneServer"
