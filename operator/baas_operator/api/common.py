@@ -138,4 +138,4 @@ class StatusBase(ApiModel):
         list[Condition],
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
     ] = []
-    """Conditions: `Ready` is always there; `Reconciling` and `Stalled` only while they are true."""
+    """Conditions: `Ready` is always there; `Reconciling`, `Stalled` and `Suspended` only while they are true."""

@@ -21,7 +21,7 @@ from baas_operator.engine.gather import ask_operands, view_of
 from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.engine.summarize import forget, summarize
 from baas_operator.engine.teardown import FINALIZER, let_go, set_finalizer, tear_down
-from baas_operator.observe.conditions import READY, RECONCILING, STALLED, Condition
+from baas_operator.observe.conditions import READY, RECONCILING, STALLED, SUSPENDED, ZONE_TOLERANT, Condition
 from baas_operator.observe.view import View
 from baas_operator.policy.controllers import PLANNERS
 from baas_operator.policy.plan import Plan
@@ -66,7 +66,7 @@ class Reconciler:
         if resource["metadata"].get("deletionTimestamp"):
             return await self._delete(resource)
         if (resource.get("spec") or {}).get("suspend"):
-            plan = Plan(conditions=(_suspended(resource),), status=_kept_status(resource))
+            plan = Plan(conditions=_suspended(resource), status=_kept_status(resource))
             await summarize(self._client, self._store, resource, plan, self._config.identity)
             return Outcome(), "suspended"
         # gather, decide
@@ -131,9 +131,20 @@ class Reconciler:
         return Outcome(1.0 if FINALIZER in (resource["metadata"].get("finalizers") or []) else None), "deleted"
 
 
-def _suspended(resource: Manifest) -> Condition:
-    message = "spec.suspend is true: the operator leaves everything as it is. Set it to false to go on."
-    return Condition(READY, None, "Suspended", message)
+def _suspended(resource: Manifest) -> tuple[Condition, ...]:
+    """The conditions as they were last observed, as Flux leaves them, and beside them that it is suspended, as a Job says it. Not
+    `Reconciling`: kstatus holds that what is suspended is not in progress."""
+    message = (
+        "spec.suspend is true: the operator leaves everything as it is, and what else the status says is as last observed. "
+        "Set it to false to go on."
+    )
+    suspended = Condition(SUSPENDED, True, "Suspended", message)
+    kept = tuple(
+        Condition(each["type"], {"True": True, "False": False}.get(each["status"]), each["reason"], each["message"])
+        for each in (resource.get("status") or {}).get("conditions") or []
+        if each["type"] in (READY, STALLED, ZONE_TOLERANT)
+    )
+    return (*(kept or (Condition(READY, None, "Suspended", message),)), suspended)
 
 
 def _kept_status(resource: Manifest) -> dict[str, object]:

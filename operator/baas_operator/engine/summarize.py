@@ -13,7 +13,7 @@ from baas_operator.desired.meta import Manifest, checksum
 from baas_operator.engine.client import Client
 from baas_operator.engine.errors import ApiError
 from baas_operator.engine.store import Key, Store, key_of
-from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT, merge, transitions
+from baas_operator.observe.conditions import READY, RECONCILING, STALLED, SUSPENDED, ZONE_TOLERANT, merge, transitions
 from baas_operator.policy.plan import Plan
 from baas_operator.telemetry.metrics import CONDITION
 
@@ -61,7 +61,7 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
 
 def forget(key: Key) -> None:
     """Take an object's conditions out of the metrics: what was deleted would go on being alerted on."""
-    for each in (READY, RECONCILING, STALLED, ZONE_TOLERANT):
+    for each in (READY, RECONCILING, STALLED, SUSPENDED, ZONE_TOLERANT):
         CONDITION.remove(*key, each)
 
 

@@ -16,7 +16,7 @@ from baas_operator.engine.store import Key, Store
 from baas_operator.engine.teardown import FINALIZER
 from baas_operator.telemetry.metrics import CONDITION
 from tests.unit.engine.api import StandInApi
-from tests.unit.objects import NAMESPACE, ZONES, nodes, own, owner
+from tests.unit.objects import NAMESPACE, ZONES, condition, nodes, own, owner
 
 
 class Operator:
@@ -155,7 +155,31 @@ async def test_suspended_means_hands_off(queue: Operator) -> None:
     writes = await queue.reconcile()
 
     assert writes == [("status", "EventQueue/mq")]
-    assert queue.ready()["status"] == "Unknown"
+
+
+async def test_what_is_suspended_keeps_what_was_last_observed_and_says_so_beside_it(queue: Operator) -> None:
+    """What served goes on serving: nobody should read that it does not."""
+    await queue.reconcile()
+    serving = [condition("Ready", True, "Serving"), condition("ZoneTolerant", True), condition("Reconciling", True)]
+    change = {"metadata": {"generation": 2}, "spec": {"suspend": True}, "status": {"conditions": serving, "readyReplicas": 3}}
+    queue.store.put(await queue.api.merge(EVENT_QUEUE, NAMESPACE, "mq", change))
+
+    await queue.reconcile()
+
+    status = queue.api.objects[queue.key]["status"]
+    told = {each["type"]: each["status"] for each in status["conditions"]}
+    assert told == {"Ready": "True", "ZoneTolerant": "True", "Suspended": "True"}
+    assert queue.ready()["reason"] == "Serving"
+    assert (status["observedGeneration"], status["readyReplicas"]) == (2, 3)
+    assert await queue.reconcile() == []
+
+
+async def test_what_was_suspended_from_the_first_is_not_known_to_serve() -> None:
+    queue = Operator(EVENT_QUEUE, "mq", suspend=True)
+
+    await queue.reconcile()
+
+    assert (queue.ready()["status"], queue.ready()["reason"]) == ("Unknown", "Suspended")
 
 
 async def test_another_leader_that_drew_the_secret_first_wins(queue: Operator) -> None:
