@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from baas_operator.api.database import Member
-from baas_operator.api.kinds import CONFIG_MAP, ENDPOINT_SLICE, POD
+from baas_operator.api.kinds import CONFIG_MAP, ENDPOINT_SLICE, POD, VOLUME_CLAIM
 from baas_operator.desired.database import names
 from baas_operator.desired.database.routing import Endpoint
 from baas_operator.desired.meta import ROLE_LABEL, Manifest
@@ -109,14 +109,45 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def _unexpired(lock: dict[str, str], now: datetime) -> bool:
+def _time(text: str | None) -> datetime | None:
+    """A time that Patroni wrote into an annotation; none, where a hand made it something else."""
     try:
-        renewed = datetime.fromisoformat(lock["renewTime"])
-        if renewed.tzinfo is None:
-            renewed = renewed.replace(tzinfo=UTC)
-        return now < renewed + timedelta(seconds=int(lock["ttl"]) + _CLOCK_SLACK_SECONDS)
+        made = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return made if made.tzinfo else made.replace(tzinfo=UTC)
+
+
+def _unexpired(lock: dict[str, str], now: datetime) -> bool:
+    renewed = _time(lock.get("renewTime"))
+    try:
+        return renewed is not None and now < renewed + timedelta(seconds=int(lock["ttl"]) + _CLOCK_SLACK_SECONDS)
     except (KeyError, ValueError, OverflowError):
         return False
+
+
+def state_without_volumes(view: View, seen: DatabaseObservation) -> bool:
+    """Whether Patroni's ConfigMaps of an earlier object say that the database was initialised, and no volume has it: each member then
+    waits for ever for another to lead.
+
+    Said only where it is proven: nobody has led since this object was created, so its members can have written nothing, and each
+    volume was made, empty, since then. (Neither from a snapshot, nor bound by hand, which may be an old volume put back.)
+    """
+    created = view.resource["metadata"].get("creationTimestamp")
+    initialized = annotations_of(view.child(CONFIG_MAP, names.dynamic_config_map(view.owner.name))).get("initialize")
+    led = _time(annotations_of(view.child(CONFIG_MAP, names.leader_config_map(view.owner.name))).get("renewTime"))
+    claims = list(view.all(VOLUME_CLAIM, names.COMPONENT))
+    if not (created and initialized and led and claims) or seen.leader or any(each.timeline for each in seen.members):
+        return False
+    since = datetime.fromisoformat(created)
+    return led < since and all(_made_empty(each, since) for each in claims)
+
+
+def _made_empty(claim: Manifest, since: datetime) -> bool:
+    created, spec = claim["metadata"].get("creationTimestamp"), claim.get("spec") or {}
+    copied = spec.get("dataSource") or spec.get("dataSourceRef")
+    by_hand = spec.get("volumeName") and "pv.kubernetes.io/bound-by-controller" not in annotations_of(claim)
+    return bool(created) and datetime.fromisoformat(created) >= since and not copied and not by_hand
 
 
 def observe_database(view: View) -> DatabaseObservation:

@@ -45,6 +45,7 @@ REASONS: dict[str, str] = {
     "SecretIncomplete": "A Secret that was made by hand lacks keys that the operator's own has.",
     "SecretOfAnotherPlace": "A Secret that was kept from an earlier object leads to another database or queue.",
     "Serving": "It serves.",
+    "StateWithoutVolumes": "Patroni's state of an earlier database is there, its volumes are not; the message has the command that helps.",
     "StreamNotSpread": "A stream lacks up-to-date copies in as many zones as it should have.",
     "StreamRefused": "JetStream refused a stream of the spec; the message has its sentence.",
     "StreamWithoutLeader": "A stream has no leader: its servers are electing one.",

@@ -13,7 +13,7 @@ from baas_operator.desired.database import names
 from baas_operator.desired.database.build import DatabaseFacts, build_database, database_secrets
 from baas_operator.desired.database.patroni import dynamic_config
 from baas_operator.observe.conditions import Condition
-from baas_operator.observe.database import DatabaseObservation, observe_database
+from baas_operator.observe.database import DatabaseObservation, observe_database, state_without_volumes
 from baas_operator.observe.instance import job_succeeded, job_trouble
 from baas_operator.observe.view import View, is_ready, trouble
 from baas_operator.policy.placement import as_made, growth, hard_spread
@@ -94,6 +94,18 @@ def _effects(it: _Situation) -> list[Effect]:
     return [PatchAnnotation("ConfigMap", name, "config", text, seen.dynamic_version)]
 
 
+def _stuck(it: _Situation) -> Finding | None:
+    """What no member can get over by itself. The operator deletes nothing that might lead to data: that is the user's to say."""
+    if not state_without_volumes(it.view, it.seen):
+        return None
+    name, maps = it.view.owner.name, " ".join(names.patroni_config_maps(it.view.owner.name))
+    return Finding(
+        "StateWithoutVolumes",
+        f"Patroni's ConfigMaps of an earlier {name} are there and its volumes are not, so every member waits for one that has the data. To "
+        f"begin with an empty database: `kubectl delete configmap -n {it.view.owner.namespace} --ignore-not-found {maps}`.",
+    )
+
+
 def _unready(it: _Situation) -> Finding | None:
     seen, name = it.seen, it.view.owner.name
     pods = list(it.view.all(POD, names.COMPONENT))
@@ -161,8 +173,10 @@ def _fragile(it: _Situation) -> Finding | None:
 
 def _conditions(it: _Situation) -> tuple[Condition, ...]:
     leader = it.seen.leader
+    stuck = _stuck(it)
     return conditions(
-        unready=_unready(it),
+        unready=stuck or _unready(it),
+        stuck=stuck is not None,
         incomplete=_incomplete(it),
         fragile=_fragile(it),
         ready_message=f"{leader} takes the writes; {len(it.seen.streaming())} standbys stream.",

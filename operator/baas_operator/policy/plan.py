@@ -105,13 +105,14 @@ class Finding:
 
 def conditions(
     *, unready: Finding | None, incomplete: Finding | None, fragile: Finding | None, ready_message: str,
-    tolerant_message: str,
+    tolerant_message: str, stuck: bool = False,
 ) -> tuple[Condition, ...]:  # fmt: skip
-    """The usual conditions. `unready`: it does not serve; `incomplete`: it is not yet as asked; `fragile`: a zone may not be lost."""
+    """The usual conditions. `unready`: it does not serve; `incomplete`: it is not yet as asked; `fragile`: a zone may not be lost;
+    `stuck`: what keeps it from serving does not pass before somebody acts."""
     made = [Condition(READY, False, unready.reason, unready.message) if unready else Condition(READY, True, "Serving", ready_message)]
     progress = unready or incomplete
     if progress:
-        made.append(Condition(RECONCILING, True, progress.reason, progress.message))
+        made.append(Condition(STALLED if stuck else RECONCILING, True, progress.reason, progress.message))
     made.append(
         Condition(ZONE_TOLERANT, False, fragile.reason, fragile.message)
         if fragile
