@@ -15,6 +15,7 @@ from baas_operator.desired.database.patroni import dynamic_config
 from baas_operator.observe.conditions import Condition
 from baas_operator.observe.database import DatabaseObservation, observe_database, state_without_volumes
 from baas_operator.observe.instance import job_succeeded, job_trouble
+from baas_operator.observe.text import are, counted
 from baas_operator.observe.view import View, is_ready, trouble
 from baas_operator.policy.placement import as_made, growth, hard_spread
 from baas_operator.policy.plan import Effect, Finding, PatchAnnotation, Plan, conditions, refusal
@@ -143,7 +144,7 @@ def _incomplete(it: _Situation) -> Finding | None:
     ]
     return Finding(
         "MembersNotReady",
-        f"{len(ready)} of {it.spec.replicas} members are ready. {'; '.join(reasons)}".strip(),
+        f"{len(ready)} of {counted(it.spec.replicas, 'member')} {are(len(ready))} ready. {'; '.join(reasons)}".strip(),
     )
 
 
@@ -173,13 +174,13 @@ def _fragile(it: _Situation) -> Finding | None:
 
 def _conditions(it: _Situation) -> tuple[Condition, ...]:
     leader = it.seen.leader
-    stuck = _stuck(it)
+    stuck, streaming = _stuck(it), len(it.seen.streaming())
     return conditions(
         unready=stuck or _unready(it),
         stuck=stuck is not None,
         incomplete=_incomplete(it),
         fragile=_fragile(it),
-        ready_message=f"{leader} takes the writes; {len(it.seen.streaming())} standbys stream.",
+        ready_message=f"{leader} takes the writes; {counted(streaming, 'standby')} {'streams' if streaming == 1 else 'stream'}.",
         tolerant_message="Any one zone can be lost without losing an acknowledged commit or the service.",
     )
 
