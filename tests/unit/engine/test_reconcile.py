@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from datetime import UTC, datetime
 from typing import cast
 
 import pytest
 
-from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE, STATEFUL_SET, Kind, OwnKind
+from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE, OPERATION, STATEFUL_SET, Kind, OwnKind
 from baas_operator.desired.meta import Manifest
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
@@ -244,4 +245,28 @@ async def test_the_metrics_tell_what_is_said_now_and_nothing_of_what_is_gone(que
 
     queue.delete_by_hand("EventQueue", "mq")
     await queue.reconcile()
+    assert told() == set()
+
+
+async def test_an_operation_waits_for_the_one_before_it_and_is_no_alert_once_it_is_over() -> None:
+    def told() -> set[str]:
+        samples = [each for metric in CONDITION.collect() for each in metric.samples]
+        return {each.labels["type"] for each in samples if each.labels["kind"] == "Operation" and each.labels["name"] == "two-b"}
+
+    op = Operator(OPERATION, "two-b", target={"kind": "DatabaseReplica", "name": "db"}, action="switchover")
+    first = own(OPERATION, "two-a", op.api.objects[op.key]["spec"])
+    for each in (first, op.api.objects[op.key]):
+        each["metadata"]["creationTimestamp"] = datetime.now(UTC).isoformat()
+    for each in (first, op.api.objects[op.key] | {"metadata": op.api.objects[op.key]["metadata"] | {"resourceVersion": "2"}}):
+        op.store.put(copy.deepcopy(each))
+    op.store.put(own(DATABASE_REPLICA, "db"))
+
+    await op.reconcile()
+    assert "waits for Operation two-a" in op.ready()["message"]
+    assert told() == {"Ready", "Reconciling", "Stalled"}
+
+    op.store.drop(first)
+    op.store.drop(own(DATABASE_REPLICA, "db"))
+    await op.reconcile()
+    assert op.ready()["reason"] == "TargetNotFound"
     assert told() == set()

@@ -36,7 +36,8 @@ class Remains:
     def _claim(self, index: int) -> Manifest:
         made = self.db.owner.child(
             "v1", VOLUME_CLAIM.name, f"data-db-{index}", names.COMPONENT, owned=False,
-            annotations={"pv.kubernetes.io/bound-by-controller": "yes"}, spec={"volumeName": f"pv-{index}", "resources": {"requests": {"storage": "5Gi"}}},
+            annotations={"pv.kubernetes.io/bound-by-controller": "yes"},
+            spec={"volumeName": f"pv-{index}", "resources": {"requests": {"storage": "5Gi"}}},
         )  # fmt: skip
         made["metadata"]["creationTimestamp"] = LATER
         return made
