@@ -1,0 +1,139 @@
+"""Whether the leader lock may be released before it runs out, and what the agent beside a standby does next.
+
+A commit of the primary P is acknowledged when enough standbys have flushed it. Patroni keeps, in its synchronous state, the voters V
+and a number q such that any q + 1 of V hold every acknowledged commit (Patroni's source, quorum.py: `quorum + sync >= len(voters | sync)`
+at every moment). So once q + 1 of V can receive nothing more from P, P can acknowledge nothing more, dead or alive, and the lock
+may go: what was acknowledged is on one of those q + 1 already, and Patroni's own race asks q + 1 of them.
+
+A standby that has made sure to receive nothing more is *fenced*. It says so in an annotation of Patroni's synchronous state, about
+one leader's one term. That place is chosen with care: each fence changes the version of the object, so that P, if it lives, can not
+change V from what it read before (Patroni writes it with a precondition), and the answer shows V, q and all fences at one moment.
+
+One promise of Patroni's is weaker than that: when a voter goes, it is struck off at once, while those who remain may still lack what only
+that one had confirmed. So a fence counts only if it holds all that the primary had written when it last renewed the lock, and if
+that was after the voters last changed: whatever was acknowledged under earlier voters is older than that renewal.
+
+The order of a release is therefore: read the lock; write the own fence; see in the answer that q + 1 are fenced; clear the lock with a
+precondition on the version read. If P renewed the lock in between, the last write fails; if it did not, it can not have changed V.
+
+The order of taking a fence back is: take the annotation off; wait until the lock was written once more; reconnect. Whoever read the lock
+before that and counts on this fence fails, as the lock's version is another now; whoever reads it later finds no fence.
+
+docs/decisions/early-release.md tells the story; tests/unit/policy/test_failover.py walks every interleaving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+ASK_AHEAD_SECONDS = 1.0
+"""The primary is asked this long before its silence counts, so that its answer, or the lack of one, is there by then."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Patroni's leader lock as it was read. `term` tells one tenure of a leader from another of the same one."""
+
+    leader: str | None
+    term: str
+    version: int
+    position: int
+    """How far the leader had written its log, in bytes, when it last renewed the lock."""
+
+
+@dataclass(frozen=True)
+class Fence:
+    """A member that receives nothing more from the leader of a term, and how far it has its log, in bytes."""
+
+    term: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Sync:
+    """Patroni's synchronous state: any `quorum` + 1 of `voters` hold all that `leader` acknowledged.
+
+    `changed`: version of the object as of which leader, voters and quorum are what they are; fences change it, too, but not this.
+    """
+
+    leader: str | None
+    voters: frozenset[str]
+    quorum: int
+    changed: int
+    fences: Mapping[str, Fence]
+
+
+@dataclass(frozen=True)
+class Here:
+    """What the agent knows of its own member and of the primary, as seen from here.
+
+    `connected`: the member has what it needs to receive from a primary (the key of its client certificate). `silence`: seconds
+    since the last word from the primary over replication. `answers`: whether the primary's Patroni answered when it was asked in this
+    silence; None before it was asked. `withdrawn`: version of the lock as of which no fence of this member was published.
+    """
+
+    name: str
+    connected: bool
+    silence: float
+    answers: bool | None
+    withdrawn: int | None
+    reported_dead: bool = False
+
+
+class Step(Enum):
+    """What the agent does next."""
+
+    FOLLOW = auto()
+    """Nothing: replication goes on."""
+    ASK = auto()
+    """Ask the primary's Patroni for a sign of life."""
+    CUT = auto()
+    """Make sure that this member receives nothing more, and see it done."""
+    RELEASE = auto()
+    """Publish the fence and, when it completes the set, clear the lock."""
+    WITHDRAW = auto()
+    """Take the published fence off."""
+    CONNECT = auto()
+    """Let the member receive from a primary again."""
+    WAIT = auto()
+    """Nothing can be done until something changes."""
+
+
+def enough(sync: Sync, lock: Lock) -> bool:
+    """Whether the leader of the lock's term can acknowledge nothing more and all it did acknowledge will be on whoever wins the race.
+
+    `quorum` + 1 fences end the acknowledging. The second count keeps a voter that lags from winning with the votes of the rest.
+    """
+    if lock.leader is None or sync.leader != lock.leader or sync.changed > lock.version:
+        return False
+    good = {name for name in sync.voters if (each := sync.fences.get(name)) and each.term == lock.term and each.position >= lock.position}
+    return len(good) > sync.quorum >= len(sync.voters) - len(good)
+
+
+def _counts(here: Here, lock: Lock, sync: Sync) -> bool:
+    """Whether a fence of this member would count; without a synchronous state (durability async) none does."""
+    return lock.leader not in (None, here.name) and sync.leader == lock.leader and here.name in sync.voters
+
+
+def decide(here: Here, lock: Lock, sync: Sync, *, detection_seconds: float) -> Step:
+    """The next step of the agent beside `here.name`; called again after each."""
+    silent = here.reported_dead or here.silence >= detection_seconds
+    suspected = _counts(here, lock, sync) and silent and here.answers is False
+    mine = sync.fences.get(here.name)
+    published = mine is not None and mine.term == lock.term  # one of an earlier term counts for nobody
+    if here.connected:
+        if published:
+            return Step.WITHDRAW
+        if suspected:
+            return Step.CUT
+        near = here.reported_dead or here.silence >= detection_seconds - ASK_AHEAD_SECONDS
+        return Step.ASK if near and here.answers is None and _counts(here, lock, sync) else Step.FOLLOW
+    if suspected:
+        return Step.RELEASE
+    if lock.leader is None:
+        return Step.WAIT
+    if published:
+        return Step.WITHDRAW
+    return Step.CONNECT if here.withdrawn != lock.version or lock.leader == here.name else Step.WAIT

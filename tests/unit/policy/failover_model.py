@@ -1,0 +1,328 @@
+"""A primary, two standbys, their agents and the API server, as a state machine whose every interleaving can be walked.
+
+What is real in it: `policy/failover.py`, which decides for the agents, and Patroni's own quorum resolver, which decides for the primary
+what its synchronous state becomes. What is modelled, each request a step of its own: PostgreSQL's waiting for standbys, Patroni's cycle
+(look, renew the lock, change the synchronous state with a precondition), its race for a free lock, and the agent's requests.
+
+An agent's *suspicion* comes and goes as it likes: a slow network or a busy machine may make anyone believe anything. Safety must not
+depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any, NamedTuple
+
+from patroni.quorum import QuorumStateResolver  # type: ignore[import-untyped]
+
+from baas_operator.policy.failover import Fence, Here, Lock, Step, Sync, decide, enough
+
+P = "p"
+STANDBYS = ("a", "b")
+_LONGEST = 400
+"""Steps after which a walk ends: some things, such as a race that nobody wins, may go on for ever."""
+
+
+class Standby(NamedTuple):
+    """A standby, its agent's memory and how far each has got in what it is doing."""
+
+    lsn: int = 0
+    key: bool = True
+    streams: bool = True
+    linked: tuple[bool, bool] = (True, True)  # from the primary, to the primary
+    seen: bool = True  # the primary has it in pg_stat_replication
+    known: int = 0  # flush position that the primary has heard of
+    suspects: bool = False
+    withdrawn: int | None = None
+    busy: tuple[Any, ...] = ()  # ("cleared",) | ("read", lock) | ("enough", version) | ("unpublished",)
+    race: tuple[int, frozenset[str], int, int, frozenset[str]] | None = None  # lock's version, voters, quorum, own position, votes
+
+
+class Primary(NamedTuple):
+    """The old primary: its PostgreSQL and its Patroni's cycle."""
+
+    alive: str = "runs"  # runs | frozen | dead
+    leads: bool = True
+    api: bool = True
+    lsn: int = 0
+    sync: frozenset[str] = frozenset(STANDBYS)  # synchronous_standby_names; empty with a number means any
+    number: int = 1
+    cycle: tuple[Any, ...] | None = None  # ("looked", lock's version, own position, sync's version, voters, quorum) | ("renewed", …)
+
+
+class World(NamedTuple):
+    """All of it. `budget` bounds what may still happen of each sort, so that the walk ends."""
+
+    p: Primary
+    a: Standby
+    b: Standby
+    leader: str | None
+    term: int
+    version: int
+    lock_version: int
+    lock_position: int
+    voters: frozenset[str]
+    quorum: int
+    sync_version: int
+    sync_changed: int
+    fences: frozenset[tuple[str, Fence]]
+    acked: int
+    promoted: str | None
+    budget: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is walked. `skip` names a rule of the protocol that is left out, to see that the walk would notice."""
+
+    strict: bool = True
+    skip: str = ""
+
+
+class LostError(AssertionError):
+    """An acknowledged commit is not on the new primary."""
+
+
+def start(budget: dict[str, int], *, voters: frozenset[str] = frozenset(STANDBYS)) -> World:
+    """All is well; standbys that are no voters have not connected yet."""
+    joined, apart = Standby(), Standby(streams=False, seen=False)
+    return World(
+        p=Primary(sync=voters), a=joined if "a" in voters else apart, b=joined if "b" in voters else apart,
+        leader=P, term=1, version=3, lock_version=3, lock_position=0, voters=voters,
+        quorum=len(voters) - 1, sync_version=2, sync_changed=2, fences=frozenset(), acked=0, promoted=None,
+        budget=tuple(sorted(budget.items())),
+    )  # fmt: skip
+
+
+def _spend(world: World, what: str) -> World | None:
+    left = dict(world.budget)
+    if not left.get(what, 0):
+        return None
+    left[what] -= 1
+    return world._replace(budget=tuple(sorted(left.items())))
+
+
+def _standby(world: World, name: str) -> Standby:
+    return world.a if name == "a" else world.b
+
+
+def _with(world: World, name: str, **changes: object) -> World:
+    return world._replace(**{name: _standby(world, name)._replace(**changes)})  # type: ignore[arg-type]
+
+
+def _write_lock(world: World, **changes: object) -> World:
+    return world._replace(version=world.version + 1, lock_version=world.version + 1, **changes)  # type: ignore[arg-type]
+
+
+def _write_sync(world: World, **changes: object) -> World:
+    return world._replace(version=world.version + 1, sync_version=world.version + 1, **changes)  # type: ignore[arg-type]
+
+
+def _sync(world: World) -> Sync:
+    """Patroni writes a new leader into the synchronous state some time after a promotion; by then our story is over."""
+    return Sync(P, world.voters, world.quorum, world.sync_changed, dict(world.fences))
+
+
+def check(world: World) -> None:
+    """Nothing acknowledged is missing on the new primary. Raises LostError."""
+    if world.promoted and _standby(world, world.promoted).lsn < world.acked:
+        raise LostError(f"{world.promoted} has {_standby(world, world.promoted).lsn}, acknowledged was {world.acked}")
+
+
+def steps(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
+    """Every step that can come next, with its name."""
+    yield from _postgres(world)
+    if world.p.alive == "frozen":
+        yield "thaw", world._replace(p=world.p._replace(alive="runs"))
+    if world.promoted:  # from here on only what still comes in from the old primary can do harm
+        return
+    yield from _patroni_of_primary(world, rules)
+    yield from _faults(world)
+    for name in STANDBYS:
+        yield from _agent(world, name, rules)
+        yield from _race(world, name)
+
+
+def _postgres(world: World) -> Iterator[tuple[str, World]]:
+    p = world.p
+    writes = p.alive == "runs" and p.leads
+    if writes and (after := _spend(world, "write")):
+        yield "write", after._replace(p=p._replace(lsn=p.lsn + 1))
+    for name in STANDBYS:
+        x = _standby(world, name)
+        if p.alive == "runs" and x.streams and x.linked[0] and x.lsn < p.lsn and world.promoted != name:
+            yield f"ship {name}", _with(world, name, lsn=p.lsn)
+        if p.alive == "runs" and x.streams and x.seen and x.linked[1] and x.known < x.lsn and world.promoted != name:
+            yield f"reply {name}", _with(world, name, known=x.lsn)
+        if p.alive == "runs" and x.seen and not (x.streams and all(x.linked)):
+            yield f"gone {name}", _with(world, name, seen=False)
+        # PostgreSQL connects again by itself as soon as it can, to whom Patroni names: the old primary, while that holds the lock.
+        if p.alive == "runs" and p.leads and x.key and not x.streams and all(x.linked) and world.leader in (P, None) \
+                and world.promoted is None:  # fmt: skip
+            yield f"connect {name}", _with(world, name, streams=True, seen=True)
+    if writes:
+        heard = sorted((_standby(world, n).known for n in STANDBYS if not p.sync or n in p.sync), reverse=True)
+        most = p.lsn if p.number == 0 else (heard[p.number - 1] if len(heard) >= p.number else 0)
+        if most > world.acked:
+            yield "ack", world._replace(acked=most)
+
+
+def _patroni_of_primary(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
+    p = world.p
+    if p.alive != "runs" or not p.leads or not p.api:
+        return
+    if p.cycle is None:
+        if after := _spend(world, "cycle"):
+            looked = ("looked", world.lock_version, p.lsn, world.sync_version, world.voters, world.quorum)
+            yield "look", after._replace(p=p._replace(cycle=looked))
+        return
+    stage, lock_version, position, sync_version, voters, quorum = p.cycle
+    if stage == "looked":
+        if world.leader == P:  # on a conflict Patroni reads the lock and tries once more: it fails only when the lock is not its own
+            renewed = _write_lock(world, lock_position=position)
+            yield "renew", renewed._replace(p=p._replace(cycle=("renewed", sync_version, 0, sync_version, voters, quorum)))
+        elif world.leader is None and world.lock_version == lock_version:
+            taken = _write_lock(world, leader=P, term=world.term + 1)
+            yield "take back", taken._replace(p=p._replace(cycle=None))
+        elif world.leader is None:
+            yield "look again", world._replace(p=p._replace(cycle=None))
+        else:
+            yield "demote", world._replace(p=p._replace(leads=False, cycle=None))
+        return
+    active = {name for name in STANDBYS if _standby(world, name).seen}
+    confirmed = len(active & p.sync)
+    wanted = QuorumStateResolver(P, quorum, voters, p.number if p.sync else 0, p.sync, confirmed, active, 1, P)
+    for kind, _, number, names in wanted:
+        chosen = frozenset(names)
+        if kind == "quorum":
+            if sync_version != world.sync_version and rules.skip != "precondition":
+                yield "synchronous state changed by someone else", world._replace(p=p._replace(cycle=None))
+                return
+            written = _write_sync(world, voters=chosen, quorum=number, sync_changed=world.version + 1)
+            cycle = ("renewed", written.sync_version, 0, written.sync_version, chosen, number)
+            yield f"voters {sorted(chosen)} {number}", written._replace(p=p._replace(cycle=cycle))
+            return
+        if kind == "sync":
+            wait_for = max(number, 1) if rules.strict else number
+            if (chosen, wait_for) != (p.sync, p.number):
+                yield f"names {sorted(chosen)} {wait_for}", world._replace(p=p._replace(sync=chosen, number=wait_for))
+                return
+    yield "slept", world._replace(p=p._replace(cycle=None))
+
+
+def _faults(world: World) -> Iterator[tuple[str, World]]:
+    p = world.p
+    if p.alive == "runs" and (after := _spend(world, "freeze")):
+        yield "freeze", after._replace(p=p._replace(alive="frozen"))
+    if p.alive == "runs" and p.api and (after := _spend(world, "cut api")):
+        yield "cut api", after._replace(p=p._replace(api=False))
+    if not p.api:
+        yield "heal api", world._replace(p=p._replace(api=True))
+    for name in STANDBYS:
+        x = _standby(world, name)
+        for what, linked in (("cut", (False, False)), ("cut from", (False, True)), ("cut to", (True, False))):
+            if all(x.linked) and (after := _spend(world, what)):
+                yield f"{what} {name}", _with(after, name, linked=linked)
+        if not all(x.linked):
+            yield f"heal {name}", _with(world, name, linked=(True, True))
+        if after := _spend(world, f"suspicion {name}"):
+            yield f"{name} changes its mind", _with(after, name, suspects=not x.suspects)
+        if after := _spend(world, "restart agent"):
+            yield f"agent {name} restarts", _with(after, name, busy=(), withdrawn=world.lock_version)
+
+
+def _agent(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]:
+    x = _standby(world, name)
+    lock = Lock(world.leader, str(world.term), world.lock_version, world.lock_position)
+    match x.busy:
+        case ("cleared",):
+            if world.leader is None:
+                yield f"{name} finds the lock free", _with(world, name, busy=())
+            else:
+                yield f"{name} reads the lock", _with(world, name, busy=("read", lock))
+        case ("read", Lock() as read):
+            mine = (name, Fence(read.term, x.lsn))
+            after = _write_sync(world, fences=frozenset({each for each in world.fences if each[0] != name} | {mine}))
+            complete = enough(_sync(after), read)
+            yield f"{name} publishes", _with(after, name, busy=("enough", read.version) if complete else ())
+        case ("enough", version):
+            if version == lock.version or rules.skip == "lock version":
+                yield f"{name} releases", _with(_write_lock(world, leader=None), name, busy=())
+            else:
+                yield f"{name} is too late", _with(world, name, busy=())
+        case ("unpublished",):
+            yield f"{name} notes the lock", _with(world, name, busy=(), withdrawn=lock.version)
+        case _:
+            yield from _next_step(world, name, x, lock, rules)
+
+
+def _next_step(world: World, name: str, x: Standby, lock: Lock, rules: Rules) -> Iterator[tuple[str, World]]:
+    sync = _sync(world)
+    here = Here(name=name, connected=x.key, silence=9 if x.suspects else 0, answers=not x.suspects, withdrawn=x.withdrawn)
+    match decide(here, lock, sync, detection_seconds=3):
+        case Step.CUT:
+            yield f"{name} takes its key away", _with(world, name, key=False)
+        case Step.RELEASE:
+            # Published and complete already, or not: each try writes the fence anew. One that is known to be of no use is not made.
+            if (mine := sync.fences.get(name)) and mine.term == lock.term and not enough(sync, lock):
+                return
+            streams = x.streams if rules.skip == "receiver" else False
+            yield f"{name} sees its receiver gone", _with(world, name, streams=streams, busy=("cleared",))
+        case Step.WITHDRAW:
+            after = _write_sync(world, fences=frozenset(each for each in world.fences if each[0] != name))
+            if rules.skip == "wait for the lock":
+                yield f"{name} withdraws and connects", _with(after, name, key=True)
+            else:
+                yield f"{name} withdraws", _with(after, name, busy=("unpublished",))
+        case Step.CONNECT:
+            yield f"{name} puts its key back", _with(world, name, key=True)
+        case _:
+            return
+
+
+def _race(world: World, name: str) -> Iterator[tuple[str, World]]:
+    x = _standby(world, name)
+    if world.promoted:
+        return
+    if world.leader == name:
+        yield f"{name} promotes", _with(world._replace(promoted=name), name, streams=False, race=None)
+        return
+    if x.race is None:
+        if world.leader is None:
+            yield f"{name} races", _with(world, name, race=(world.lock_version, world.voters, world.quorum, x.lsn, frozenset()))
+        return
+    version, voters, quorum, position, asked = x.race
+    other = next(each for each in STANDBYS if each != name)
+    if other not in asked and other in voters:
+        y = _standby(world, other)
+        ahead = y.lsn > position
+        yield (f"{name} defers", _with(world, name, race=None)) if ahead else (
+            f"{name} has the vote", _with(world, name, race=(version, voters, quorum, position, asked | {other})))  # fmt: skip
+        yield f"{name} hears nothing", _with(world, name, race=None)
+        return
+    votes = (0 if name in voters else -1) + len(asked)
+    if votes >= quorum and version == world.lock_version and world.leader is None:
+        yield f"{name} takes the lock", _write_lock(world, leader=name, term=world.term + 1)
+    else:
+        yield f"{name} loses the race", _with(world, name, race=None)
+
+
+def stroll(world: World, rules: Rules, random: Random) -> tuple[World, list[str]]:
+    """One way through, chosen step by step, until nothing more can happen.
+
+    Raises:
+        LostError: with the steps that led there.
+    """
+    way: list[str] = []
+    while choices := list(steps(world, rules)):
+        name, world = random.choice(choices)
+        way.append(name)
+        try:
+            check(world)
+        except LostError as lost:
+            raise LostError(f"{lost}: {' → '.join(way)}") from None
+        if len(way) > _LONGEST:
+            break
+    return world, way

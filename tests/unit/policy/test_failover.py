@@ -1,0 +1,252 @@
+"""Early release of the leader lock: what an agent does next, and that no order of events loses an acknowledged commit."""
+
+from __future__ import annotations
+
+import dataclasses
+from random import Random
+
+import pytest
+
+from baas_operator.policy.failover import Fence, Here, Lock, Step, Sync, decide, enough
+from tests.unit.policy.failover_model import LostError, Rules, World, start, steps, stroll
+
+LOCK = Lock(leader="db-0", term="7", version=10, position=1000)
+FENCED = {name: Fence("7", 1000) for name in ("db-1", "db-2")}
+SYNC = Sync(leader="db-0", voters=frozenset({"db-1", "db-2"}), quorum=1, changed=5, fences={})
+HERE = Here(name="db-1", connected=True, silence=0.2, answers=None, withdrawn=None)
+SILENT = dataclasses.replace(HERE, silence=3.1, answers=False)
+CUT_OFF = dataclasses.replace(SILENT, connected=False)
+
+
+def step(here: Here, lock: Lock = LOCK, sync: Sync = SYNC) -> Step:
+    return decide(here, lock, sync, detection_seconds=3.0)
+
+
+def fenced(*names: str) -> Sync:
+    return dataclasses.replace(SYNC, fences={name: FENCED[name] for name in names})
+
+
+# --- what an agent does next ------------------------------------------------------------------------------------------
+
+
+def test_while_the_primary_speaks_nothing_is_done() -> None:
+    assert step(HERE) is Step.FOLLOW
+
+
+def test_a_primary_that_is_silent_is_asked_a_second_before_its_silence_counts() -> None:
+    assert step(dataclasses.replace(HERE, silence=1.9)) is Step.FOLLOW
+    assert step(dataclasses.replace(HERE, silence=2.0)) is Step.ASK
+
+
+def test_a_slow_primary_that_answers_is_never_suspected() -> None:
+    assert step(dataclasses.replace(HERE, silence=60, answers=True)) is Step.FOLLOW
+
+
+def test_one_that_is_silent_and_does_not_answer_is_cut_off_from() -> None:
+    assert step(SILENT) is Step.CUT
+    assert step(CUT_OFF) is Step.RELEASE
+
+
+def test_one_that_is_reported_dead_is_asked_at_once_and_still_cut_off_from_first() -> None:
+    reported = dataclasses.replace(HERE, reported_dead=True)
+
+    assert step(reported) is Step.ASK
+    assert step(dataclasses.replace(reported, answers=False)) is Step.CUT
+
+
+@pytest.mark.parametrize(
+    "sync",
+    [
+        dataclasses.replace(SYNC, leader=None, voters=frozenset(), quorum=0),
+        dataclasses.replace(SYNC, leader="db-2"),
+        dataclasses.replace(SYNC, voters=frozenset({"db-2"}), quorum=0),
+    ],
+    ids=["durability async", "the synchronous state is of another leader", "this member is no voter"],
+)
+def test_where_a_fence_would_not_count_nobody_cuts_itself_off(sync: Sync) -> None:
+    assert step(SILENT, sync=sync) is Step.FOLLOW
+
+
+def test_the_primarys_own_agent_suspects_nobody() -> None:
+    assert step(dataclasses.replace(SILENT, name="db-0")) is Step.FOLLOW
+
+
+def test_suspicion_that_passes_takes_the_fence_back_first_and_connects_after_the_lock_was_written() -> None:
+    over = dataclasses.replace(CUT_OFF, silence=9, answers=True)
+    assert step(over, sync=fenced("db-1")) is Step.WITHDRAW
+
+    withdrawn = dataclasses.replace(over, withdrawn=LOCK.version)
+    assert step(withdrawn) is Step.WAIT
+    assert step(withdrawn, lock=dataclasses.replace(LOCK, version=11)) is Step.CONNECT
+
+
+def test_a_new_leader_is_followed_at_once() -> None:
+    new = Lock(leader="db-2", term="8", version=12, position=1000)
+
+    assert step(dataclasses.replace(CUT_OFF, withdrawn=10), lock=new, sync=fenced("db-1", "db-2")) is Step.CONNECT
+
+
+def test_while_nobody_leads_a_member_stays_cut_off() -> None:
+    assert step(CUT_OFF, lock=dataclasses.replace(LOCK, leader=None), sync=fenced("db-1", "db-2")) is Step.WAIT
+
+
+def test_an_agent_that_finds_its_fence_published_and_its_key_in_place_takes_the_fence_back() -> None:
+    assert step(SILENT, sync=fenced("db-1")) is Step.WITHDRAW
+
+
+# --- whether the lock may be cleared ----------------------------------------------------------------------------------
+
+
+def test_all_voters_have_to_be_fenced_where_any_one_may_confirm() -> None:
+    assert not enough(fenced("db-1"), LOCK)
+    assert enough(fenced("db-1", "db-2"), LOCK)
+
+
+def test_where_a_commit_waits_for_two_of_four_three_fences_do() -> None:
+    """Five members in three zones, the primary's zone is lost with one voter."""
+    names = [f"db-{index}" for index in range(1, 5)]
+    sync = Sync("db-0", frozenset(names), quorum=2, changed=5, fences={name: Fence("7", 1000) for name in names[:2]})
+    assert not enough(sync, LOCK)
+
+    assert enough(dataclasses.replace(sync, fences={name: Fence("7", 1000) for name in names[:3]}), LOCK)
+
+
+def test_a_voter_that_lags_does_not_win_with_no_votes() -> None:
+    """Three members in two zones: both standbys confirm each commit. One fence ends the acknowledging; the other may lag all the same."""
+    sync = Sync("db-0", frozenset({"db-1", "db-2"}), quorum=0, changed=5, fences={"db-1": Fence("7", 1000)})
+    assert not enough(sync, LOCK)
+
+
+@pytest.mark.parametrize(
+    ("sync", "lock"),
+    [
+        (fenced("db-1", "db-2"), dataclasses.replace(LOCK, term="8")),
+        (fenced("db-1", "db-2"), dataclasses.replace(LOCK, leader=None)),
+        (fenced("db-1", "db-2"), dataclasses.replace(LOCK, leader="db-2")),
+        (fenced("db-1", "db-2"), dataclasses.replace(LOCK, position=1001)),
+        (dataclasses.replace(fenced("db-1", "db-2"), changed=11), LOCK),
+        (dataclasses.replace(fenced("db-1", "db-2"), voters=frozenset()), LOCK),
+        (dataclasses.replace(fenced("db-1", "db-2"), voters=frozenset({"db-1", "db-3"})), LOCK),
+    ],
+    ids=["another term", "no leader", "another leader", "the fenced lag", "the voters changed since the lock was renewed", "no voters",
+         "a voter that is not fenced"],
+)  # fmt: skip
+def test_it_may_not_with(sync: Sync, lock: Lock) -> None:
+    assert not enough(sync, lock)
+
+
+# --- stories ----------------------------------------------------------------------------------------------------------
+
+
+def follow(world: World, rules: Rules, way: str) -> World:
+    """Take the steps that are named, with " → " between them."""
+    for name in way.split(" → "):
+        choices = dict(steps(world, rules))
+        assert name in choices, f"{name!r} can not come next, only: {', '.join(choices)}"
+        world = choices[name]
+    return world
+
+
+BOTH_FENCED = (
+    "a changes its mind → a takes its key away → a sees its receiver gone → a reads the lock → a publishes → "
+    "b changes its mind → b takes its key away → b sees its receiver gone → b reads the lock → b publishes"
+)
+ELECTED = "b releases → a races → a has the vote → a takes the lock → a promotes"
+MINDS = {"suspicion a": 3, "suspicion b": 3}
+
+
+def test_a_frozen_primary_is_replaced_and_acknowledges_nothing_when_it_wakes() -> None:
+    world = follow(start(MINDS | {"write": 2, "freeze": 1}), Rules(), f"write → ship a → reply a → ack → write → freeze → {BOTH_FENCED}")
+    world = follow(world, Rules(), f"{ELECTED} → thaw")
+
+    assert world.promoted == "a"
+    assert "ack" not in dict(steps(world, Rules()))
+
+
+def test_a_primary_that_renews_its_lock_meanwhile_keeps_it() -> None:
+    world = follow(start(MINDS | {"cycle": 1}), Rules(), f"look → {BOTH_FENCED} → renew")
+
+    assert "b is too late" in dict(steps(world, Rules()))
+    assert "b releases" not in dict(steps(world, Rules()))
+
+
+def test_a_partition_that_heals_between_fence_and_release() -> None:
+    """One fence is taken back just before: the lock is written once before that member streams again, and the release fails."""
+    world = follow(start(MINDS | {"cycle": 1}), Rules(), f"{BOTH_FENCED} → a changes its mind → a withdraws → a notes the lock")
+    assert "a puts its key back" not in dict(steps(world, Rules()))
+
+    world = follow(world, Rules(), "look → renew → a puts its key back → connect a")
+    assert "b is too late" in dict(steps(world, Rules()))
+
+
+def test_standbys_that_disagree_release_nothing() -> None:
+    world = follow(
+        start(MINDS), Rules(), "a changes its mind → a takes its key away → a sees its receiver gone → a reads the lock → a publishes"
+    )
+
+    assert not any("releases" in name for name, _ in steps(world, Rules()))
+
+
+def test_a_voter_that_was_struck_off_may_have_been_the_only_one_that_confirmed() -> None:
+    """Patroni strikes a voter off although those who remain lack what it confirmed; they have to hold what was written by then."""
+    way = (
+        "b changes its mind → b takes its key away → b sees its receiver gone → b reads the lock → b publishes → look → renew → write → "
+        "ship a → reply a → ack → a changes its mind → a takes its key away → a sees its receiver gone → a changes its mind → gone a → "
+        "names ['b'] 1 → voters ['b'] 0"
+    )
+    world = follow(start(MINDS | {"write": 1, "cycle": 1}), Rules(), way)
+
+    assert (world.voters, world.acked, world.b.lsn) == (frozenset("b"), 1, 0)
+    assert not any("b releases" in name or "receiver" in name for name, _ in steps(world, Rules()))
+
+
+def test_without_the_precondition_on_the_synchronous_state_a_commit_would_be_lost() -> None:
+    way = (
+        "b changes its mind → b takes its key away → b sees its receiver gone → b reads the lock → b publishes → a changes its mind → "
+        "a takes its key away → look → renew → write → ship a → reply a → a sees its receiver gone → a reads the lock → a publishes → "
+        "b sees its receiver gone → b reads the lock → b publishes → b releases → ack → gone a"
+    )
+    struck = " → names ['b'] 1 → voters ['b'] 0 → b races → b takes the lock"
+    budget = MINDS | {"write": 1, "cycle": 1}
+    world = follow(start(budget), Rules(skip="precondition"), way + struck)
+    assert (world.leader, world.acked, world.b.lsn) == ("b", 1, 0)
+
+    world = follow(start(budget), Rules(), way + " → names ['b'] 1")
+    assert "synchronous state changed by someone else" in dict(steps(world, Rules()))
+
+
+# --- every interleaving ----------------------------------------------------------------------------------------------
+
+_STORIES = {
+    "restless agents": {"write": 1, "cycle": 2, "suspicion a": 5, "suspicion b": 5},
+    "frozen": {"write": 2, "cycle": 1, "suspicion a": 3, "suspicion b": 3, "freeze": 1},
+    "partitions": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "cut": 1, "cut from": 1, "cut to": 1},
+    "no API server": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "cut api": 1},
+    "agents restart": {"write": 1, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "restart agent": 2},
+    "everything": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "freeze": 1, "cut": 1, "cut from": 1, "cut to": 1,
+                   "cut api": 1, "restart agent": 1},
+}  # fmt: skip
+_WALKS = 400
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("story", _STORIES)
+@pytest.mark.parametrize("voters", [frozenset("ab"), frozenset("a")], ids=["two voters", "a standby joins"])
+def test_nothing_acknowledged_is_lost(story: str, strict: bool, voters: frozenset[str]) -> None:
+    random = Random(f"{story} {strict} {sorted(voters)}")
+    promoted = _stroll_often(story, Rules(strict=strict), random, times=_WALKS, voters=voters)
+
+    assert promoted > _WALKS / 50, "a walk in which nobody is promoted shows nothing"
+
+
+@pytest.mark.parametrize(
+    ("rule", "story"), [("receiver", "restless agents"), ("lock version", "everything"), ("wait for the lock", "restless agents")]
+)
+def test_a_rule_that_is_left_out_is_noticed(rule: str, story: str) -> None:
+    with pytest.raises(LostError):
+        _stroll_often(story, Rules(skip=rule), Random(rule), times=20 * _WALKS)
+
+
+def _stroll_often(story: str, rules: Rules, random: Random, *, times: int, voters: frozenset[str] = frozenset("ab")) -> int:
+    """In how many walks a standby was promoted."""
+    return sum(stroll(start(_STORIES[story], voters=voters), rules, random)[0].promoted is not None for _ in range(times))
