@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
@@ -57,9 +58,10 @@ class Kube:
             answer: dict[str, Any] = await response.json(content_type=None)
             return answer
 
-    async def watch(self, collection: str, name: str) -> AsyncIterator[dict[str, Any]]:
-        """One object as it is, then as it becomes; ends when the server ends the watch. Raises as `get`."""
-        path = f"{collection}?watch=1&fieldSelector=metadata.name%3D{name}&timeoutSeconds={_WATCH_SECONDS}"
+    async def watch(self, collection: str, *, field: str = "", label: str = "") -> AsyncIterator[dict[str, Any]]:
+        """The selected objects as they are, then as they become; ends when the server ends the watch. Raises as `get`."""
+        selectors = f"fieldSelector={quote(field)}&labelSelector={quote(label)}"
+        path = f"{collection}?watch=1&{selectors}&timeoutSeconds={_WATCH_SECONDS}"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SECONDS, sock_read=_WATCH_SECONDS + 10)
         async with self._session.get(self._base + path, headers=self._headers(), ssl=self._tls, timeout=timeout) as response:
             if response.status >= 400:

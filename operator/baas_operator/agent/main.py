@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
 
 import aiohttp
 from aiohttp import web
@@ -19,6 +20,12 @@ from baas_operator.desired.database.names import AGENT_PORT
 
 async def _livez(_: web.Request) -> web.Response:
     return web.Response(text="ok\n")
+
+
+async def _together(*parts: Coroutine[None, None, None]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for part in parts:
+            tasks.create_task(part)
 
 
 async def _run(env: Mapping[str, str]) -> None:
@@ -33,7 +40,12 @@ async def _run(env: Mapping[str, str]) -> None:
     await web.TCPSite(runner, port=AGENT_PORT).start()
     async with aiohttp.ClientSession() as session:
         kube = Kube(session, env["KUBERNETES_SERVICE_HOST"], env["KUBERNETES_SERVICE_PORT"])
-        running = asyncio.create_task(Router(kube, session, identity).run())
+        dcs = Dcs(kube, identity)
+        credentials = Credentials(Path(names.REPLICATION_TLS_MOUNT), Path(names.REPLICATION_MOUNT))
+        watcher = Watcher(
+            kube, session, identity, dcs, credentials, Postgres(), detection_seconds=float(env["DETECTION_SECONDS"]),
+        )  # fmt: skip
+        running = asyncio.create_task(_together(dcs.run(), Router(kube, session, identity, dcs).run(), watcher.run()))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)
         try:

@@ -10,46 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
+from baas_operator.agent.dcs import Dcs
+from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.desired.database import names
 from baas_operator.desired.database.routing import Endpoint, endpoints
 
-_LOOK_SECONDS = 0.5
-"""How often Patroni, on loopback, is asked for its role: a third of what a failover takes at best."""
+_LOOK_SECONDS = 0.1
+"""How often Patroni, on loopback, is asked whether the promotion is through, from the moment that the lock names this member."""
 _ASK_SECONDS = 2.0
 _AFTER_ERROR_SECONDS = 1.0
 _log = logging.getLogger("agent.router")
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who this agent is beside."""
-
-    database: str
-    namespace: str
-    pod: str
-    ip: str
-    node: str
-
-    @property
-    def slice_path(self) -> str:
-        """The EndpointSlice of `-rw`."""
-        return f"{self.slices}/{names.rw_service(self.database)}"
-
-    @property
-    def slices(self) -> str:
-        """The namespace's EndpointSlices."""
-        return f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices"
-
-    @property
-    def lock_path(self) -> str:
-        """Patroni's leader lock."""
-        return f"/api/v1/namespaces/{self.namespace}/configmaps/{names.leader_config_map(self.database)}"
 
 
 def leads_here(found: dict[str, Any], identity: Identity) -> bool:
@@ -61,18 +36,20 @@ def leads_here(found: dict[str, Any], identity: Identity) -> bool:
 class Router:
     """Keeps the slice right while this member is the primary."""
 
-    def __init__(self, kube: Kube, session: aiohttp.ClientSession, identity: Identity) -> None:
+    def __init__(self, kube: Kube, session: aiohttp.ClientSession, identity: Identity, dcs: Dcs) -> None:
         self._kube = kube
         self._session = session
         self._identity = identity
-        self._primary = False
+        self._dcs = dcs
         self._slice: dict[str, Any] | None = None
+        self._due = asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._ask_patroni())
             tasks.create_task(self._watch_slice())
+            tasks.create_task(self._watch_lock())
+            tasks.create_task(self._keep())
 
     async def is_primary(self) -> bool:
         """What this member's own Patroni says."""
@@ -83,24 +60,36 @@ class Router:
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
 
-    async def _ask_patroni(self) -> None:
-        while True:
-            self._primary = await self.is_primary()
-            if self._primary and (self._slice is None or not leads_here(self._slice, self._identity)):
-                await self._claim()
-            await asyncio.sleep(_LOOK_SECONDS)
-
     async def _watch_slice(self) -> None:
         """A person or a late writer may change the slice: the watch brings it within the moment, without a request a second."""
         while True:
             try:
-                async for found in self._kube.watch(self._identity.slices, names.rw_service(self._identity.database)):
+                field = f"metadata.name={names.rw_service(self._identity.database)}"
+                async for found in self._kube.watch(self._identity.slices, field=field):
                     self._slice = found
-                    if self._primary and not leads_here(found, self._identity):
-                        await self._claim()
-            except (KubeError, aiohttp.ClientError, TimeoutError, OSError) as error:
-                _log.info("the watch of the slice ended: %s", error)
+                    self._due.set()
+            except (KubeError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                _log.info("the watch of the slice ended: %s", error or type(error).__name__)
                 await asyncio.sleep(_AFTER_ERROR_SECONDS)
+
+    async def _watch_lock(self) -> None:
+        term = ""
+        while True:
+            if self._dcs.state.lock.term != term:
+                term = self._dcs.state.lock.term
+                self._due.set()
+            await self._dcs.changed()
+
+    async def _keep(self) -> None:
+        """Whenever the lock or the slice changed: until the slice leads here, or the lock names another."""
+        while True:
+            self._due.clear()
+            if self._dcs.state.lock.leader == self._identity.pod and (self._slice is None or not leads_here(self._slice, self._identity)):
+                if await self.is_primary():
+                    await self._claim()
+                await asyncio.sleep(_LOOK_SECONDS)
+            else:
+                await self._due.wait()
 
     async def _claim(self) -> None:
         identity = self._identity

@@ -47,11 +47,12 @@ def test_one_that_is_silent_and_does_not_answer_is_cut_off_from() -> None:
     assert step(CUT_OFF) is Step.RELEASE
 
 
-def test_one_that_is_reported_dead_is_asked_at_once_and_still_cut_off_from_first() -> None:
-    reported = dataclasses.replace(HERE, reported_dead=True)
+def test_one_whose_connection_broke_is_asked_at_once_and_one_that_is_dead_still_cut_off_from_first() -> None:
+    broken = dataclasses.replace(HERE, receives=False)
 
-    assert step(reported) is Step.ASK
-    assert step(dataclasses.replace(reported, answers=False)) is Step.CUT
+    assert step(broken) is Step.ASK
+    assert step(dataclasses.replace(broken, answers=False)) is Step.FOLLOW
+    assert step(dataclasses.replace(broken, answers=False, dead=True)) is Step.CUT
 
 
 @pytest.mark.parametrize(
@@ -82,8 +83,9 @@ def test_suspicion_that_passes_takes_the_fence_back_first_and_connects_after_the
 
 def test_a_new_leader_is_followed_at_once() -> None:
     new = Lock(leader="db-2", term="8", version=12, position=1000)
+    sync = dataclasses.replace(fenced("db-1", "db-2"), leader="db-2")
 
-    assert step(dataclasses.replace(CUT_OFF, withdrawn=10), lock=new, sync=fenced("db-1", "db-2")) is Step.CONNECT
+    assert step(dataclasses.replace(CUT_OFF, answers=None), lock=new, sync=sync) is Step.CONNECT
 
 
 def test_while_nobody_leads_a_member_stays_cut_off() -> None:

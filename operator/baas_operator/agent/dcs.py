@@ -1,0 +1,137 @@
+"""What Patroni keeps in the API server, as a watch brings it: the leader lock and the synchronous state, with the agents' fences.
+
+One watch for both, so that each is at any moment as it really was, and none is older than what this agent has written itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from baas_operator.agent.identity import Identity
+from baas_operator.agent.kube import Kube, KubeError
+from baas_operator.desired.database import names
+from baas_operator.policy.failover import Fence, Lock, Sync
+
+FENCE = "fence.baas-operator.io/"
+"""Prefix of the annotation that a fence is, followed by the member's name."""
+NO_LOCK = Lock(leader=None, term="", version=0, position=0)
+NO_SYNC = Sync(leader=None, voters=frozenset(), quorum=0, changed=0, fences={})
+_AFTER_ERROR_SECONDS = 1.0
+_log = logging.getLogger("agent.dcs")
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 20 else 0
+
+
+def read_lock(found: Mapping[str, Any]) -> Lock:
+    """The leader lock from its ConfigMap. A term ends when the leader changes or takes the lock anew."""
+    said: Mapping[str, str] = found["metadata"].get("annotations") or {}
+    leader = said.get("leader") or None
+    term = f"{leader}/{said.get('transitions', '')}/{said.get('acquireTime', '')}"
+    return Lock(leader, term, _number(found["metadata"]["resourceVersion"]), _number(said.get("optime")))
+
+
+def _fence(text: str) -> Fence | None:
+    try:
+        told = json.loads(text)
+        return Fence(str(told["term"]), int(told["position"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None  # made by hand: it counts for nobody
+
+
+def read_sync(found: Mapping[str, Any], before: Sync) -> Sync:
+    """The synchronous state from its ConfigMap; `before` it, to know since when it has been so."""
+    said: Mapping[str, str] = found["metadata"].get("annotations") or {}
+    leader = said.get("leader") or None
+    voters = frozenset(filter(None, (said.get("sync_standby") or "").split(",")))
+    quorum = _number(said.get("quorum"))
+    same = before.changed and (before.leader, before.voters, before.quorum) == (leader, voters, quorum)
+    fences = {key.removeprefix(FENCE): fence for key, text in said.items() if key.startswith(FENCE) and (fence := _fence(text))}
+    changed = before.changed if same else _number(found["metadata"]["resourceVersion"])
+    return Sync(leader, voters, quorum, changed, fences)
+
+
+@dataclass(frozen=True)
+class State:
+    """What the watch last brought. `version` is that of the synchronous state, fences included."""
+
+    lock: Lock = NO_LOCK
+    sync: Sync = NO_SYNC
+    version: int = 0
+
+
+class Dcs:
+    """Patroni's objects of one database."""
+
+    def __init__(self, kube: Kube, identity: Identity) -> None:
+        self._kube = kube
+        self._identity = identity
+        self._changed = asyncio.Event()
+        self.state = State()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            try:
+                async for found in self._kube.watch(self._identity.config_maps, label=self._identity.scope_label):
+                    self._take(found)
+            except (KubeError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                _log.info("the watch of Patroni's state ended: %s", error or type(error).__name__)
+                await asyncio.sleep(_AFTER_ERROR_SECONDS)
+
+    async def changed(self, seconds: float | None = None) -> None:
+        """Until something changes, `seconds` at most. Several may wait, each for the next change after its call."""
+        event = self._changed
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return
+
+    def _take(self, found: dict[str, Any], *, in_order: bool = True) -> None:
+        """Take an object in. Read out of order it may hide that the voters changed twice: then they count as changed just now."""
+        name, version = found["metadata"]["name"], _number(found["metadata"]["resourceVersion"])
+        state = self.state
+        if name == names.leader_config_map(self._identity.database) and version > state.lock.version:
+            self.state = State(read_lock(found), state.sync, state.version)
+        elif name == names.sync_config_map(self._identity.database) and version > state.version:
+            self.state = State(state.lock, read_sync(found, state.sync if in_order else NO_SYNC), version)
+        else:
+            return
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def fresh(self) -> State:
+        """Both objects as they are now. Raises as Kube.get; no lock and no synchronous state where there is none yet."""
+        for name in (names.sync_config_map(self._identity.database), names.leader_config_map(self._identity.database)):
+            try:
+                self._take(await self._kube.get(f"{self._identity.config_maps}/{name}"), in_order=False)
+            except KubeError as error:
+                if error.status != 404:
+                    raise
+        return self.state
+
+    async def publish(self, fence: Fence | None) -> None:
+        """Write this member's fence, or (None) take it off; returns when the watch has brought it. Raises as Kube.get, TimeoutError."""
+        # The same fence said again has to be a change: it is the version of the object that counts.
+        text = json.dumps({"term": fence.term, "position": fence.position, "at": time.time_ns()}) if fence else None
+        path = f"{self._identity.config_maps}/{names.sync_config_map(self._identity.database)}"
+        written = await self._kube.merge(path, {"metadata": {"annotations": {FENCE + self._identity.pod: text}}})
+        version = _number(written["metadata"]["resourceVersion"])
+        async with asyncio.timeout(2.0):
+            while self.state.version < version:
+                await self.changed(2.0)
+
+    async def clear_lock(self, lock: Lock) -> None:
+        """Take the leader off the lock if it still is at that version. Raises as Kube.get; KubeError 409 if it is not."""
+        body = {"metadata": {"resourceVersion": str(lock.version), "annotations": {"leader": None}}}
+        self._take(await self._kube.merge(f"{self._identity.config_maps}/{names.leader_config_map(self._identity.database)}", body))

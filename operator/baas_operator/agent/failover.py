@@ -1,0 +1,188 @@
+"""Watches the primary from beside a standby, and does what `policy/failover.py` decides (docs/decisions/early-release.md).
+
+Whatever fails here leaves things as they were: without enough fences the lock runs out by itself, as with Patroni alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from typing import Any
+
+import aiohttp
+
+from baas_operator.agent.credentials import Credentials
+from baas_operator.agent.dcs import Dcs
+from baas_operator.agent.identity import Identity
+from baas_operator.agent.kube import Kube, KubeError
+from baas_operator.agent.postgres import Look, Postgres, UnavailableError
+from baas_operator.desired.database import names
+from baas_operator.policy.failover import ASK_AHEAD_SECONDS, Fence, Here, Lock, Step, decide, enough
+
+_CALM_SECONDS = 0.5
+_ALARMED_SECONDS = 0.1
+_NO_ANSWER = (KubeError, aiohttp.ClientError, TimeoutError, OSError, UnavailableError)
+_log = logging.getLogger("agent.failover")
+
+
+class Watcher:
+    """Suspects, fences, releases; one step at a time."""
+
+    def __init__(
+        self, kube: Kube, session: aiohttp.ClientSession, identity: Identity, dcs: Dcs, credentials: Credentials, postgres: Postgres,
+        *, detection_seconds: float,
+    ) -> None:  # fmt: skip
+        self._kube = kube
+        self._session = session
+        self._identity = identity
+        self._dcs = dcs
+        self._credentials = credentials
+        self._postgres = postgres
+        self._detection = detection_seconds
+        self._term = ""
+        self._heard = time.monotonic()
+        self._answers: bool | None = None
+        self._dead = False
+        self._asked = 0.0
+        self._address: str | None = None
+        self._withdrawn: int | None = None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            pause = _CALM_SECONDS
+            try:
+                pause = await self._tick()
+            except _NO_ANSWER as error:
+                _log.info("could not look after the primary: %s", str(error) or type(error).__name__)
+            await self._dcs.changed(pause)
+
+    async def _tick(self) -> float:
+        """One look and one step; the seconds until the next if nothing changes before."""
+        lock = self._dcs.state.lock
+        if lock.term != self._term:
+            self._term, self._heard, self._answers, self._dead, self._address = lock.term, time.monotonic(), None, False, None
+        look = await self._look()
+        if not self._credentials.connected and self._withdrawn is None:
+            # Just started, perhaps in the middle of something: what is published now decides, and nothing read before.
+            self._withdrawn = (await self._dcs.fresh()).lock.version
+        here = Here(
+            name=self._identity.pod, connected=self._credentials.connected, silence=time.monotonic() - self._heard,
+            answers=self._answers, dead=self._dead, receives=look is None or look.silence is not None, withdrawn=self._withdrawn,
+        )  # fmt: skip
+        state = self._dcs.state
+        match decide(here, state.lock, state.sync, detection_seconds=self._detection):
+            case Step.FOLLOW:
+                return await self._follow(here)
+            case Step.ASK:
+                await self._ask()
+            case Step.CUT:
+                _log.warning("%s is silent for %.1f s and does not answer: cutting off from it", lock.leader, here.silence)
+                self._credentials.disconnect()
+                return 0.0
+            case Step.RELEASE:
+                await self._release(state.lock)
+            case Step.WITHDRAW:
+                await self._dcs.publish(None)
+                self._withdrawn = (await self._dcs.fresh()).lock.version
+                _log.info("%s answers again: the fence is taken back", lock.leader)
+            case Step.CONNECT:
+                self._credentials.connect()
+                self._withdrawn = None
+                _log.info("may receive from %s", state.lock.leader)
+            case Step.WAIT:
+                pass
+        return _ALARMED_SECONDS
+
+    async def _look(self) -> Look | None:
+        try:
+            look = await self._postgres.look()
+        except UnavailableError:
+            return None
+        if not look.standby:
+            self._heard = time.monotonic()
+        elif look.silence is not None:
+            self._heard = max(self._heard, time.monotonic() - look.silence)
+        return look
+
+    async def _follow(self, here: Here) -> float:
+        left = self._detection - ASK_AHEAD_SECONDS - here.silence
+        if here.receives and left > 0:
+            self._answers, self._dead = None, False
+            return min(_CALM_SECONDS, max(left, _ALARMED_SECONDS))
+        await self._ask_again()
+        return _ALARMED_SECONDS
+
+    async def _ask_again(self) -> None:
+        if self._answers is not None and time.monotonic() - self._asked > _CALM_SECONDS:
+            await self._ask()
+
+    async def _ask(self) -> None:
+        """Whether the primary's Patroni answers, whatever it says; a refused connection or a pod that is gone is the news of its death."""
+        leader = self._dcs.state.lock.leader
+        if leader is None or leader == self._identity.pod:
+            return
+        self._asked = time.monotonic()
+        if self._address is None:
+            try:
+                pod = await self._kube.get(self._identity.pod_path(leader))
+            except KubeError as error:
+                if error.status != 404:
+                    raise
+                self._answers, self._dead = False, True
+                return
+            self._address = (pod.get("status") or {}).get("podIP")
+        url = f"http://{self._address}:{names.PATRONI_PORT}/liveness"
+        try:
+            async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=ASK_AHEAD_SECONDS), allow_redirects=False):
+                self._answers, self._dead = True, False
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            refused = isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError)
+            self._answers, self._dead = False, refused
+            if refused:
+                self._address = None  # a pod that was made anew has another
+
+    async def _release(self, lock: Lock) -> None:
+        """Publish this member's fence and, if it completes the set, clear the lock (the order: policy/failover.py)."""
+        me, leader = self._identity.pod, lock.leader
+        mine = self._dcs.state.sync.fences.get(me)
+        if leader is None or (mine is not None and mine.term == lock.term and not enough(self._dcs.state.sync, lock)):
+            await self._ask_again()
+            return
+        look = await self._postgres.end_receivers()
+        if not look.standby:
+            return
+        await self._dcs.publish(Fence(lock.term, look.position))
+        if not enough(self._dcs.state.sync, lock):
+            _log.info("fenced against %s at %d, waiting for others", leader, look.position)
+            return
+        if not self._dead:
+            await self._pass_over(leader)
+        await self._dcs.clear_lock(lock)
+        _log.warning("released the lock of %s: it can acknowledge nothing more", leader)
+        await self._unroute(leader)
+
+    async def _pass_over(self, leader: str) -> None:
+        """Spare Patroni's race its two seconds of waiting for the answer of a member that gives none: it asks none without an address.
+
+        Patroni writes the address anew as soon as that member lives. Should this fail, the race takes two seconds longer.
+        """
+        try:
+            pod = await self._kube.get(self._identity.pod_path(leader))
+            status: dict[str, Any] = json.loads((pod["metadata"].get("annotations") or {}).get("status", "{}"))
+            if status.pop("api_url", None):
+                text = json.dumps(status, separators=(",", ":"))
+                metadata = {"resourceVersion": pod["metadata"]["resourceVersion"], "annotations": {"status": text}}
+                await self._kube.merge(self._identity.pod_path(leader), {"metadata": metadata})
+        except (*_NO_ANSWER, ValueError, AttributeError) as error:
+            _log.info("%s stays on the list of whom to ask: %s", leader, error)
+
+    async def _unroute(self, leader: str) -> None:
+        """Take the old primary out of `-rw`, so that new connections are refused at once instead of waiting for an answer."""
+        found = await self._kube.get(self._identity.slice_path)
+        if any((each.get("targetRef") or {}).get("name") == leader for each in found.get("endpoints") or []):
+            await self._kube.merge(
+                self._identity.slice_path, {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "endpoints": []}
+            )

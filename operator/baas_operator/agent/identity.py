@@ -1,0 +1,43 @@
+"""Whom an agent is beside, and the paths of what it reads and writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from baas_operator.desired.database import names
+from baas_operator.desired.meta import NAME_LABEL
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A member of a database."""
+
+    database: str
+    namespace: str
+    pod: str
+    ip: str
+    node: str
+
+    @property
+    def slices(self) -> str:
+        """The namespace's EndpointSlices."""
+        return f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices"
+
+    @property
+    def slice_path(self) -> str:
+        """The EndpointSlice of `-rw`."""
+        return f"{self.slices}/{names.rw_service(self.database)}"
+
+    @property
+    def config_maps(self) -> str:
+        """The namespace's ConfigMaps."""
+        return f"/api/v1/namespaces/{self.namespace}/configmaps"
+
+    @property
+    def scope_label(self) -> str:
+        """What Patroni labels its ConfigMaps with."""
+        return f"{NAME_LABEL}={self.database}"
+
+    def pod_path(self, name: str) -> str:
+        """A pod of the namespace."""
+        return f"/api/v1/namespaces/{self.namespace}/pods/{name}"

@@ -1,0 +1,94 @@
+"""The member's own PostgreSQL, over the socket that the two containers share, as the superuser that `peer` lets in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+import asyncpg
+
+_SECONDS = 2.0
+_POLL_SECONDS = 0.02
+_GONE_SECONDS = 3.0
+# pg_stat_wal_receiver shows a receiver only once it is connected; pg_stat_activity from its first moment, before it reads its key.
+_LOOK = """
+SELECT pg_is_in_recovery(),
+       (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float FROM pg_stat_wal_receiver),
+       ARRAY(SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'),
+       CASE WHEN pg_is_in_recovery()
+            THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn END::bigint
+"""
+
+
+class UnavailableError(Exception):
+    """PostgreSQL gave no answer."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A standby's replication. `silence`: seconds since the last word, None without a connected receiver; `position` in bytes."""
+
+    standby: bool
+    silence: float | None
+    receivers: tuple[int, ...]
+    position: int
+
+
+class Postgres:
+    """One connection, made anew when it breaks."""
+
+    def __init__(self, socket: str = "/var/run/postgresql") -> None:
+        self._socket = socket
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    async def look(self) -> Look:
+        """How replication stands.
+
+        Raises:
+            UnavailableError: PostgreSQL is not running, starting, or hangs.
+        """
+        try:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await asyncpg.connect(
+                    host=self._socket, user="postgres", database="postgres", timeout=_SECONDS, command_timeout=_SECONDS,
+                    server_settings={"application_name": "baas-agent"}, statement_cache_size=2,
+                )  # fmt: skip
+            row = await self._connection.fetchrow(_LOOK)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            await self.close()
+            raise UnavailableError(str(error) or type(error).__name__) from error
+        assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+        return Look(row[0], None if row[1] is None else max(0.0, row[1]), tuple(row[2]), row[3] or 0)
+
+    async def end_receivers(self) -> Look:
+        """Make sure that no WAL receiver is left that was there when this was called; how replication stands then.
+
+        Receivers that start later are no matter: they can not have read a key that was taken away before. PostgreSQL's own function ends
+        no receiver (it is no backend), so that the process gets its signal, in the process namespace that the containers share.
+
+        Raises:
+            UnavailableError: PostgreSQL does not answer, or a receiver does not end.
+        """
+        first = await self.look()
+        until = time.monotonic() + _GONE_SECONDS
+        now = first
+        while left := set(first.receivers) & set(now.receivers):
+            if time.monotonic() > until:
+                raise UnavailableError(f"the WAL receiver {min(left)} does not end")
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGTERM)
+                except ProcessLookupError:
+                    continue
+            await asyncio.sleep(_POLL_SECONDS)
+            now = await self.look()
+        return now
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
