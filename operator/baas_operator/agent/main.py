@@ -1,4 +1,4 @@
-"""The agent's process: the router, and a liveness endpoint."""
+"""The agent's process: the router, the certificates, and a liveness endpoint."""
 
 from __future__ import annotations
 
@@ -8,17 +8,42 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import aiohttp
 from aiohttp import web
 
+from baas_operator.agent.credentials import Credentials
 from baas_operator.agent.kube import Kube
+from baas_operator.agent.reload import ServerCertificate
 from baas_operator.agent.router import Identity, Router
-from baas_operator.desired.database.names import AGENT_PORT
+from baas_operator.desired.database import names
+
+_CERTIFICATES_SECONDS = 10.0
+"""How often the certificates are looked at. The kubelet itself takes a minute to bring new ones, and a month is left by then."""
+_log = logging.getLogger("agent")
 
 
 async def _livez(_: web.Request) -> web.Response:
     return web.Response(text="ok\n")
+
+
+async def _keep_certificates(credentials: Credentials, server: ServerCertificate) -> None:
+    while True:
+        await asyncio.sleep(_CERTIFICATES_SECONDS)
+        for look in (credentials.refresh, server.look):
+            try:
+                look()
+            except OSError as error:
+                _log.warning("could not look at the certificates: %s", error)
+
+
+def _connect(credentials: Credentials) -> None:
+    """An agent that starts brings the certificate back, whatever its predecessor was about. One that can not still routes."""
+    try:
+        credentials.connect()
+    except OSError as error:
+        _log.error("this member can not stream, its certificate could not be put in place: %s", error)
 
 
 async def _run(env: Mapping[str, str]) -> None:
@@ -26,22 +51,31 @@ async def _run(env: Mapping[str, str]) -> None:
         database=env["DATABASE"], namespace=env["POD_NAMESPACE"], pod=env["POD_NAME"], ip=env["POD_IP"],
         node=env["NODE_NAME"],
     )  # fmt: skip
+    credentials = Credentials(Path(names.REPLICATION_TLS_DIR), Path(names.REPLICATION_DIR))
+    server = ServerCertificate(Path(names.SERVER_TLS_DIR), Path(names.SOCKET_DIR))
+    _connect(credentials)  # before /livez answers, which is what PostgreSQL's start waits for
     app = web.Application()
     app.add_routes([web.get("/livez", _livez)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, port=AGENT_PORT).start()
+    await web.TCPSite(runner, port=names.AGENT_PORT).start()
     async with aiohttp.ClientSession() as session:
         kube = Kube(session, env["KUBERNETES_SERVICE_HOST"], env["KUBERNETES_SERVICE_PORT"])
-        running = asyncio.create_task(Router(kube, session, identity).run())
+        running = asyncio.create_task(_tasks(Router(kube, session, identity), credentials, server))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)
         try:
             await running
         except asyncio.CancelledError:
-            logging.getLogger("agent").info("stopped")
+            _log.info("stopped")
         finally:
             await runner.cleanup()
+
+
+async def _tasks(router: Router, credentials: Credentials, server: ServerCertificate) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(router.run())
+        tasks.create_task(_keep_certificates(credentials, server))
 
 
 def run_agent() -> None:
