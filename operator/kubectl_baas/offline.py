@@ -96,8 +96,11 @@ def stream(resource: Manifest) -> Iterator[str]:
 
 
 def _drawn(request: SecretRequest) -> str:
-    what = _RECIPE_KEYS.get(request.recipe) or "keys " + ", ".join(sorted({*request.random, *request.fixed}))
-    return f"# Secret {request.owner.namespace}/{request.name}, drawn once by the operator: {what}\n"
+    certificate = request.certificate
+    keys = certificate.keys if certificate else sorted({*request.random, *request.fixed})
+    what = _RECIPE_KEYS.get(request.recipe) or "keys " + ", ".join(keys)
+    how = "drawn once by the operator" if certificate is None else "drawn and renewed by the operator"
+    return f"# Secret {request.owner.namespace}/{request.name}, {how}: {what}\n"
 
 
 def _hidden(secret: Manifest) -> str:

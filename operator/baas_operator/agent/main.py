@@ -1,4 +1,4 @@
-"""The agent's process: the router, and a liveness endpoint."""
+"""The agent's process: routes, watches the primary, keeps certificates, and answers for its own health."""
 
 from __future__ import annotations
 
@@ -13,19 +13,33 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from baas_operator.agent.credentials import Credentials
+from baas_operator.agent.dcs import Dcs
+from baas_operator.agent.failover import Watcher
+from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
-from baas_operator.agent.router import Identity, Router
-from baas_operator.desired.database.names import AGENT_PORT
+from baas_operator.agent.postgres import Postgres
+from baas_operator.agent.reload import ServerCertificate
+from baas_operator.agent.router import Router
+from baas_operator.desired.database import names
+
+_CERTIFICATES_SECONDS = 10.0
+"""How often the certificates are looked at. The kubelet itself takes a minute to bring new ones, and a month is left by then."""
+_log = logging.getLogger("agent")
 
 
 async def _livez(_: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
-async def _together(*parts: Coroutine[None, None, None]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        for part in parts:
-            tasks.create_task(part)
+async def _keep_certificates(credentials: Credentials, server: ServerCertificate) -> None:
+    while True:
+        await asyncio.sleep(_CERTIFICATES_SECONDS)
+        for look in (credentials.refresh, server.look):
+            try:
+                look()
+            except OSError as error:
+                _log.warning("could not look at the certificates: %s", error)
 
 
 async def _run(env: Mapping[str, str]) -> None:
@@ -33,27 +47,36 @@ async def _run(env: Mapping[str, str]) -> None:
         database=env["DATABASE"], namespace=env["POD_NAMESPACE"], pod=env["POD_NAME"], ip=env["POD_IP"],
         node=env["NODE_NAME"],
     )  # fmt: skip
+    credentials = Credentials(Path(names.REPLICATION_TLS_DIR), Path(names.REPLICATION_DIR))
+    server = ServerCertificate(Path(names.SERVER_TLS_DIR), Path(names.SOCKET_DIR))
     app = web.Application()
     app.add_routes([web.get("/livez", _livez)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, port=AGENT_PORT).start()
+    await web.TCPSite(runner, port=names.AGENT_PORT).start()
     async with aiohttp.ClientSession() as session:
         kube = Kube(session, env["KUBERNETES_SERVICE_HOST"], env["KUBERNETES_SERVICE_PORT"])
         dcs = Dcs(kube, identity)
-        credentials = Credentials(Path(names.REPLICATION_TLS_MOUNT), Path(names.REPLICATION_MOUNT))
+        router = Router(kube, session, identity, dcs)
         watcher = Watcher(
-            kube, session, identity, dcs, credentials, Postgres(), detection_seconds=float(env["DETECTION_SECONDS"]),
+            kube, session, identity, dcs, credentials, Postgres(names.SOCKET_DIR), detection_seconds=float(env["DETECTION_SECONDS"]),
         )  # fmt: skip
-        running = asyncio.create_task(_together(dcs.run(), Router(kube, session, identity, dcs).run(), watcher.run()))
+        parts = (dcs.run(), router.run(), watcher.run(), _keep_certificates(credentials, server))
+        running = asyncio.create_task(_together(*parts))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)
         try:
             await running
         except asyncio.CancelledError:
-            logging.getLogger("agent").info("stopped")
+            _log.info("stopped")
         finally:
             await runner.cleanup()
+
+
+async def _together(*parts: Coroutine[None, None, None]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for part in parts:
+            tasks.create_task(part)
 
 
 def run_agent() -> None:

@@ -24,6 +24,8 @@ RESERVED_PARAMETERS = (
     "primary_conninfo", "primary_slot_name", "restore_command", "synchronous_standby_names", "synchronous_commit",
     "data_directory", "hba_file", "ident_file", "config_file", "unix_socket_directories", "fsync", "full_page_writes",
     "wal_log_hints", "recovery_target_timeline", "ssl", "ssl_cert_file", "ssl_key_file", "ssl_ca_file",
+    "ssl_crl_file", "ssl_crl_dir", "ssl_min_protocol_version", "ssl_max_protocol_version", "ssl_passphrase_command",
+    "ssl_passphrase_command_supports_reload",
 )  # fmt: skip
 """Parameters that the operator or Patroni sets: changing one by hand would break replication or durability."""
 

@@ -9,6 +9,7 @@ from baas_operator.api.database import DatabaseReplicaSpec
 from baas_operator.api.instance import BaasInstanceSpec
 from baas_operator.api.queue import EventQueueSpec
 from baas_operator.desired.database.build import DatabaseFacts, build_database, database_secrets
+from baas_operator.desired.database.certificates import database_certificates
 from baas_operator.desired.images import Images
 from baas_operator.desired.instance.build import InstanceFacts, build_instance, instance_secrets
 from baas_operator.desired.meta import Manifest, Owner
@@ -17,6 +18,7 @@ from baas_operator.desired.queue.names import USERS
 from baas_operator.desired.secrets import SecretRequest
 
 REDACTED = "REDACTED"
+_CA = "-----BEGIN CERTIFICATE-----\n(drawn by the operator)\n-----END CERTIFICATE-----\n"
 
 
 def secret_requests(manifest: dict[str, Any]) -> list[SecretRequest]:
@@ -24,7 +26,8 @@ def secret_requests(manifest: dict[str, Any]) -> list[SecretRequest]:
     kind, spec, owner = _parse(manifest)
     match kind:
         case "DatabaseReplica":
-            return database_secrets(DatabaseReplicaSpec.model_validate(spec), owner)
+            database = DatabaseReplicaSpec.model_validate(spec)
+            return [*database_secrets(database, owner), *database_certificates(database, owner)]
         case "EventQueue":
             return queue_secrets(EventQueueSpec.model_validate(spec), owner)
         case _:
@@ -43,7 +46,7 @@ def render(manifest: dict[str, Any], images: Images | None = None) -> list[Manif
     images = images or Images()
     match kind:
         case "DatabaseReplica":
-            return build_database(DatabaseReplicaSpec.model_validate(spec), owner, images, DatabaseFacts())
+            return build_database(DatabaseReplicaSpec.model_validate(spec), owner, images, DatabaseFacts(ca=_CA))
         case "EventQueue":
             facts = QueueFacts(passwords=dict.fromkeys(USERS, REDACTED))
             made = build_queue(EventQueueSpec.model_validate(spec), owner, images, facts)

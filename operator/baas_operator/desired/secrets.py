@@ -2,6 +2,8 @@
 
 A secret of ours is created, never updated: whoever comes second finds it there and uses it. So two leaders, or a leader that
 dies between two steps, can not leave two versions of a password behind.
+
+Certificates end, so theirs alone are replaced in place: the request then names the version that is due, and a write to any other fails.
 """
 
 from __future__ import annotations
@@ -9,24 +11,51 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from baas_operator.desired.meta import Owner
+from baas_operator.desired.meta import Owner, checksum
+
+EXPIRES_ANNOTATION = "baas-operator.io/expires"
+"""When the certificate in a Secret ends (RFC 3339). One that has none was brought by somebody: it is used as it is, and never replaced."""
+CONTENT_ANNOTATION = "baas-operator.io/certificate"
+"""A hash of what a certificate was asked to say: one that should say something else by now is drawn anew."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a certificate says. Usage `ca` signs itself, and the others; `days` is its life."""
+
+    usage: Literal["ca", "server", "client"]
+    common_name: str
+    days: int
+    dns_names: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of its Secret: those of `kubernetes.io/tls`, or ones that nobody takes for a server's."""
+        return ("ca.crt", "ca.key") if self.usage == "ca" else ("tls.crt", "tls.key", "ca.crt")
+
+    @property
+    def content(self) -> str:
+        """The value of `CONTENT_ANNOTATION`."""
+        return checksum(self.usage, self.common_name, self.days, self.dns_names)
 
 
 @dataclass(frozen=True)
 class SecretRequest:
     """One Secret: `random` keys are drawn (URL-safe, 32 characters), then `fixed` ones are filled in, where `{key}` stands for
     the value of another key. `recipe` names a maker that draws more than a password (see engine/generate.py); `source` names the
-    secret that it needs. `owned=False` lets it outlive its owner."""
+    secret that it needs. `owned=False` lets it outlive its owner. `replaces` is the version of a certificate's Secret that is due."""
 
     owner: Owner
     name: str
     component: str
     random: tuple[str, ...] = ()
     fixed: dict[str, str] = field(default_factory=dict)
-    recipe: Literal["password", "signing-key", "api-keys"] = "password"
+    recipe: Literal["password", "signing-key", "api-keys", "certificate"] = "password"
     source: str | None = None
     owned: bool = True
     type: str = "Opaque"
+    certificate: Certificate | None = None
+    replaces: str | None = None
 
 
 def password(owner: Owner, name: str, component: str, username: str, *, owned: bool, **fixed: str) -> SecretRequest:

@@ -19,7 +19,8 @@ def build_sql_job(
     `roles`: mount folder -> Secret with the role's password. psql retries nothing; the kubelet restarts the container with back-off
     until it has worked once.
     """
-    digest = checksum(sql, host, superuser_secret, {key: each.name for key, each in roles.items()})
+    connection = f"host={host} port=5432 user=postgres dbname=postgres sslmode=require connect_timeout=5 target_session_attrs=read-write"
+    digest = checksum(sql, connection, superuser_secret, {key: each.name for key, each in roles.items()})
     full = f"{name}-{digest[:8]}"
     volumes = [
         {"name": "sql", "configMap": {"name": full}},
@@ -38,7 +39,6 @@ def build_sql_job(
         "umask 077; printf '*:*:*:*:%s' \"$(cat /etc/baas/superuser/password)\" > /tmp/pgpass; "
         'exec psql --no-psqlrc --quiet --file=/etc/baas/sql/run.sql "$CONNECTION"'
     )
-    connection = f"host={host} port=5432 user=postgres dbname=postgres connect_timeout=5 target_session_attrs=read-write"
     return [
         owner.child("v1", "ConfigMap", full, component, data={"run.sql": sql}),
         owner.child(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from baas_operator.api.kinds import ALL_KINDS, POD, SECRET, VOLUME_CLAIM, kind_of
 from baas_operator.desired.meta import Manifest
-from baas_operator.desired.secrets import SecretRequest
+from baas_operator.desired.secrets import CONTENT_ANNOTATION, EXPIRES_ANNOTATION, SecretRequest
 from baas_operator.engine.client import Client
 from baas_operator.engine.differ import HASH_ANNOTATION, up_to_date, with_hash
 from baas_operator.engine.errors import ApiError, Refused, Waiting
@@ -96,22 +96,27 @@ async def _take_out(client: Client, store: Store, wanted: Manifest, live: Manife
 
 
 async def ensure_secret(client: Client, store: Store, request: SecretRequest) -> None:
-    """Make a secret if there is none. One that was deleted while we watched comes back with what it held."""
+    """Make a secret if there is none, and replace the content of a certificate's that is due. One that was deleted while we watched comes
+    back with what it held."""
     wanted = outline(request)
     live = await _ours(client, store, wanted)
     if live is not None:
         _complete(wanted, live)
         _same_place(wanted, live)
         await _adopt(client, store, wanted, live)
+        if request.replaces == live["metadata"]["resourceVersion"]:
+            await _replace(client, store, request, live)
         return
-    source = store.get(SECRET.name, request.owner.namespace, request.source) if request.source else None
-    if request.source and source is None:
-        raise Waiting("SecretMissing", f"secret {request.source!r} is not there yet", 0.5)
-    made = build_secret(request, source=source, now=int(time.time()))
+    made = _drawn(store, request, None)
     belongs = owner_of(made)
     lost = store.last_seen(belongs, key_of(made)) if belongs else None
-    if lost is not None:
+    if lost is not None and all(secret_text(lost, key) is not None for key in wanted["data"]):
         made["data"] = lost["data"]
+        if request.certificate:
+            had = lost["metadata"].get("annotations") or {}
+            made["metadata"]["annotations"] = {key: had[key] for key in (EXPIRES_ANNOTATION, CONTENT_ANNOTATION) if key in had}
+    else:
+        lost = None
     try:
         store.put(await client.create(SECRET, made))
     except ApiError as error:
@@ -122,6 +127,35 @@ async def ensure_secret(client: Client, store: Store, request: SecretRequest) ->
         # Another leader was faster: what it drew counts.
         raise Waiting("SecretExists", f"secret {request.name!r} was made by another", 0.2) from error
     _log.info("secret made", extra={"secret": request.name, "restored": lost is not None})
+
+
+def _drawn(store: Store, request: SecretRequest, live: Manifest | None) -> Manifest:
+    """The secret as drawn now; `live` is the one that it replaces.
+
+    Raises:
+        Waiting: what it is made from is not there yet. Refused: that can not sign.
+    """
+    source = store.get(SECRET.name, request.owner.namespace, request.source) if request.source else live
+    if request.source and source is None:
+        raise Waiting("SecretMissing", f"secret {request.source!r} is not there yet", 0.5)
+    try:
+        return build_secret(request, source=source, now=int(time.time()))
+    except ValueError as error:
+        if request.certificate is None:
+            raise
+        name = request.source or request.name
+        raise Refused(
+            "SecretIncomplete",
+            f"Secret {name!r} can not sign certificates: put a CA certificate (ca.crt) and its key (ca.key), both PEM, into it.",
+        ) from error
+
+
+async def _replace(client: Client, store: Store, request: SecretRequest, live: Manifest) -> None:
+    """Draw a certificate anew in its place: certificate, key and annotations in one write, to that very version."""
+    made = _drawn(store, request, live)
+    metadata = {"resourceVersion": live["metadata"]["resourceVersion"], "annotations": made["metadata"]["annotations"]}
+    store.put(await client.merge(SECRET, request.owner.namespace, request.name, {"metadata": metadata, "data": made["data"]}))
+    _log.info("certificate renewed", extra={"secret": request.name})
 
 
 def _complete(wanted: Manifest, live: Manifest) -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import secrets
+from datetime import datetime
 from typing import Any
 
 import jwt
@@ -14,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from baas_operator.desired.meta import Manifest
-from baas_operator.desired.secrets import SecretRequest
+from baas_operator.desired.secrets import CONTENT_ANNOTATION, EXPIRES_ANNOTATION, SecretRequest
+from baas_operator.engine.certificates import draw
 from baas_operator.observe.view import secret_text
 
 _PASSWORD_BYTES = 24
@@ -31,11 +33,20 @@ def outline(request: SecretRequest) -> Manifest:
             data = {"private.pem": ""}
         case "api-keys":
             data = dict.fromkeys(("anon", "service_role", "jwks.json"), "")
+        case "certificate":
+            assert request.certificate is not None
+            data = dict.fromkeys(request.certificate.keys, "")
     return _manifest(request, data)
 
 
 def build_secret(request: SecretRequest, *, source: Manifest | None, now: int) -> Manifest:
-    """Draw the content of a secret. `source` is the secret that the request names; `now` is a Unix time in seconds."""
+    """Draw the content of a secret. `source` is the secret that the request names, or an authority's own one that is renewed; `now` is
+    a Unix time in seconds.
+
+    Raises:
+        ValueError: a certificate is to be signed with something that can not sign.
+    """
+    expires = None
     match request.recipe:
         case "password":
             drawn = {key: secrets.token_urlsafe(_PASSWORD_BYTES) for key in request.random}
@@ -47,14 +58,23 @@ def build_secret(request: SecretRequest, *, source: Manifest | None, now: int) -
             pem = secret_text(source, "private.pem")
             assert pem is not None  # `outline` asks for it
             data = _api_keys(pem, request, now)
-    return _manifest(request, data)
+        case "certificate":
+            assert request.certificate is not None
+            authority = (secret_text(source, "ca.crt") or "", secret_text(source, "ca.key") or "") if source else None
+            data, expires = draw(request.certificate, authority, now)
+    return _manifest(request, data, expires)
 
 
-def _manifest(request: SecretRequest, data: dict[str, str]) -> Manifest:
-    return request.owner.child(
-        "v1", "Secret", request.name, request.component, owned=request.owned, type=request.type, immutable=True,
+def _manifest(request: SecretRequest, data: dict[str, str], expires: datetime | None = None) -> Manifest:
+    """A secret is immutable, unless it holds a certificate: that one has an end, and is replaced before."""
+    annotations = None
+    if request.certificate and expires:
+        annotations = {EXPIRES_ANNOTATION: expires.isoformat(), CONTENT_ANNOTATION: request.certificate.content}
+    made = request.owner.child(
+        "v1", "Secret", request.name, request.component, owned=request.owned, annotations=annotations, type=request.type,
         data={key: base64.b64encode(text.encode()).decode() for key, text in sorted(data.items())},
     )  # fmt: skip
+    return made if request.certificate else made | {"immutable": True}
 
 
 def _signing_key() -> dict[str, str]:

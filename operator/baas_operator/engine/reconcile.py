@@ -104,8 +104,8 @@ class Reconciler:
         # draw
         for request in plan.secrets:
             await applier.ensure_secret(self._client, self._store, request)
-        if any(view.child(SECRET, each.name) is None for each in plan.secrets):
-            # The plan was made without them: what needs them is missing in it, and would be pruned.
+        if any(each.replaces or view.child(SECRET, each.name) is None for each in plan.secrets):
+            # The plan was made without them, or with old ones: what needs them is missing in it, and would be pruned.
             fresh = view_of(self._store, view.resource, self._config.images)
             plan = PLANNERS[kind.name](replace(fresh, external=view.external))
         # apply

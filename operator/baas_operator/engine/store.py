@@ -216,7 +216,7 @@ def _essence(resource: Manifest) -> Any:
             live = resource.get("status") or {}
             return kept, annotations, told, live.get("phase"), live.get("podIP"), live.get("conditions"), [
                 (each.get("ready"), each.get("restartCount"), each.get("state", {}).keys())
-                for each in live.get("containerStatuses") or []
+                for each in [*(live.get("initContainerStatuses") or []), *(live.get("containerStatuses") or [])]
             ]  # fmt: skip
         case _:
             return {**resource, "metadata": {**kept, "annotations": annotations}}

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 
 from baas_operator.api.common import DeletionPolicy
 from baas_operator.api.database import DatabaseReplicaSpec, DatabaseReplicaStatus, Durability
-from baas_operator.api.kinds import JOB, POD, STATEFUL_SET
+from baas_operator.api.kinds import JOB, POD, SECRET, STATEFUL_SET
 from baas_operator.desired.database import names
 from baas_operator.desired.database.build import DatabaseFacts, build_database, database_secrets
+from baas_operator.desired.database.certificates import database_certificates
 from baas_operator.desired.database.patroni import dynamic_config
 from baas_operator.observe.conditions import Condition
 from baas_operator.observe.database import DatabaseObservation, observe_database, state_without_volumes
 from baas_operator.observe.instance import job_succeeded, job_trouble
 from baas_operator.observe.text import are, counted
-from baas_operator.observe.view import View, is_ready, trouble
+from baas_operator.observe.view import View, is_ready, secret_text, trouble
+from baas_operator.policy.certificates import with_due
 from baas_operator.policy.placement import as_made, growth, hard_spread
 from baas_operator.policy.plan import Effect, Finding, PatchAnnotation, Plan, conditions, refusal
 
@@ -53,6 +55,7 @@ def plan_database(view: View) -> Plan:
         slice_now=seen.slice_now,
         leader=seen.leader_endpoint if seen.primary else None,
         databases_wanted=serving or already,
+        ca=secret_text(view.child(SECRET, names.ca(view.owner.name)), "ca.crt"),
         members_per_zone=math.ceil(spec.replicas / max(1, len(view.zones()))),
     )
     manifests = as_made(view, build_database(spec, view.owner, view.images, facts))
@@ -64,7 +67,7 @@ def plan_database(view: View) -> Plan:
         conditions=_conditions(situation),
         status=_status(situation),
         manifests=manifests,
-        secrets=tuple(database_secrets(spec, view.owner)),
+        secrets=(*database_secrets(spec, view.owner), *with_due(view, database_certificates(spec, view.owner))),
         effects=(*_effects(situation), *growth(view, spec.storage.size)),
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
         requeue_after=_LOOK_AGAIN_SECONDS,

@@ -6,7 +6,7 @@ import pytest
 
 from baas_operator.desired.meta import HOST_LABEL, ZONE_LABEL, Manifest
 from baas_operator.desired.render import REDACTED, render
-from tests.unit.desired.rendered import CASES, CHILDREN, RICH, resource, workloads
+from tests.unit.desired.rendered import CASES, CHILDREN, RICH, of_kind, resource, workloads
 
 WORKLOADS = dict(workloads())
 RUNNING = {name: each for name, each in WORKLOADS.items() if each["kind"] != "Job"}
@@ -25,7 +25,7 @@ def pod_of(workload: Manifest) -> Manifest:
 
 def containers(workload: Manifest) -> list[Manifest]:
     pod = pod_of(workload)
-    return [*pod.get("initContainers", []), *pod["containers"]]
+    return [*pod["containers"], *pod.get("initContainers", [])]
 
 
 def test_there_is_something_to_walk() -> None:
@@ -43,7 +43,7 @@ def test_pods_are_restricted(workload: Manifest) -> None:
     assert security["runAsNonRoot"] is True
     assert security["runAsUser"] > 0
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
-    for field in ("hostNetwork", "hostPID", "hostIPC", "hostUsers", "initContainers", "ephemeralContainers"):
+    for field in ("hostNetwork", "hostPID", "hostIPC", "hostUsers", "ephemeralContainers"):
         assert not pod.get(field)
     allowed = {"name", "configMap", "secret", "emptyDir", "projected", "persistentVolumeClaim", "downwardAPI"}
     for volume in pod["volumes"]:
@@ -135,6 +135,22 @@ def test_a_rollout_takes_no_pod_before_its_successor_is_ready_and_drains_the_old
     assert workload["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     drain = containers(workload)[0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert drain < pod_of(workload)["terminationGracePeriodSeconds"]
+
+
+def test_the_agent_runs_before_postgresql_and_after_it_and_alone_has_the_certificate_of_standbys() -> None:
+    pod = pod_of(of_kind("DatabaseReplica", "StatefulSet", "shop-db"))
+    (postgres,), (agent,) = pod["containers"], pod["initContainers"]
+    mounts = {each["name"]: {mount["name"]: mount for mount in each["volumeMounts"]} for each in (postgres, agent)}
+
+    assert agent["restartPolicy"] == "Always"
+    assert agent["startupProbe"]["httpGet"]["path"] == "/livez"
+    assert pod["shareProcessNamespace"] is True
+    assert "replication-tls" not in mounts["postgres"]
+    assert mounts["postgres"]["replication"]["readOnly"] is True
+    assert not mounts["agent"]["replication"].get("readOnly")
+    (memory,) = (each for each in pod["volumes"] if each["name"] == "replication")
+    assert memory["emptyDir"]["medium"] == "Memory"
+    assert not any((each.get("secret") or {}).get("secretName") == "shop-db-ca" for each in pod["volumes"]), "the operator's alone"
 
 
 # --- secrets --------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from psycopg import sql
 
+from baas_operator.api.database import RESERVED_PARAMETERS
 from baas_operator.api.instance import BaasInstanceSpec
 from baas_operator.desired.instance.supabase import bootstrap_sql
 from baas_operator.desired.meta import Manifest
@@ -121,9 +122,36 @@ def test_durability_is_patronis_synchronous_mode(durability: str, mode: str) -> 
 def test_no_password_goes_over_the_wire_or_into_the_file() -> None:
     found = patroni(RICH["DatabaseReplica"])
 
-    assert all(rule.endswith(("scram-sha-256", "peer", "reject")) for rule in found["postgresql"]["pg_hba"])
-    assert "authentication" not in found["postgresql"]
-    assert not {"username", "password"} & set(str(found).replace("'", " ").split())
+    assert all(rule.endswith(("scram-sha-256", "cert", "peer", "peer map=patroni", "reject")) for rule in found["postgresql"]["pg_hba"])
+    assert not any("password" in each for each in found["postgresql"]["authentication"].values())
+    assert "restapi" not in found["postgresql"]["authentication"]
+    assert "password" not in str(found).replace("password_encryption", "")
+
+
+def test_nothing_goes_over_the_network_in_plain() -> None:
+    found = patroni(RICH["DatabaseReplica"])["postgresql"]
+
+    for rule in found["pg_hba"]:
+        assert rule.split()[0] in ("local", "hostssl") or rule.endswith(" reject"), rule
+    assert found["parameters"]["ssl"] == "on"
+    assert all(each["sslmode"] == "verify-ca" for each in found["authentication"].values())
+
+
+def test_standbys_stream_with_a_certificate_and_no_password_opens_that_door() -> None:
+    found = patroni()["postgresql"]
+    streaming = [rule for rule in found["pg_hba"] if rule.split()[1] == "replication"]
+
+    assert streaming == ["local replication replicator peer map=patroni", "hostssl replication replicator all cert"]
+    assert found["authentication"]["replication"]["sslkey"] == "/run/replication/tls.key"
+    first = {rule.split()[2]: rule for rule in reversed(found["pg_hba"]) if rule.split()[1] == "all"}
+    assert first["replicator"].endswith("reject")
+    assert first["rewind"].endswith("reject")
+
+
+def test_parameters_of_tls_are_the_operators() -> None:
+    tls = {each for each in patroni()["postgresql"]["parameters"] if each.startswith("ssl")}
+
+    assert tls <= set(RESERVED_PARAMETERS)
 
 
 @settings(max_examples=25)

@@ -8,6 +8,7 @@ from baas_operator.api.common import DeletionPolicy
 from baas_operator.api.database import DatabaseReplicaSpec
 from baas_operator.desired.database import names
 from baas_operator.desired.database.access import build_access
+from baas_operator.desired.database.certificates import build_ca_bundle
 from baas_operator.desired.database.members import build_members
 from baas_operator.desired.database.patroni import config_file
 from baas_operator.desired.database.routing import Endpoint, build_routing
@@ -23,7 +24,8 @@ from baas_operator.desired.text import render
 class DatabaseFacts:
     """What the manifests depend on besides the spec.
 
-    `databases_wanted`: the SQL Job may run, as there is a primary. `members_per_zone`: what to expect before any pod has a place.
+    `databases_wanted`: the SQL Job may run, as there is a primary. `members_per_zone`: what to expect before any pod has a place. `ca`:
+    the authority's certificate (PEM), None while it is not drawn.
     """
 
     hard_spread: bool = True
@@ -31,14 +33,18 @@ class DatabaseFacts:
     leader: Endpoint | None = None
     databases_wanted: bool = True
     members_per_zone: int = 1
+    ca: str | None = None
 
 
 def database_secrets(spec: DatabaseReplicaSpec, owner: Owner) -> list[SecretRequest]:
-    """One Secret a role. They outlive the object unless its data goes with it: without them retained data has no key."""
+    """One Secret a role that has a password: the replicator has a certificate instead.
+
+    They outlive the object unless its data goes with it: without them retained data has no key.
+    """
     owned = spec.deletion_policy is DeletionPolicy.DELETE
     made = [
         password(owner, names.role_secret(owner.name, role), names.COMPONENT, role, owned=owned)
-        for role in (names.SUPERUSER, names.REPLICATOR, names.REWIND, "patroni")
+        for role in (names.SUPERUSER, names.REWIND, "patroni")
     ]
     host = f"{names.rw_service(owner.name)}.{owner.namespace}.svc"
     by_role: dict[str, str] = {}
@@ -49,7 +55,7 @@ def database_secrets(spec: DatabaseReplicaSpec, owner: Owner) -> list[SecretRequ
             password(
                 owner, names.role_secret(owner.name, role), names.COMPONENT, role, owned=owned,
                 host=host, port=str(names.POSTGRES_PORT), dbname=database,
-                uri=f"postgresql://{{username}}:{{password}}@{host}:{names.POSTGRES_PORT}/{database}",
+                uri=f"postgresql://{{username}}:{{password}}@{host}:{names.POSTGRES_PORT}/{database}?sslmode=require",
             )
         )  # fmt: skip
     return made
@@ -80,6 +86,7 @@ def build_database(spec: DatabaseReplicaSpec, owner: Owner, images: Images, fact
     made = [
         *build_access(owner),
         owner.child("v1", "ConfigMap", f"{owner.name}-patroni", names.COMPONENT, data={"patroni.yml": text}),
+        *build_ca_bundle(owner, facts.ca),
         *build_routing(owner, current=facts.slice_now, leader=facts.leader),
         disruption_budget(owner, owner.name, names.COMPONENT),
         build_members(spec, owner, images, config_text=_static_part(text), hard_spread=facts.hard_spread),

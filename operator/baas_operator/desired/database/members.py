@@ -1,4 +1,9 @@
-"""The members: a StatefulSet of Patroni with PostgreSQL, each with our agent beside it."""
+"""The members: a StatefulSet of Patroni with PostgreSQL, each with our agent beside it.
+
+The agent is a native sidecar (an init container that is restarted always; Kubernetes documentation, "Sidecar Containers"): it is there
+before PostgreSQL starts, and until after it has stopped. It alone has the certificate that standbys stream with, and lends it to
+PostgreSQL through a volume in memory: what an agent takes away there, its PostgreSQL can not reconnect without.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +33,7 @@ def _secret_env(name: str, secret: str, key: str) -> dict[str, Any]:
 
 def _postgres(spec: DatabaseReplicaSpec, owner: Owner, image: str) -> dict[str, Any]:
     credentials = []
-    for variable, role in (("SUPERUSER", names.SUPERUSER), ("REPLICATION", names.REPLICATOR), ("REWIND", names.REWIND)):
+    for variable, role in (("SUPERUSER", names.SUPERUSER), ("REWIND", names.REWIND)):
         secret = names.role_secret(owner.name, role)
         # Patroni takes these from its environment or from its file; the file would be one more copy of each password.
         credentials += [
@@ -65,7 +70,9 @@ def _postgres(spec: DatabaseReplicaSpec, owner: Owner, image: str) -> dict[str, 
         "volumeMounts": [
             {"name": "data", "mountPath": "/var/lib/postgresql/data"},
             {"name": "patroni", "mountPath": "/etc/patroni", "readOnly": True},
-            {"name": "run", "mountPath": "/var/run/postgresql"},
+            {"name": "run", "mountPath": names.SOCKET_DIR},
+            {"name": "server-tls", "mountPath": names.SERVER_TLS_DIR, "readOnly": True},
+            {"name": "replication", "mountPath": names.REPLICATION_DIR, "readOnly": True},
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
         ],
@@ -78,6 +85,7 @@ def _agent(owner: Owner, images: Images) -> dict[str, Any]:
         "image": images.operator,
         "imagePullPolicy": "IfNotPresent",
         "args": ["agent"],
+        "restartPolicy": "Always",
         "env": [
             field_env("POD_NAME", "metadata.name"),
             field_env("POD_NAMESPACE", "metadata.namespace"),
@@ -86,10 +94,23 @@ def _agent(owner: Owner, images: Images) -> dict[str, Any]:
             {"name": "DATABASE", "value": owner.name},
         ],
         "ports": [{"name": "agent", "containerPort": names.AGENT_PORT, "protocol": "TCP"}],
+        # PostgreSQL is started once this has worked, so that it never starts without what the agent gives it.
+        "startupProbe": http_probe("/livez", names.AGENT_PORT, period=1, failures=120),
         "livenessProbe": http_probe("/livez", names.AGENT_PORT, period=10, failures=6),
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
         "securityContext": container_security(),
+        "volumeMounts": [
+            {"name": "run", "mountPath": names.SOCKET_DIR},
+            {"name": "server-tls", "mountPath": names.SERVER_TLS_DIR, "readOnly": True},
+            {"name": "replication-tls", "mountPath": names.REPLICATION_TLS_DIR, "readOnly": True},
+            {"name": "replication", "mountPath": names.REPLICATION_DIR},
+        ],
     }
+
+
+def _certificate_volume(name: str, secret: str) -> dict[str, Any]:
+    """Root's files that the pod's group reads, which is what PostgreSQL takes as a key ("Secure TCP/IP Connections with SSL")."""
+    return {"name": name, "secret": {"secretName": secret, "defaultMode": 0o440}}
 
 
 def build_members(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, config_text: str, hard_spread: bool) -> Manifest:
@@ -108,9 +129,14 @@ def build_members(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, co
             "automountServiceAccountToken": True,
             "terminationGracePeriodSeconds": _SHUTDOWN_SECONDS,
             "securityContext": pod_security(POSTGRES_UID),
-            "containers": [_postgres(spec, owner, spec.image or images.postgres), _agent(owner, images)],
+            "shareProcessNamespace": True,  # the agent signals PostgreSQL: at least that it has a new certificate
+            "initContainers": [_agent(owner, images)],
+            "containers": [_postgres(spec, owner, spec.image or images.postgres)],
             "volumes": [
                 {"name": "patroni", "configMap": {"name": f"{owner.name}-patroni"}},
+                _certificate_volume("server-tls", names.server_tls_secret(owner.name)),
+                _certificate_volume("replication-tls", names.replication_tls_secret(owner.name)),
+                {"name": "replication", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
                 {"name": "run", "emptyDir": {}},
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
                 {"name": "tmp", "emptyDir": {}},

@@ -12,6 +12,12 @@ SUPERUSER = "postgres"
 REPLICATOR = "replicator"
 REWIND = "rewind"
 
+# Paths inside a member's pod, where postgres and the agent see the same files.
+SERVER_TLS_DIR = "/etc/server-tls"
+REPLICATION_TLS_DIR = "/etc/replication-tls"
+REPLICATION_DIR = "/run/replication"
+SOCKET_DIR = "/var/run/postgresql"
+
 
 def rw_service(database: str) -> str:
     """Service that leads to the primary."""
@@ -31,6 +37,26 @@ def any_service(database: str) -> str:
 def pods_service(database: str) -> str:
     """Headless Service that gives each member its name."""
     return f"{database}-pods"
+
+
+def pooler_service(database: str) -> str:
+    """Service that leads to the connection pooler."""
+    return f"{database}-pooler"
+
+
+def ca(database: str) -> str:
+    """Secret with the certificate authority of a database, for the operator alone; and ConfigMap with its certificate, for clients."""
+    return f"{database}-ca"
+
+
+def server_tls_secret(database: str) -> str:
+    """Secret with the members' server certificate."""
+    return f"{database}-server-tls"
+
+
+def replication_tls_secret(database: str) -> str:
+    """Secret with the client certificate that standbys stream with."""
+    return f"{database}-replication-tls"
 
 
 def role_secret(database: str, role: str) -> str:

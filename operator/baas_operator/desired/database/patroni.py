@@ -78,4 +78,10 @@ def config_file(spec: DatabaseReplicaSpec, owner: Owner, *, members_per_zone: in
         dynamic=dynamic_config(spec, members_per_zone=members_per_zone, has_standby=False),
         bin_dir=f"/usr/lib/postgresql/{spec.version}/bin",
         data_dir=DATA_DIR,
+        server_tls=names.SERVER_TLS_DIR,
+        replication_tls=names.REPLICATION_DIR,
+        replicator=names.REPLICATOR,
+        rewind=names.REWIND,
+        superuser=names.SUPERUSER,
+        socket_dir=names.SOCKET_DIR,
     )

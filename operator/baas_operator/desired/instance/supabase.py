@@ -121,6 +121,6 @@ def database_uri(owner: Owner, database: str) -> str:
     host = f"{database_names.rw_service(database)}.{owner.namespace}.svc"
     return (
         f"postgresql://{{username}}:{{password}}@{host}:{database_names.POSTGRES_PORT}/{names.sql_name(owner.name)}"
-        "?target_session_attrs=read-write&connect_timeout=2&tcp_user_timeout=3000"
+        "?sslmode=require&target_session_attrs=read-write&connect_timeout=2&tcp_user_timeout=3000"
         "&keepalives_idle=3&keepalives_interval=1&keepalives_count=3&application_name=postgrest"
     )
