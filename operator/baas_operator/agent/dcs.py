@@ -112,9 +112,9 @@ class Dcs:
 
     async def fresh(self) -> State:
         """Both objects as they are now. Raises as Kube.get; no lock and no synchronous state where there is none yet."""
-        for name in (names.sync_config_map(self._identity.database), names.leader_config_map(self._identity.database)):
+        for path in (self._identity.sync_path, self._identity.lock_path):
             try:
-                self._take(await self._kube.get(f"{self._identity.config_maps}/{name}"), in_order=False)
+                self._take(await self._kube.get(path), in_order=False)
             except KubeError as error:
                 if error.status != 404:
                     raise
@@ -124,8 +124,7 @@ class Dcs:
         """Write this member's fence, or (None) take it off; returns when the watch has brought it. Raises as Kube.get, TimeoutError."""
         # The same fence said again has to be a change: it is the version of the object that counts.
         text = json.dumps({"term": fence.term, "position": fence.position, "at": time.time_ns()}) if fence else None
-        path = f"{self._identity.config_maps}/{names.sync_config_map(self._identity.database)}"
-        written = await self._kube.merge(path, {"metadata": {"annotations": {FENCE + self._identity.pod: text}}})
+        written = await self._kube.merge(self._identity.sync_path, {"metadata": {"annotations": {FENCE + self._identity.pod: text}}})
         version = _number(written["metadata"]["resourceVersion"])
         async with asyncio.timeout(2.0):
             while self.state.version < version:
@@ -134,4 +133,4 @@ class Dcs:
     async def clear_lock(self, lock: Lock) -> None:
         """Take the leader off the lock if it still is at that version. Raises as Kube.get; KubeError 409 if it is not."""
         body = {"metadata": {"resourceVersion": str(lock.version), "annotations": {"leader": None}}}
-        self._take(await self._kube.merge(f"{self._identity.config_maps}/{names.leader_config_map(self._identity.database)}", body))
+        self._take(await self._kube.merge(self._identity.lock_path, body))

@@ -5,7 +5,6 @@ Whatever fails here leaves things as they were: without enough fences the lock r
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time

@@ -34,6 +34,16 @@ class Identity:
         return f"/api/v1/namespaces/{self.namespace}/configmaps"
 
     @property
+    def lock_path(self) -> str:
+        """Patroni's leader lock."""
+        return f"{self.config_maps}/{names.leader_config_map(self.database)}"
+
+    @property
+    def sync_path(self) -> str:
+        """Patroni's synchronous state."""
+        return f"{self.config_maps}/{names.sync_config_map(self.database)}"
+
+    @property
     def scope_label(self) -> str:
         """What Patroni labels its ConfigMaps with."""
         return f"{NAME_LABEL}={self.database}"

@@ -42,7 +42,7 @@ class Postgres:
 
     def __init__(self, socket: str = "/var/run/postgresql") -> None:
         self._socket = socket
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._connection: asyncpg.Connection | None = None
 
     async def look(self) -> Look:
         """How replication stands.
@@ -56,12 +56,11 @@ class Postgres:
                     host=self._socket, user="postgres", database="postgres", timeout=_SECONDS, command_timeout=_SECONDS,
                     server_settings={"application_name": "baas-agent"}, statement_cache_size=2,
                 )  # fmt: skip
-            row = await self._connection.fetchrow(_LOOK)
+            standby, silence, receivers, position = await self._connection.fetchrow(_LOOK)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             await self.close()
             raise UnavailableError(str(error) or type(error).__name__) from error
-        assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-        return Look(row[0], None if row[1] is None else max(0.0, row[1]), tuple(row[2]), row[3] or 0)
+        return Look(standby, None if silence is None else max(0.0, silence), tuple(receivers), position or 0)
 
     async def end_receivers(self) -> Look:
         """Make sure that no WAL receiver is left that was there when this was called; how replication stands then.

@@ -57,6 +57,14 @@ class Database(ApiModel):
     """Role that owns it; a role of the database's own name when left out."""
 
 
+class Failover(ApiModel):
+    """How a primary that is gone is replaced."""
+
+    detection_seconds: Annotated[int, Field(ge=2, le=30)] = 3
+    """Seconds of silence after which a primary that does not answer either is replaced, without waiting for its leader lock to run
+    out (20 s). With durability `async` the lock always runs out, as nobody knows what such a primary still acknowledges."""
+
+
 class DatabaseReplicaSpec(ApiModel):
     """What the user wants of a replicated PostgreSQL; an empty spec is highly available."""
 
@@ -78,6 +86,8 @@ class DatabaseReplicaSpec(ApiModel):
     durability: Durability = Durability.ZONE_QUORUM
     """What a commit waits for: `async` for no standby; `quorum` for one standby while there is one; `zone-quorum` always for
     one in another zone (without one, writes wait)."""
+    failover: Failover = Failover()
+    """How a primary that is gone is replaced."""
     storage: StorageSpec = StorageSpec()
     """The volume of each member."""
     parameters: Annotated[

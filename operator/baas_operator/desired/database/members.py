@@ -79,7 +79,7 @@ def _postgres(spec: DatabaseReplicaSpec, owner: Owner, image: str) -> dict[str, 
     }
 
 
-def _agent(owner: Owner, images: Images) -> dict[str, Any]:
+def _agent(spec: DatabaseReplicaSpec, owner: Owner, images: Images) -> dict[str, Any]:
     return {
         "name": "agent",
         "image": images.operator,
@@ -92,6 +92,7 @@ def _agent(owner: Owner, images: Images) -> dict[str, Any]:
             field_env("POD_IP", "status.podIP"),
             field_env("NODE_NAME", "spec.nodeName"),
             {"name": "DATABASE", "value": owner.name},
+            {"name": "DETECTION_SECONDS", "value": str(spec.failover.detection_seconds)},
         ],
         "ports": [{"name": "agent", "containerPort": names.AGENT_PORT, "protocol": "TCP"}],
         # PostgreSQL is started once this has worked, so that it never starts without what the agent gives it.
@@ -130,7 +131,7 @@ def build_members(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, co
             "terminationGracePeriodSeconds": _SHUTDOWN_SECONDS,
             "securityContext": pod_security(POSTGRES_UID),
             "shareProcessNamespace": True,  # the agent signals PostgreSQL: at least that it has a new certificate
-            "initContainers": [_agent(owner, images)],
+            "initContainers": [_agent(spec, owner, images)],
             "containers": [_postgres(spec, owner, spec.image or images.postgres)],
             "volumes": [
                 {"name": "patroni", "configMap": {"name": f"{owner.name}-patroni"}},

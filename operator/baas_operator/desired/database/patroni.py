@@ -21,9 +21,9 @@ _PARAMETERS = {
     "hot_standby": "on",
     "max_wal_senders": "16",
     "max_replication_slots": "16",
-    # A peer that says nothing for 5 s is gone: the default of 60 s would be most of a failover.
-    "wal_sender_timeout": "5s",
-    "wal_receiver_timeout": "5s",
+    # The default is 60 s. Not shorter than it takes the standbys to turn away together: a primary that strikes them off before
+    # would keep the lock, and could use it for nothing.
+    "wal_sender_timeout": "10s",
     "wal_receiver_status_interval": "1s",
     # The default of 5 s is what a surviving standby waits before it follows a new primary.
     "wal_retrieve_retry_interval": "250ms",
@@ -34,6 +34,11 @@ _PARAMETERS = {
     "checkpoint_completion_target": "0.9",
     "log_line_prefix": "%m [%p] %q%u@%d ",
 }
+
+
+def _timeouts(spec: DatabaseReplicaSpec) -> dict[str, str]:
+    """A receiver asks for a sign of life after half of its timeout: that has to come before the silence counts."""
+    return {"wal_receiver_timeout": f"{spec.failover.detection_seconds + 1}s"}
 
 
 def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int, has_standby: bool) -> dict[str, Any]:
@@ -62,7 +67,7 @@ def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int, has_stan
             "use_pg_rewind": True,
             "use_slots": True,
             "remove_data_directory_on_diverged_timelines": True,
-            "parameters": _PARAMETERS | spec.parameters,
+            "parameters": _PARAMETERS | _timeouts(spec) | spec.parameters,
         },
     }
 
