@@ -1,5 +1,8 @@
-"""A stand-in for what an agent talks to: the API server (over TLS, as it is) and its own member's Patroni. No Kubernetes and no
-PostgreSQL behind it: a lock, a slice with versions and a watch, and a role that a story changes."""
+"""Stand-ins for what an agent talks to: the API server (over TLS, as it is), its own member's Patroni, and the primary's.
+
+No Kubernetes and no PostgreSQL behind them: objects with versions, merge patches that a version may guard, and watches that bring every
+version in order, until a story holds them back.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import copy
 import json
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -20,7 +24,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from baas_operator.agent.dcs import FENCE, read_lock
+from baas_operator.desired.meta import NAME_LABEL
+
 _HOST = "127.0.0.1"
+_POLL_SECONDS = 0.005
+CONFIG_MAPS = "/api/v1/namespaces/prod/configmaps"
+PODS = "/api/v1/namespaces/prod/pods"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/prod/endpointslices"
+LOCK, SYNC, SLICE = f"{CONFIG_MAPS}/db-leader", f"{CONFIG_MAPS}/db-sync", f"{SLICES}/db-rw"
 
 
 def _certificate(folder: Path) -> None:
@@ -40,128 +52,272 @@ def _certificate(folder: Path) -> None:
     (folder / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
 
 
-def _free_socket() -> socket.socket:
-    made = socket.socket()
-    made.bind((_HOST, 0))
+async def _serve(app: web.Application, host: str, port: int = 0, tls: ssl.SSLContext | None = None) -> tuple[web.AppRunner, int]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    await web.SockSite(runner, listening, ssl_context=tls).start()
+    return runner, int(listening.getsockname()[1])
+
+
+async def until(reached: Callable[[], bool], *, seconds: float = 10.0) -> None:
+    """Wait for something to come about, whoever brings it."""
+    give_up = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < give_up, "it did not come about"
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+class Patroni:
+    """The Patroni of one member. `primary`: what it says of itself; `status`: what it says of its health."""
+
+    def __init__(self, host: str = _HOST) -> None:
+        self.host = host
+        self.port = 0
+        self.primary = False
+        self.status = 200
+        self.hangs = False
+        self.asked = 0
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, port: int = 0) -> None:
+        """Listen."""
+        app = web.Application()
+        app.add_routes([web.get("/primary", self._answer), web.get("/liveness", self._answer)])
+        self._runner, self.port = await _serve(app, self.host, port)
+
+    async def stop(self) -> None:
+        """Listen no more: who connects is refused."""
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            await runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        return web.Response(status=self.status if request.path == "/liveness" else 200 if self.primary else 503)
+
+
+def _merged(target: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, dict):
+        return patch
+    made = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            made.pop(key, None)
+        else:
+            made[key] = _merged(made.get(key), value)
     return made
 
 
 class StandIn:
-    """The world of one agent. `leader` is whom the lock names; `primary` what this member's Patroni says of itself."""
+    """The API server with what the agents of the database `db` read and write there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.leader: str | None = None
-        self.primary = False
-        self.patroni_hangs = False
-        self.hanging = 0
-        """Requests to Patroni that got no answer."""
-        self.slice: dict[str, Any] = {"metadata": {"name": "db-rw", "resourceVersion": "1"}, "endpoints": []}
-        self.patches: list[tuple[int, dict[str, Any]]] = []
-        """(answer, body) of every write."""
-        self.lock_reads = 0
-        self.before_patch: Callable[[], None] = lambda: None
-        """What happens in the world after the agent has read the slice, and before its write arrives."""
-        self._changed = asyncio.Condition()
-        self._runners: list[web.AppRunner] = []
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.requests: list[tuple[str, str]] = []
+        """(method, path) of all but watches."""
+        self.writes: list[tuple[int, str, dict[str, Any]]] = []
+        """(answer, path, body) of each patch."""
+        self.away: str | None = None
+        """How the API server fails: `cut` connections or `refuse`."""
+        self.watches = 0
+        """How many were begun."""
+        self._before: dict[tuple[str, str], Callable[[], None]] = {}
+        self._version = 100
+        self._log: list[dict[str, Any]] = []
+        self._held: set[str] = set()
+        self._ended = 0
+        self._news = asyncio.Event()
+        self._transitions = 0
+        self._runner: web.AppRunner | None = None
+        self.put(f"{CONFIG_MAPS}/db-config", annotations={"config": "{}"})
+        self.put(SLICE, endpoints=[])
 
     async def start(self) -> StandIn:
-        """Serve; `api_port` and `patroni_port` are known then."""
+        """Serve; `port` is known then."""
         _certificate(self.folder)
         (self.folder / "token").write_text("a-token\n")
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(self.folder / "ca.crt", self.folder / "key.pem")
-        base = "/apis/discovery.k8s.io/v1/namespaces/prod/endpointslices"
-        api, patroni = web.Application(), web.Application()
-        api.add_routes([
-            web.get("/api/v1/namespaces/prod/configmaps/db-leader", self._get_lock),
-            web.get(base, self._watch), web.get(f"{base}/db-rw", self._get_slice), web.patch(f"{base}/db-rw", self._patch),
-        ])  # fmt: skip
-        patroni.add_routes([web.get("/primary", self._get_primary)])
-        self.api_port, self.patroni_port = [await self._serve(app, each) for app, each in ((api, tls), (patroni, None))]
+        api = web.Application(middlewares=[self._guard])
+        for collection in (CONFIG_MAPS, PODS, SLICES):
+            one = collection + "/{name}"
+            api.add_routes([web.get(collection, self._watch), web.get(one, self._get), web.patch(one, self._patch)])
+        self._runner, self.port = await _serve(api, _HOST, tls=tls)
         return self
-
-    async def _serve(self, app: web.Application, tls: ssl.SSLContext | None) -> int:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        listening = _free_socket()
-        await web.SockSite(runner, listening, ssl_context=tls).start()
-        self._runners.append(runner)
-        return int(listening.getsockname()[1])
 
     async def stop(self) -> None:
         """Serve no more."""
-        for each in self._runners:
-            await each.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
-    # --- what stories do and ask -------------------------------------------------------------------------------------
+    # --- what happens in the world --------------------------------------------------------------------------------------
+
+    def put(self, path: str, *, annotations: dict[str, str | None] | None = None, **content: Any) -> None:
+        """Somebody writes an object; annotations that are not named stay, None takes one off."""
+        found = self.objects.get(path) or {"metadata": {"name": path.rpartition("/")[2], "labels": {NAME_LABEL: "db"}}}
+        self._store(path, _merged(found, {"metadata": {"annotations": annotations or {}}, **content}))
+
+    def delete(self, path: str) -> None:
+        """Somebody deletes an object that nobody watches."""
+        del self.objects[path]
+
+    def lead(self, leader: str | None, *, position: int = 1000) -> None:
+        """Somebody takes the lock (or, None, lets go of it): a new term."""
+        self._transitions += 1
+        told = {"leader": leader, "transitions": str(self._transitions), "acquireTime": f"t{self._transitions}", "optime": str(position)}
+        self.put(LOCK, annotations=told)
+
+    def renew(self, *, position: int = 1000) -> None:
+        """The leader writes its lock again."""
+        self.put(LOCK, annotations={"optime": str(position), "renewTime": str(self._version)})
+
+    def synchronous(self, leader: str | None, *voters: str, quorum: int = 1) -> None:
+        """Patroni writes the synchronous state."""
+        self.put(SYNC, annotations={"leader": leader, "sync_standby": ",".join(voters), "quorum": str(quorum)})
+
+    def fence(self, member: str, *, position: int = 1000, term: str | None = None) -> None:
+        """Another member's agent publishes its fence, of the term that is unless another is named."""
+        told = {"term": term or self.term(), "position": position, "at": self._version}
+        self.put(SYNC, annotations={FENCE + member: json.dumps(told)})
+
+    def route(self, *addresses: str, to: str | None = None) -> None:
+        """Somebody else writes the slice."""
+        named = {"targetRef": {"kind": "Pod", "name": to, "namespace": "prod"}} if to else {}
+        self.put(SLICE, endpoints=[{"addresses": [each], **named} for each in addresses])
+
+    def before(self, method: str, path: str, happens: Callable[[], None]) -> None:
+        """What happens in the world once, when such a request has been sent and before the API server looks at it."""
+        self._before[method, path] = happens
+
+    def hold(self, collection: str) -> None:
+        """Its watches bring nothing until `let_go`."""
+        self._held.add(collection)
+
+    def let_go(self, collection: str) -> None:
+        """They bring all that they held back."""
+        self._held.discard(collection)
+        self._wake()
+
+    def end_watches(self) -> None:
+        """The API server ends them, as it does every few minutes. What was held back is not brought."""
+        self._ended += 1
+        self._wake()
+
+    def fail(self, how: str | None) -> None:
+        """The API server fails in this way, watches included; None: it is back."""
+        self.away = how
+        if how:
+            self.end_watches()
+
+    # --- what stories ask --------------------------------------------------------------------------------------------------
+
+    def annotations(self, path: str) -> dict[str, str]:
+        """Those of an object."""
+        return dict(self.objects[path]["metadata"].get("annotations") or {})
+
+    def version(self, path: str) -> int:
+        """That of an object."""
+        return int(self.objects[path]["metadata"]["resourceVersion"])
+
+    def leader(self) -> str | None:
+        """Whom the lock names."""
+        return self.annotations(LOCK).get("leader")
+
+    def term(self) -> str:
+        """The leader's term."""
+        return read_lock(self.objects[LOCK]).term
+
+    def fence_of(self, member: str) -> dict[str, Any] | None:
+        """What a member's agent published."""
+        text = self.annotations(SYNC).get(FENCE + member)
+        return json.loads(text) if text else None
 
     def leads_to(self) -> list[str]:
         """Addresses that `-rw` leads to."""
-        return [each["addresses"][0] for each in self.slice["endpoints"]]
+        return [each["addresses"][0] for each in self.objects[SLICE]["endpoints"]]
 
-    def edit(self, *addresses: str) -> None:
-        """Somebody else writes the slice; the watch is told with the next `tell`."""
-        version = str(int(self.slice["metadata"]["resourceVersion"]) + 1)
-        self.slice = copy.deepcopy(self.slice)
-        self.slice["metadata"]["resourceVersion"] = version
-        self.slice["endpoints"] = [{"addresses": [each]} for each in addresses]
+    def answers(self, path: str) -> list[int]:
+        """What was answered to each patch of an object."""
+        return [status for status, where, _ in self.writes if where == path]
 
-    async def tell(self) -> None:
-        """The watch, and whoever waits, see what is now."""
-        async with self._changed:
-            self._changed.notify_all()
+    def asked(self, method: str, path: str) -> int:
+        """How often something was asked for."""
+        return self.requests.count((method, path))
 
-    async def until(self, reached: Callable[[], bool], *, seconds: float = 5.0) -> None:
-        """Wait for something to come about."""
-        async with asyncio.timeout(seconds), self._changed:
-            await self._changed.wait_for(reached)
+    # --- the API server ------------------------------------------------------------------------------------------------------
 
-    def written(self) -> list[list[str]]:
-        """Where each write that counted led to."""
-        return [[each["addresses"][0] for each in body["endpoints"]] for status, body in self.patches if status == 200]
+    def _store(self, path: str, made: dict[str, Any]) -> None:
+        self._version += 1
+        made = copy.deepcopy(made)
+        made["metadata"]["resourceVersion"] = str(self._version)
+        self.objects[path] = made
+        self._log.append({"type": "MODIFIED", "path": path, "object": made})
+        self._wake()
 
-    # --- the API server and Patroni ------------------------------------------------------------------------------------
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
-    async def _get_primary(self, _: web.Request) -> web.Response:
-        if self.patroni_hangs:
-            self.hanging += 1
-            await self.tell()
-            await asyncio.Event().wait()
-        return web.Response(status=200 if self.primary else 503)
-
-    async def _get_lock(self, request: web.Request) -> web.Response:
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
         assert request.headers["Authorization"] == "Bearer a-token"
-        self.lock_reads += 1
-        await self.tell()
-        annotations = {"leader": self.leader} if self.leader else {}
-        return web.json_response({"metadata": {"name": "db-leader", "annotations": annotations}})
+        if self.away == "cut" and request.transport is not None:
+            request.transport.abort()
+        if self.away:
+            return web.json_response({"reason": "ServiceUnavailable"}, status=503)
+        made: web.StreamResponse = await handler(request)
+        return made
 
-    async def _get_slice(self, _: web.Request) -> web.Response:
-        return web.json_response(self.slice)
+    def _begin(self, request: web.Request) -> dict[str, Any] | None:
+        self.requests.append((request.method, request.path))
+        self._before.pop((request.method, request.path), lambda: None)()
+        return self.objects.get(request.path)
+
+    async def _get(self, request: web.Request) -> web.Response:
+        found = self._begin(request)
+        return web.json_response({"reason": "NotFound"}, status=404) if found is None else web.json_response(found)
 
     async def _patch(self, request: web.Request) -> web.Response:
+        assert request.content_type == "application/merge-patch+json"
         body = await request.json()
-        happens, self.before_patch = self.before_patch, lambda: None
-        happens()
-        wanted = body.get("metadata", {}).get("resourceVersion")
-        if wanted is not None and wanted != self.slice["metadata"]["resourceVersion"]:
-            self.patches.append((409, body))
-            await self.tell()
-            return web.json_response({"reason": "Conflict"}, status=409)
-        self.edit()
-        self.slice["endpoints"] = body["endpoints"]
-        self.patches.append((200, body))
-        await self.tell()
-        return web.json_response(self.slice)
+        found = self._begin(request)
+        status = 200
+        if found is None:
+            status = 404
+        elif body.get("metadata", {}).get("resourceVersion", found["metadata"]["resourceVersion"]) != found["metadata"]["resourceVersion"]:
+            status = 409
+        self.writes.append((status, request.path, body))
+        if found is None or status != 200:
+            return web.json_response({"reason": "refused"}, status=status)
+        made = _merged(found, body)
+        if made != found:
+            self._store(request.path, made)
+        return web.json_response(self.objects[request.path])
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
-        assert request.query["fieldSelector"] == "metadata.name=db-rw"
+        assert request.query["watch"] == "1"
+        collection, field, label = request.path, request.query["fieldSelector"], request.query["labelSelector"]
+        assert (field, label) == (("metadata.name=db-rw", "") if collection == SLICES else ("", f"{NAME_LABEL}=db"))
+        self.watches += 1
         response = web.StreamResponse()
         await response.prepare(request)
+        ended, seen = self._ended, len(self._log)
+        events = [{"type": "ADDED", "path": path, "object": found} for path, found in self.objects.items()]
         while True:
-            seen = self.slice["metadata"]["resourceVersion"]
-            await response.write(json.dumps({"type": "MODIFIED", "object": self.slice}).encode() + b"\n")
-            async with self._changed:
-                while self.slice["metadata"]["resourceVersion"] == seen:
-                    await self._changed.wait()
+            for event in events:
+                if event["path"].rpartition("/")[0] == collection:
+                    await response.write(json.dumps(event).encode() + b"\n")
+            if self._ended != ended:
+                return response
+            if collection in self._held or seen == len(self._log):
+                await self._news.wait()
+                events = []
+            elif self._ended == ended:
+                events, seen = self._log[seen:], len(self._log)

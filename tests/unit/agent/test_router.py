@@ -5,155 +5,247 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from baas_operator.agent import dcs as dcs_module
 from baas_operator.agent import router as router_module
+from baas_operator.agent.dcs import Dcs
+from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
-from baas_operator.agent.router import Identity, Router, leads_here
+from baas_operator.agent.router import Router, leads_here
 from baas_operator.desired.database import names
-from tests.unit.agent.stand_in import StandIn
+from tests.unit.agent.stand_in import CONFIG_MAPS, LOCK, SLICE, SLICES, Patroni, StandIn, until
 
 HERE, THERE = "10.0.0.1", "10.0.0.2"
 ME = Identity(database="db", namespace="prod", pod="db-1", ip=HERE, node="node-b")
 
 
+@dataclass
+class World:
+    """The API server, and this member's own Patroni."""
+
+    api: StandIn
+    patroni: Patroni
+    dcs: Dcs
+
+    async def promote(self) -> None:
+        """This member takes the lock, and PostgreSQL is promoted."""
+        self.patroni.primary = True
+        self.api.lead("db-1")
+        await until(lambda: self.api.leads_to() == [HERE])
+
+    def written(self) -> list[list[str]]:
+        """Where each write that counted led to."""
+        return [[each["addresses"][0] for each in body["endpoints"]] for status, _, body in self.api.writes if status == 200]
+
+
 @pytest.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StandIn]:
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """A database that another member leads, with this member's agent running."""
-    made = await StandIn(tmp_path).start()
-    made.leader = "db-0"
-    made.edit(THERE)
-    monkeypatch.setattr(names, "PATRONI_PORT", made.patroni_port)
+    api, patroni = await StandIn(tmp_path).start(), Patroni()
+    await patroni.start()
+    api.lead("db-0")
+    api.route(THERE)
+    monkeypatch.setattr(names, "PATRONI_PORT", patroni.port)
     monkeypatch.setattr(router_module, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(router_module, "_ASK_SECONDS", 60.0)
-    monkeypatch.setattr(router_module, "_AFTER_ERROR_SECONDS", 0.01)
+    for module in (router_module, dcs_module):
+        monkeypatch.setattr(module, "_AFTER_ERROR_SECONDS", 0.01)
     async with aiohttp.ClientSession() as session:
-        kube = Kube(session, "127.0.0.1", str(made.api_port), account=tmp_path)
-        running = asyncio.create_task(Router(kube, session, ME).run())
-        yield made
-        assert not running.done(), "an agent never ends by itself"
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-    await made.stop()
+        kube = Kube(session, "127.0.0.1", str(api.port), account=tmp_path)
+        dcs = Dcs(kube, ME)
+        running = [asyncio.create_task(dcs.run()), asyncio.create_task(Router(kube, session, ME, dcs).run())]
+        await until(lambda: api.watches == 2 and dcs.state.lock.leader == "db-0")
+        yield World(api, patroni, dcs)
+        for each in running:
+            assert not each.done(), "an agent never ends by itself"
+            each.cancel()
+        for each in running:
+            with contextlib.suppress(asyncio.CancelledError):
+                await each
+    await patroni.stop()
+    await api.stop()
 
 
-async def looks(world: StandIn, times: int) -> None:
-    """The agent has looked at the lock so many times more."""
-    goal = world.lock_reads + times
-    await world.until(lambda: world.lock_reads >= goal)
+async def nothing_more_happens() -> None:
+    """Long enough for many looks. There is nothing to wait for: that nothing happens is the point."""
+    await asyncio.sleep(0.1)
 
 
-async def test_a_member_that_was_promoted_is_routed_to(world: StandIn) -> None:
-    world.leader, world.primary = "db-1", True
+async def test_a_member_that_was_promoted_is_routed_to(world: World) -> None:
+    await world.promote()
 
-    await world.until(lambda: world.leads_to() == [HERE])
-
-    (endpoint,) = world.slice["endpoints"]
+    (endpoint,) = world.api.objects[SLICE]["endpoints"]
     assert endpoint["conditions"] == {"ready": True, "serving": True, "terminating": False}
     assert endpoint["targetRef"] == {"kind": "Pod", "name": "db-1", "namespace": "prod"}
     assert endpoint["nodeName"] == "node-b"
 
 
-async def test_what_is_right_is_not_written_again(world: StandIn) -> None:
-    world.leader, world.primary = "db-1", True
-    await world.until(lambda: world.leads_to() == [HERE])
-    reads = world.lock_reads
+async def test_what_is_right_is_not_written_again_and_a_database_at_rest_asks_nobody(world: World) -> None:
+    await world.promote()
+    requests, asked = len(world.api.requests), world.patroni.asked
 
-    for _ in range(20):
-        await asyncio.sleep(0.01)  # nothing to wait for: that nothing happens is the point
+    world.api.renew()
+    await until(lambda: world.dcs.state.lock.version == world.api.version(LOCK))
+    await nothing_more_happens()
 
     assert world.written() == [[HERE]]
-    assert world.lock_reads <= reads + 1, "a database at rest costs the API server nothing"
+    assert len(world.api.requests) == requests, "a database at rest costs the API server nothing"
+    assert world.patroni.asked <= asked + 1
 
 
-async def test_a_frozen_primary_that_wakes_up_does_not_steal(world: StandIn) -> None:
-    """Its Patroni still says that it is the primary; the lock says that another is."""
-    world.primary = True
+async def test_a_member_that_does_not_lead_asks_nobody(world: World) -> None:
+    world.api.renew()
+    await until(lambda: world.dcs.state.lock.version == world.api.version(LOCK))
+    await nothing_more_happens()
 
-    await looks(world, 5)
-
-    assert world.patches == []
-    assert world.leads_to() == [THERE]
-
-
-async def test_a_lock_that_nobody_holds_is_not_ours(world: StandIn) -> None:
-    world.leader, world.primary = None, True
-
-    await looks(world, 3)
-
-    assert world.patches == []
+    assert world.api.requests == []
+    assert world.patroni.asked == 0
 
 
-async def test_the_lock_alone_is_not_enough(world: StandIn) -> None:
-    """The lock is taken before PostgreSQL has been promoted: until then writes would fail here."""
-    world.leader = "db-1"
-    world.edit("10.9.9.9")
-    await world.tell()
-    for _ in range(10):
-        await asyncio.sleep(0.01)  # as above
-    assert world.patches == []
+async def test_a_frozen_primary_that_wakes_up_does_not_steal(world: World) -> None:
+    """It hears of the slice before it hears of the lock, and its own Patroni still says that it is the primary."""
+    await world.promote()
+    world.api.hold(CONFIG_MAPS)
+    reads = world.api.asked("GET", LOCK)
 
-    world.primary = True
-    await world.until(lambda: world.leads_to() == [HERE])
+    world.api.lead("db-0")
+    world.api.route(THERE)
+    await until(lambda: world.api.asked("GET", LOCK) >= reads + 5)
+
+    assert world.written() == [[HERE]]
+    assert world.api.leads_to() == [THERE]
+    world.api.let_go(CONFIG_MAPS)
+    await until(lambda: world.dcs.state.lock.leader == "db-0")
+    await nothing_more_happens()
+    assert world.api.leads_to() == [THERE]
 
 
-async def test_a_write_that_comes_late_overwrites_nothing(world: StandIn) -> None:
-    """Between our look at the slice and our write another member was promoted, and has written."""
-
+@pytest.mark.xfail(strict=True, reason="_claim reads the lock before the slice: the version that guards the write is the successor's")
+async def test_a_primary_that_freezes_after_its_look_at_the_lock_does_not_steal(world: World) -> None:
     def another_is_promoted() -> None:
-        world.leader, world.primary = "db-2", False
-        world.edit("10.0.0.3")
+        world.api.lead("db-2")
+        world.api.route("10.0.0.3")
+        world.patroni.primary = False
 
-    world.before_patch = another_is_promoted
-    world.leader, world.primary = "db-1", True
+    world.patroni.primary = True
+    world.api.before("GET", SLICE, another_is_promoted)
+    world.api.lead("db-1")
+    await until(lambda: world.api.leader() == "db-2")
+    await nothing_more_happens()
 
-    await world.until(lambda: bool(world.patches))
-
-    assert world.patches[0][0] == 409
-    assert world.leads_to() == ["10.0.0.3"]
-    for _ in range(5):
-        await asyncio.sleep(0.01)  # as above
     assert world.written() == []
 
 
-async def test_a_conflict_while_we_still_lead_is_tried_again(world: StandIn) -> None:
-    world.before_patch = lambda: world.edit(THERE)
-    world.leader, world.primary = "db-1", True
+async def test_what_patroni_says_of_itself_is_not_enough(world: World) -> None:
+    """Neither while another holds the lock nor while nobody does."""
+    world.patroni.primary = True
+    world.api.route("10.9.9.9")
+    await nothing_more_happens()
+    world.api.lead(None)
+    await until(lambda: world.dcs.state.lock.leader is None)
+    await nothing_more_happens()
 
-    await world.until(lambda: world.leads_to() == [HERE])
+    assert world.api.writes == []
 
-    assert world.patches[0][0] == 409
-    assert world.written() == [[HERE]]
+
+async def test_a_lock_that_was_let_go_of_a_moment_ago_is_not_ours(world: World) -> None:
+    await world.promote()
+    world.api.hold(CONFIG_MAPS)
+    reads = world.api.asked("GET", LOCK)
+
+    world.api.lead(None)
+    world.api.route()
+    await until(lambda: world.api.asked("GET", LOCK) >= reads + 3)
+
+    assert world.api.leads_to() == []
+
+
+async def test_the_lock_alone_is_not_enough(world: World) -> None:
+    """The lock is taken before PostgreSQL has been promoted: until then writes would fail here."""
+    world.api.lead("db-1")
+    world.api.route("10.9.9.9")
+    await until(lambda: world.patroni.asked >= 5)
+    assert world.api.writes == []
+
+    world.patroni.primary = True
+    await until(lambda: world.api.leads_to() == [HERE])
+
+
+async def test_a_write_that_comes_late_overwrites_nothing(world: World) -> None:
+    """Between our look at the slice and our write another member was promoted, and has written."""
+
+    def another_is_promoted() -> None:
+        world.api.lead("db-2")
+        world.api.route("10.0.0.3")
+        world.patroni.primary = False
+
+    world.api.before("PATCH", SLICE, another_is_promoted)
+    world.patroni.primary = True
+    world.api.lead("db-1")
+
+    await until(lambda: bool(world.api.writes))
+    await nothing_more_happens()
+
+    assert world.api.answers(SLICE) == [409]
+    assert world.api.leads_to() == ["10.0.0.3"]
+
+
+async def test_a_conflict_while_we_still_lead_is_tried_again(world: World) -> None:
+    world.api.before("PATCH", SLICE, lambda: world.api.route(THERE))
+
+    await world.promote()
+
+    assert world.api.answers(SLICE) == [409, 200]
 
 
 @pytest.mark.parametrize("by_hand", [("10.9.9.9",), (), (HERE, "10.9.9.9")], ids=["another", "emptied", "one more"])
-async def test_a_slice_that_was_edited_by_hand_is_put_back_as_the_watch_tells(world: StandIn, by_hand: tuple[str, ...]) -> None:
-    world.leader, world.primary = "db-1", True
-    await world.until(lambda: world.leads_to() == [HERE])
-    world.patroni_hangs = True  # so that the next look at Patroni is not what puts it back
-    await world.until(lambda: world.hanging > 0)
+async def test_a_slice_that_was_edited_by_hand_is_put_back_as_the_watch_tells(world: World, by_hand: tuple[str, ...]) -> None:
+    await world.promote()
 
-    world.edit(*by_hand)
-    await world.tell()
+    world.api.route(*by_hand)
 
-    await world.until(lambda: world.leads_to() == [HERE])
+    await until(lambda: world.api.leads_to() == [HERE])
+    assert world.written() == [[HERE], [HERE]]
 
 
-async def test_a_member_that_was_demoted_leaves_the_slice_to_its_successor(world: StandIn) -> None:
-    world.leader, world.primary = "db-1", True
-    await world.until(lambda: world.leads_to() == [HERE])
+async def test_a_slice_that_was_edited_while_the_watches_were_broken_is_put_back(world: World) -> None:
+    await world.promote()
+    world.api.hold(SLICES)
+    world.api.route("10.9.9.9")
 
-    world.leader, world.primary = "db-0", False
-    world.edit(THERE)
-    await world.tell()
-    for _ in range(5):
-        await asyncio.sleep(0.01)  # as above
+    world.api.end_watches()
 
-    assert world.leads_to() == [THERE]
+    await until(lambda: world.api.leads_to() == [HERE])
+
+
+@pytest.mark.parametrize("how", ["cut", "refuse"])
+async def test_a_promotion_while_the_api_server_was_away_is_routed_to_when_it_is_back(world: World, how: str) -> None:
+    world.api.fail(how)
+    world.patroni.primary = True
+    world.api.lead("db-1")
+    await nothing_more_happens()
+    assert world.api.writes == []
+
+    world.api.fail(None)
+
+    await until(lambda: world.api.leads_to() == [HERE])
+
+
+async def test_a_member_that_was_demoted_leaves_the_slice_to_its_successor(world: World) -> None:
+    await world.promote()
+
+    world.patroni.primary = False
+    world.api.lead("db-0")
+    world.api.route(THERE)
+    await until(lambda: world.dcs.state.lock.leader == "db-0")
+    await nothing_more_happens()
+
+    assert world.api.leads_to() == [THERE]
 
 
 @pytest.mark.parametrize(
