@@ -64,12 +64,13 @@ class Watcher:
         if lock.term != self._term:
             self._term, self._heard, self._answers, self._dead, self._address = lock.term, time.monotonic(), None, False, None
         look = await self._look()
-        if not self._credentials.connected and self._withdrawn is None:
+        if self._withdrawn is None:
             # Just started, perhaps in the middle of something: what is published now decides, and nothing read before.
             self._withdrawn = (await self._dcs.fresh()).lock.version
+        receives = look is None or not look.standby or look.silence is not None
         here = Here(
             name=self._identity.pod, connected=self._credentials.connected, silence=time.monotonic() - self._heard,
-            answers=self._answers, dead=self._dead, receives=look is None or look.silence is not None, withdrawn=self._withdrawn,
+            answers=self._answers, dead=self._dead, receives=receives, withdrawn=self._withdrawn,
         )  # fmt: skip
         state = self._dcs.state
         match decide(here, state.lock, state.sync, detection_seconds=self._detection):
@@ -89,10 +90,9 @@ class Watcher:
                 _log.info("%s answers again: the fence is taken back", lock.leader)
             case Step.CONNECT:
                 self._credentials.connect()
-                self._withdrawn = None
                 _log.info("may receive from %s", state.lock.leader)
             case Step.WAIT:
-                pass
+                return _ALARMED_SECONDS if state.lock.leader else _CALM_SECONDS
         return _ALARMED_SECONDS
 
     async def _look(self) -> Look | None:
@@ -112,7 +112,7 @@ class Watcher:
             self._answers, self._dead = None, False
             return min(_CALM_SECONDS, max(left, _ALARMED_SECONDS))
         await self._ask_again()
-        return _ALARMED_SECONDS
+        return _ALARMED_SECONDS if self._answers is False else _CALM_SECONDS
 
     async def _ask_again(self) -> None:
         if self._answers is not None and time.monotonic() - self._asked > _CALM_SECONDS:
