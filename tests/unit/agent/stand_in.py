@@ -71,7 +71,10 @@ async def until(reached: Callable[[], bool], *, seconds: float = 10.0) -> None:
 
 
 class Patroni:
-    """The Patroni of one member. `primary`: what it says of itself; `status`: what it says of its health."""
+    """The Patroni of one member. `primary`: what it says of itself; `status`: what it says of its health.
+
+    Who asks gets no answer while it `hangs`, and a closed connection while it `breaks`.
+    """
 
     def __init__(self, host: str = _HOST) -> None:
         self.host = host
@@ -79,7 +82,9 @@ class Patroni:
         self.primary = False
         self.status = 200
         self.hangs = False
+        self.breaks = False
         self.asked = 0
+        self._over = asyncio.Event()
         self._runner: web.AppRunner | None = None
 
     async def start(self, port: int = 0) -> None:
@@ -91,13 +96,16 @@ class Patroni:
     async def stop(self) -> None:
         """Listen no more: who connects is refused."""
         if self._runner is not None:
+            self._over.set()
             runner, self._runner = self._runner, None
             await runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
         self.asked += 1
         if self.hangs:
-            await asyncio.Event().wait()
+            await self._over.wait()
+        if self.breaks and request.transport is not None:
+            request.transport.abort()
         return web.Response(status=self.status if request.path == "/liveness" else 200 if self.primary else 503)
 
 
