@@ -71,7 +71,9 @@ class Here:
 
     `connected`: the member has what it needs to receive from a primary (the key of its client certificate). `silence`: seconds
     since the last word from the primary over replication. `answers`: whether the primary's Patroni answered when it was asked in this
-    silence; None before it was asked. `withdrawn`: version of the lock as of which no fence of this member was published.
+    silence; None before it was asked. `dead`: its answer was that nothing listens there any more, or its pod is gone; then nobody waits
+    for `silence` to grow, but a fence is needed all the same, as such news may be wrong. `withdrawn`: version of the lock as of which no
+    fence of this member was published. `receives`: whether a WAL receiver is connected.
     """
 
     name: str
@@ -79,7 +81,8 @@ class Here:
     silence: float
     answers: bool | None
     withdrawn: int | None
-    reported_dead: bool = False
+    dead: bool = False
+    receives: bool = True
 
 
 class Step(Enum):
@@ -119,8 +122,8 @@ def _counts(here: Here, lock: Lock, sync: Sync) -> bool:
 
 def decide(here: Here, lock: Lock, sync: Sync, *, detection_seconds: float) -> Step:
     """The next step of the agent beside `here.name`; called again after each."""
-    silent = here.reported_dead or here.silence >= detection_seconds
-    suspected = _counts(here, lock, sync) and silent and here.answers is False
+    counts = _counts(here, lock, sync)
+    suspected = counts and here.answers is False and (here.dead or here.silence >= detection_seconds)
     mine = sync.fences.get(here.name)
     published = mine is not None and mine.term == lock.term  # one of an earlier term counts for nobody
     if here.connected:
@@ -128,12 +131,14 @@ def decide(here: Here, lock: Lock, sync: Sync, *, detection_seconds: float) -> S
             return Step.WITHDRAW
         if suspected:
             return Step.CUT
-        near = here.reported_dead or here.silence >= detection_seconds - ASK_AHEAD_SECONDS
-        return Step.ASK if near and here.answers is None and _counts(here, lock, sync) else Step.FOLLOW
+        wonders = not here.receives or here.silence >= detection_seconds - ASK_AHEAD_SECONDS
+        return Step.ASK if counts and wonders and here.answers is None else Step.FOLLOW
     if suspected:
         return Step.RELEASE
     if lock.leader is None:
         return Step.WAIT
     if published:
         return Step.WITHDRAW
-    return Step.CONNECT if here.withdrawn != lock.version or lock.leader == here.name else Step.WAIT
+    # A fence of an earlier term says that none of this term was published; otherwise the lock has to be written once first.
+    written_since = here.withdrawn is not None and lock.version > here.withdrawn
+    return Step.CONNECT if mine is not None or written_since or lock.leader == here.name else Step.WAIT
