@@ -53,7 +53,7 @@ def test_there_are_three_in_three_zones(kube: Kube, namespace: str, name: str, c
 @pytest.mark.usefixtures("seconds")
 def test_the_plugin_shows_it_as_one_tree(kube: Kube, namespace: str) -> None:
     for kind, name in KINDS.items():  # Ready serves; a third pod may still be starting, and the tree says so
-        kube.wait_condition(namespace, kind, name, "Reconciling", "False", timeout_seconds=READY_SECONDS)
+        kube.wait_settled(namespace, kind, name, timeout_seconds=READY_SECONDS)
 
     shown = kubectl_baas(kube, namespace, "status")
 
