@@ -318,6 +318,8 @@ class StandIn:
         await response.prepare(request)
         ended, seen = self._ended, len(self._log)
         events = [{"type": "ADDED", "path": path, "object": found} for path, found in self.objects.items()]
+        if after := request.query.get("resourceVersion"):
+            events = [each for each in self._log if int(each["object"]["metadata"]["resourceVersion"]) > int(after)]
         while True:
             for event in events:
                 if event["path"].rpartition("/")[0] == collection:

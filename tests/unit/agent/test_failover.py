@@ -550,6 +550,7 @@ async def test_after_a_mistaken_suspicion_the_next_one_is_as_good(world: World) 
     await world.fenced()
     world.comes_back()
     await until(lambda: world.api.fence_of("db-1") is None)
+    await world.me.looks(3)  # it has read the lock after that
     world.api.renew()
     await until(lambda: world.me.connected and world.me.postgres.receiving)
 
@@ -691,6 +692,7 @@ async def test_without_the_api_server_a_primary_that_is_well_is_left_alone(world
 async def test_without_the_api_server_nobody_is_released_and_with_it_again_all_goes_on(world: World, how: str) -> None:
     await world.me.start()
     world.api.fence("db-2")
+    await until(lambda: world.me.dcs.state.version == world.api.version(SYNC))
     world.api.fail(how)
 
     world.power_cut()
