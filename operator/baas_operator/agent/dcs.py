@@ -10,8 +10,9 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
@@ -23,8 +24,10 @@ from baas_operator.policy.failover import Fence, Lock, Sync
 FENCE = "fence.baas-operator.io/"
 """Prefix of the annotation that a fence is, followed by the member's name."""
 NO_LOCK = Lock(leader=None, term="", version=0, position=0)
-NO_SYNC = Sync(leader=None, voters=frozenset(), quorum=0, changed=0, fences={})
-_AFTER_ERROR_SECONDS = 1.0
+NO_SYNC = Sync(leader=None, voters=frozenset(), quorum=0, changed=0, floor=None, fences={})
+_AFTER_ERROR_SECONDS = 0.5
+_SILENT_SECONDS = 10.0
+"""A primary renews the lock every 2 s. A watch that brings nothing for this long may have lost its connection without word."""
 _log = logging.getLogger("agent.dcs")
 
 
@@ -44,7 +47,7 @@ def _fence(text: str) -> Fence | None:
     try:
         told = json.loads(text)
         return Fence(str(told["term"]), int(told["position"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None  # made by hand: it counts for nobody
 
 
@@ -57,7 +60,14 @@ def read_sync(found: Mapping[str, Any], before: Sync) -> Sync:
     same = before.changed and (before.leader, before.voters, before.quorum) == (leader, voters, quorum)
     fences = {key.removeprefix(FENCE): fence for key, text in said.items() if key.startswith(FENCE) and (fence := _fence(text))}
     changed = before.changed if same else _number(found["metadata"]["resourceVersion"])
-    return Sync(leader, voters, quorum, changed, fences)
+    return Sync(leader, voters, quorum, changed, before.floor if same else None, fences)
+
+
+def settled(sync: Sync, lock: Lock) -> Sync:
+    """The synchronous state, with the floor that the lock gives it if it has none and the lock was renewed since the voters changed."""
+    if sync.floor is None and sync.leader == lock.leader and lock.version > sync.changed and lock.position:
+        return replace(sync, floor=lock.position)
+    return sync
 
 
 @dataclass(frozen=True)
@@ -76,17 +86,33 @@ class Dcs:
         self._kube = kube
         self._identity = identity
         self._changed = asyncio.Event()
+        self._since = 0
+        """Version up to which the watch has brought everything."""
         self.state = State()
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Watch until cancelled. A watch that ends is taken up where it was, as long as the server knows what came after."""
         while True:
             try:
-                async for found in self._kube.watch(self._identity.config_maps, label=self._identity.scope_label):
+                if not self._since:
+                    await self._list()
+                watch = self._kube.watch(
+                    self._identity.config_maps, label=self._identity.scope_label, since=self._since, silent_seconds=_SILENT_SECONDS
+                )
+                async for found in watch:
                     self._take(found)
+                    self._since = max(self._since, _number(found["metadata"]["resourceVersion"]))
             except (KubeError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                if isinstance(error, KubeError) and error.status == 410:
+                    self._since = 0
                 _log.info("the watch of Patroni's state ended: %s", error or type(error).__name__)
                 await asyncio.sleep(_AFTER_ERROR_SECONDS)
+
+    async def _list(self) -> None:
+        found = await self._kube.get(f"{self._identity.config_maps}?labelSelector={quote(self._identity.scope_label)}")
+        for each in found["items"]:
+            self._take(each, in_order=False)
+        self._since = _number(found["metadata"]["resourceVersion"])
 
     async def changed(self, seconds: float | None = None) -> None:
         """Until something changes, `seconds` at most. Several may wait, each for the next change after its call."""
@@ -102,9 +128,11 @@ class Dcs:
         name, version = found["metadata"]["name"], _number(found["metadata"]["resourceVersion"])
         state = self.state
         if name == names.leader_config_map(self._identity.database) and version > state.lock.version:
-            self.state = State(read_lock(found), state.sync, state.version)
+            lock = read_lock(found)
+            self.state = State(lock, settled(state.sync, lock), state.version)
         elif name == names.sync_config_map(self._identity.database) and version > state.version:
-            self.state = State(state.lock, read_sync(found, state.sync if in_order else NO_SYNC), version)
+            sync = read_sync(found, state.sync if in_order else NO_SYNC)
+            self.state = State(state.lock, settled(sync, state.lock), version)
         else:
             return
         self._changed.set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -22,6 +23,8 @@ from baas_operator.policy.failover import ASK_AHEAD_SECONDS, Fence, Here, Lock, 
 
 _CALM_SECONDS = 0.5
 _ALARMED_SECONDS = 0.1
+_NEWS_SECONDS = 1.0
+"""A silence is no older news than this when a fence is published for it."""
 _NO_ANSWER = (KubeError, aiohttp.ClientError, TimeoutError, OSError, UnavailableError)
 _log = logging.getLogger("agent.failover")
 
@@ -45,6 +48,9 @@ class Watcher:
         self._answers: bool | None = None
         self._dead = False
         self._asked = 0.0
+        """When the last answer, or its absence, was known."""
+        self._in_doubt = ""
+        """Term of a fence that was sent without an answer: it may be published, or be so in a moment."""
         self._address: str | None = None
         self._withdrawn: int | None = None
 
@@ -60,19 +66,23 @@ class Watcher:
 
     async def _tick(self) -> float:
         """One look and one step; the seconds until the next if nothing changes before."""
-        lock = self._dcs.state.lock
-        if lock.term != self._term:
-            self._term, self._heard, self._answers, self._dead, self._address = lock.term, time.monotonic(), None, False, None
         look = await self._look()
         if self._withdrawn is None:
             # Just started, perhaps in the middle of something: what is published now decides, and nothing read before.
             self._withdrawn = (await self._dcs.fresh()).lock.version
+        state = self._dcs.state  # from here to the decision nothing is waited for
+        lock = state.lock
+        if lock.term != self._term:
+            self._term, self._heard, self._answers, self._dead, self._address = lock.term, time.monotonic(), None, False, None
         receives = look is None or not look.standby or look.silence is not None
         here = Here(
             name=self._identity.pod, connected=self._credentials.connected, silence=time.monotonic() - self._heard,
             answers=self._answers, dead=self._dead, receives=receives, withdrawn=self._withdrawn,
         )  # fmt: skip
-        state = self._dcs.state
+        if not here.connected and state.lock.leader:
+            here = replace(here, follows=await self._follows(look, state.lock.leader))
+            if self._dcs.state.lock.term != lock.term:
+                return 0.0
         match decide(here, state.lock, state.sync, detection_seconds=self._detection):
             case Step.FOLLOW:
                 return await self._follow(here)
@@ -85,15 +95,36 @@ class Watcher:
             case Step.RELEASE:
                 await self._release(state.lock)
             case Step.WITHDRAW:
-                await self._dcs.publish(None)
-                self._withdrawn = (await self._dcs.fresh()).lock.version
-                _log.info("%s answers again: the fence is taken back", lock.leader)
+                await self._withdraw()
+            case Step.CONNECT if self._in_doubt == lock.term:
+                await self._withdraw()
             case Step.CONNECT:
                 self._credentials.connect()
+                self._heard = time.monotonic()
                 _log.info("may receive from %s", state.lock.leader)
             case Step.WAIT:
                 return _ALARMED_SECONDS if state.lock.leader else _CALM_SECONDS
         return _ALARMED_SECONDS
+
+    async def _withdraw(self) -> None:
+        await self._dcs.publish(None)
+        self._in_doubt = ""
+        self._withdrawn = (await self._dcs.fresh()).lock.version
+        _log.info("%s answers again: the fence is taken back", self._dcs.state.lock.leader)
+
+    async def _follows(self, look: Look | None, leader: str) -> bool:
+        """Whether PostgreSQL would receive from the leader, and from nobody else. One that does not run will: Patroni tells it at its
+        start, and needs the certificate for a first copy."""
+        if look is None:
+            return True
+        if leader == self._identity.pod:
+            return not look.standby
+        if self._address is None:
+            self._address = ((await self._kube.get(self._identity.pod_path(leader))).get("status") or {}).get("podIP")
+        follows = look.standby and look.upstream == self._address
+        if not follows:
+            self._address = None  # a pod that was made anew has another
+        return follows
 
     async def _look(self) -> Look | None:
         try:
@@ -123,7 +154,12 @@ class Watcher:
         leader = self._dcs.state.lock.leader
         if leader is None or leader == self._identity.pod:
             return
-        self._asked = time.monotonic()
+        try:
+            await self._ask_patroni(leader)
+        finally:
+            self._asked = time.monotonic()
+
+    async def _ask_patroni(self, leader: str) -> None:
         if self._address is None:
             try:
                 pod = await self._kube.get(self._identity.pod_path(leader))
@@ -150,10 +186,16 @@ class Watcher:
         if leader is None or (mine is not None and mine.term == lock.term and not enough(self._dcs.state.sync, lock)):
             await self._ask_again()
             return
+        if time.monotonic() - self._asked > _NEWS_SECONDS:
+            await self._ask()
+            if self._answers is not False:
+                return
         look = await self._postgres.end_receivers()
-        if not look.standby:
+        if not look.standby or self._dcs.state.lock.term != lock.term:
             return
+        self._in_doubt = lock.term
         await self._dcs.publish(Fence(lock.term, look.position))
+        self._in_doubt = ""
         if not enough(self._dcs.state.sync, lock):
             _log.info("fenced against %s at %d, waiting for others", leader, look.position)
             return
@@ -175,7 +217,7 @@ class Watcher:
                 text = json.dumps(status, separators=(",", ":"))
                 metadata = {"resourceVersion": pod["metadata"]["resourceVersion"], "annotations": {"status": text}}
                 await self._kube.merge(self._identity.pod_path(leader), {"metadata": metadata})
-        except (*_NO_ANSWER, ValueError, AttributeError) as error:
+        except (*_NO_ANSWER, ValueError, TypeError, AttributeError) as error:
             _log.info("%s stays on the list of whom to ask: %s", leader, error)
 
     async def _unroute(self, leader: str) -> None:

@@ -17,7 +17,7 @@ from baas_operator.agent.credentials import Credentials
 from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.failover import Watcher
 from baas_operator.agent.identity import Identity
-from baas_operator.agent.kube import Kube
+from baas_operator.agent.kube import Kube, connector
 from baas_operator.agent.postgres import Postgres
 from baas_operator.agent.reload import ServerCertificate
 from baas_operator.agent.router import Router
@@ -54,7 +54,7 @@ async def _run(env: Mapping[str, str]) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, port=names.AGENT_PORT).start()
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(connector=connector()) as session:
         kube = Kube(session, env["KUBERNETES_SERVICE_HOST"], env["KUBERNETES_SERVICE_PORT"])
         dcs = Dcs(kube, identity)
         router = Router(kube, session, identity, dcs)

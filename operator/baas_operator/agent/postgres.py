@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ SELECT pg_is_in_recovery(),
        (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float FROM pg_stat_wal_receiver),
        ARRAY(SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'),
        CASE WHEN pg_is_in_recovery()
-            THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn END::bigint
+            THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn END::bigint,
+       current_setting('primary_conninfo')
 """
 
 
@@ -35,6 +37,13 @@ class Look:
     silence: float | None
     receivers: tuple[int, ...]
     position: int
+    upstream: str | None
+    """Address that it would receive from."""
+
+
+def _host(conninfo: str) -> str | None:
+    found = re.search(r"\bhost=(\S+)", conninfo)
+    return found[1] if found else None
 
 
 class Postgres:
@@ -56,11 +65,11 @@ class Postgres:
                     host=self._socket, user="postgres", database="postgres", timeout=_SECONDS, command_timeout=_SECONDS,
                     server_settings={"application_name": "baas-agent"}, statement_cache_size=2,
                 )  # fmt: skip
-            standby, silence, receivers, position = await self._connection.fetchrow(_LOOK)
+            standby, silence, receivers, position, conninfo = await self._connection.fetchrow(_LOOK)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             await self.close()
             raise UnavailableError(str(error) or type(error).__name__) from error
-        return Look(standby, None if silence is None else max(0.0, silence), tuple(receivers), position or 0)
+        return Look(standby, None if silence is None else max(0.0, silence), tuple(receivers), position or 0, _host(conninfo))
 
     async def end_receivers(self) -> Look:
         """Make sure that no WAL receiver is left that was there when this was called; how replication stands then.

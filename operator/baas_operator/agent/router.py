@@ -94,12 +94,13 @@ class Router:
     async def _claim(self) -> None:
         identity = self._identity
         try:
+            # In this order: whoever freezes between the two finds the slice changed by its successor, and can not overwrite it.
+            found = await self._kube.get(identity.slice_path)
             lock = await self._kube.get(identity.lock_path)
             holder = (lock["metadata"].get("annotations") or {}).get("leader")
             if holder != identity.pod:
                 _log.warning("not routing here: the leader lock is held by %s", holder)
                 return
-            found = await self._kube.get(identity.slice_path)
             if not leads_here(found, identity):
                 here = Endpoint(pod=identity.pod, ip=identity.ip, node=identity.node)
                 patch = {

@@ -165,7 +165,7 @@ class StandIn:
         api = web.Application(middlewares=[self._guard])
         for collection in (CONFIG_MAPS, PODS, SLICES):
             one = collection + "/{name}"
-            api.add_routes([web.get(collection, self._watch), web.get(one, self._get), web.patch(one, self._patch)])
+            api.add_routes([web.get(collection, self._collection), web.get(one, self._get), web.patch(one, self._patch)])
         self._runner, self.port = await _serve(api, _HOST, tls=tls)
         return self
 
@@ -318,8 +318,14 @@ class StandIn:
             self._store(request.path, made)
         return web.json_response(self.objects[request.path])
 
+    async def _collection(self, request: web.Request) -> web.StreamResponse:
+        if "watch" in request.query:
+            return await self._watch(request)
+        assert request.query["labelSelector"] == f"{NAME_LABEL}=db"
+        found = [each for path, each in self.objects.items() if path.rpartition("/")[0] == request.path]
+        return web.json_response({"metadata": {"resourceVersion": str(self._version)}, "items": found})
+
     async def _watch(self, request: web.Request) -> web.StreamResponse:
-        assert request.query["watch"] == "1"
         collection, field, label = request.path, request.query["fieldSelector"], request.query["labelSelector"]
         assert (field, label) == (("metadata.name=db-rw", "") if collection == SLICES else ("", f"{NAME_LABEL}=db"))
         self.watches += 1

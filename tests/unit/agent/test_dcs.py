@@ -60,7 +60,7 @@ def test_a_synchronous_state_is_read_with_its_fences() -> None:
     fence = json.dumps({"term": "t", "position": 1000, "at": 1})
     sync = read_sync(found({"leader": "db-0", "sync_standby": "db-1,db-2", "quorum": "1", f"{FENCE}db-1": fence, "other": fence}), NO_SYNC)
 
-    assert sync == Sync("db-0", frozenset({"db-1", "db-2"}), 1, 7, {"db-1": Fence("t", 1000)})
+    assert sync == Sync("db-0", frozenset({"db-1", "db-2"}), 1, 7, None, {"db-1": Fence("t", 1000)})
 
 
 @pytest.mark.parametrize("said", [None, {}, {"leader": "", "sync_standby": "", "quorum": ""}, {"sync_standby": ",,", "quorum": "one"}])
@@ -70,17 +70,14 @@ def test_a_synchronous_state_of_nobody_has_no_voters(said: dict[str, str] | None
     assert (sync.leader, sync.voters, sync.quorum, sync.fences) == (None, frozenset(), 0, {})
 
 
-NOT_CAUGHT = pytest.mark.xfail(strict=True, raises=OverflowError, reason="_fence does not expect a position without end")
-
-
 @pytest.mark.parametrize(
     "text",
     [
         "", "null", "7", '"term"', "[]", "{}", "{", '{"term": "t"}', '{"position": 1}', '{"term": "t", "position": null}',
         '{"term": "t", "position": []}', '{"term": "t", "position": "x"}', '{"term": "t", "position": NaN}',
         pytest.param("[" * 100_000, id="deep"),
-        pytest.param('{"term": "t", "position": Infinity}', marks=NOT_CAUGHT),
-        pytest.param('{"term": "t", "position": 1e999}', marks=NOT_CAUGHT),
+        '{"term": "t", "position": Infinity}',
+        '{"term": "t", "position": 1e999}',
     ],
 )  # fmt: skip
 def test_a_fence_that_somebody_made_by_hand_counts_for_nobody_and_harms_nobody(text: str) -> None:
@@ -184,7 +181,6 @@ async def test_voters_that_changed_twice_while_the_watch_looked_have_changed(api
     assert dcs.state.sync.changed == api.version(SYNC)
 
 
-@pytest.mark.xfail(strict=True, reason="what a new watch lists is taken for the next change after what the last one brought")
 async def test_voters_that_changed_twice_while_no_watch_looked_have_changed(api: StandIn, dcs: Dcs) -> None:
     api.hold(CONFIG_MAPS)
     api.synchronous("db-0", "db-2", quorum=0)

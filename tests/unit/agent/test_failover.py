@@ -48,6 +48,8 @@ class Postgres:
         self.position = 1000
         self.looks = 0
         self.while_looking: Callable[[], None] | None = None
+        self.upstream: Callable[[], str | None] = lambda: None
+        """Patroni's word to PostgreSQL: the address of the member that the lock names, unless a story says otherwise."""
 
     async def look(self) -> Look:
         self.looks += 1
@@ -61,7 +63,7 @@ class Postgres:
             self.receiving |= self._credentials.connected
             self._last = time.monotonic()
         silence = time.monotonic() - self._last if self.standby and self.receiving else None
-        return Look(self.standby, silence, (7,) if self.receiving else (), self.position)
+        return Look(self.standby, silence, (7,) if self.receiving else (), self.position, self.upstream())
 
     async def end_receivers(self) -> Look:
         await self.look()
@@ -123,7 +125,16 @@ class World:
         api.synchronous("db-0", "db-1", "db-2")
         api.renew()
         api.put(PRIMARY_POD, annotations={"status": json.dumps(STATUS), "other": "stays"}, status={"podIP": PRIMARY_IP})
+        api.put(f"{PODS}/db-2", status={"podIP": "127.0.0.9"})
         api.route(PRIMARY_IP, to="db-0")
+        for each in (self.me, self.other):
+            each.postgres.upstream = self.leaders_address
+
+    def leaders_address(self) -> str | None:
+        """Where Patroni has PostgreSQL receive from, as soon as the lock names somebody."""
+        found = self.api.objects.get(f"{PODS}/{self.api.leader()}") or {}
+        address: str | None = found.get("status", {}).get("podIP")
+        return address
 
     def power_cut(self, *, hangs: bool = False) -> None:
         """The primary falls silent, and answers nobody: connections hang, or (quicker to tell) break without a word."""
@@ -389,21 +400,6 @@ async def test_a_lock_that_was_renewed_in_between_stays_and_is_tried_again(world
     assert world.api.answers(LOCK) == [409, 200]
 
 
-async def test_a_primary_that_wrote_more_and_renewed_the_lock_in_between_keeps_it(world: World) -> None:
-    await world.me.start()
-    world.api.fence("db-2")
-    world.api.before("PATCH", LOCK, lambda: world.api.renew(position=2000))
-
-    world.power_cut()
-    await until(lambda: world.api.answers(LOCK) == [409])
-    asked = world.patroni.asked
-    await until(lambda: world.patroni.asked >= asked + 2)
-
-    assert world.api.answers(LOCK) == [409]
-    assert world.api.leader() == "db-0"
-    assert world.api.leads_to() == [PRIMARY_IP]
-
-
 async def test_voters_that_change_while_the_fence_is_on_its_way_keep_the_lock(world: World) -> None:
     """The primary lives, and strikes the other standby off between our look and our fence."""
     await world.me.start()
@@ -493,10 +489,7 @@ async def test_a_successor_that_routes_in_between_is_not_undone(world: World) ->
     assert world.api.leads_to() == ["10.0.0.2"]
 
 
-AS_A_LIST = pytest.mark.xfail(strict=True, reason="_pass_over does not expect list.pop's TypeError: the agent dies of it")
-
-
-@pytest.mark.parametrize("status", [None, "", "null", "7", "{", "{}", pytest.param("[]", marks=AS_A_LIST)])
+@pytest.mark.parametrize("status", [None, "", "null", "7", "{", "{}", "[]"])
 async def test_a_status_that_somebody_made_by_hand_is_in_nobodys_way(world: World, status: str | None) -> None:
     world.api.put(PRIMARY_POD, annotations={"status": status})
     await world.me.start()
@@ -589,7 +582,6 @@ async def test_one_that_was_promoted_a_moment_ago_publishes_nothing(world: World
     assert world.api.fence_of("db-1") is None
 
 
-@pytest.mark.xfail(strict=True, reason="_tick compares terms before it looks, and decides about the lock that is there after")
 async def test_a_new_leader_does_not_inherit_the_silence_of_the_old(world: World) -> None:
     """The lock changes hands while PostgreSQL takes its time to answer."""
 
@@ -652,16 +644,16 @@ async def test_an_agent_that_starts_without_key_waits_for_the_lock_to_be_written
     await until(lambda: world.me.connected)
 
 
-async def test_an_agent_that_restarts_over_a_dead_primary_leaves_the_rest_to_patroni(world: World) -> None:
-    """It can not know how long the silence has been, and takes its fence back. The lock runs out, and the next leader gets the key back."""
+async def test_an_agent_that_restarts_over_a_dead_primary_keeps_its_fence_and_leaves_the_rest_to_others(world: World) -> None:
+    """It can not know since when the voters are what they are. Another releases, or the lock runs out; the next leader is followed."""
     await world.me.start()
     world.power_cut()
     await world.fenced()
     await world.me.stop()
 
     await world.me.start()
-    await until(lambda: world.api.fence_of("db-1") is None)
     await world.me.looks(20)
+    assert world.api.fence_of("db-1") is not None
     assert not world.me.connected
     assert world.api.leader() == "db-0"
 
@@ -773,7 +765,6 @@ async def test_a_postgresql_that_starts_beside_a_primary_that_answers_is_left_al
     assert world.me.connected
 
 
-@pytest.mark.xfail(strict=True, reason="_release asks again only once its fence is published: a suspicion may be minutes old by then")
 async def test_a_suspicion_that_has_grown_old_is_asked_about_before_the_fence(world: World) -> None:
     """PostgreSQL was away since the cut, and the primary has been back for long when it returns."""
     await world.me.start()
