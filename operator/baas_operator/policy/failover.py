@@ -9,9 +9,9 @@ A standby that has made sure to receive nothing more is *fenced*. It says so in 
 one leader's one term. That place is chosen with care: each fence changes the version of the object, so that P, if it lives, can not
 change V from what it read before (Patroni writes it with a precondition), and the answer shows V, q and all fences at one moment.
 
-One promise of Patroni's is weaker than that: when a voter goes, it is struck off at once, while those who remain may still lack what only
-that one had confirmed. So a fence counts only if it holds all that the primary had written when it last renewed the lock, and if
-that was after the voters last changed: whatever was acknowledged under earlier voters is older than that renewal.
+One promise of Patroni's is weaker than that: when a voter goes, it is struck off at once, while those who remain may still lack what
+only that one had confirmed. So a fence counts only if it holds all that the primary had written when it renewed the lock for the
+first time after the voters last changed: whatever was acknowledged under earlier voters is older than that.
 
 The order of a release is therefore: read the lock; write the own fence; see in the answer that q + 1 are fenced; clear the lock with a
 precondition on the version read. If P renewed the lock in between, the last write fails; if it did not, it can not have changed V.
@@ -56,12 +56,14 @@ class Sync:
     """Patroni's synchronous state: any `quorum` + 1 of `voters` hold all that `leader` acknowledged.
 
     `changed`: version of the object as of which leader, voters and quorum are what they are; fences change it, too, but not this.
+    `floor`: how far the leader had written its log, in bytes, when it first renewed the lock after that; None while it has not.
     """
 
     leader: str | None
     voters: frozenset[str]
     quorum: int
     changed: int
+    floor: int | None
     fences: Mapping[str, Fence]
 
 
@@ -73,7 +75,8 @@ class Here:
     since the last word from the primary over replication. `answers`: whether the primary's Patroni answered when it was asked in this
     silence; None before it was asked. `dead`: its answer was that nothing listens there any more, or its pod is gone; then nobody waits
     for `silence` to grow, but a fence is needed all the same, as such news may be wrong. `withdrawn`: version of the lock as of which no
-    fence of this member was published. `receives`: whether a WAL receiver is connected.
+    fence of this member was published. `receives`: whether a WAL receiver is connected. `follows`: whether PostgreSQL would connect to
+    the lock's leader, and to nobody else.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Here:
     withdrawn: int | None
     dead: bool = False
     receives: bool = True
+    follows: bool = True
 
 
 class Step(Enum):
@@ -109,9 +113,9 @@ def enough(sync: Sync, lock: Lock) -> bool:
 
     `quorum` + 1 fences end the acknowledging. The second count keeps a voter that lags from winning with the votes of the rest.
     """
-    if lock.leader is None or sync.leader != lock.leader or sync.changed > lock.version:
+    if lock.leader is None or sync.leader != lock.leader or sync.floor is None:
         return False
-    good = {name for name in sync.voters if (each := sync.fences.get(name)) and each.term == lock.term and each.position >= lock.position}
+    good = {name for name in sync.voters if (each := sync.fences.get(name)) and each.term == lock.term and each.position >= sync.floor}
     return len(good) > sync.quorum >= len(sync.voters) - len(good)
 
 
@@ -137,8 +141,15 @@ def decide(here: Here, lock: Lock, sync: Sync, *, detection_seconds: float) -> S
         return Step.RELEASE
     if lock.leader is None:
         return Step.WAIT
-    if published:
-        return Step.WITHDRAW
+    # Patroni turns PostgreSQL to a new leader some time after the lock names it. Until then it would go back to the old one, which may be
+    # alive after all and wait for just this confirmation.
+    if not here.follows:
+        return Step.WAIT
     # A fence of an earlier term says that none of this term was published; otherwise the lock has to be written once first.
-    written_since = here.withdrawn is not None and lock.version > here.withdrawn
-    return Step.CONNECT if mine is not None or written_since or lock.leader == here.name else Step.WAIT
+    if lock.leader == here.name or (mine is not None and not published):
+        return Step.CONNECT
+    if counts and here.answers is None:
+        return Step.ASK
+    if published:
+        return Step.WITHDRAW if here.answers else Step.WAIT
+    return Step.CONNECT if here.withdrawn is not None and lock.version > here.withdrawn else Step.WAIT

@@ -32,6 +32,7 @@ class Standby(NamedTuple):
     key: bool = True
     streams: bool = True
     linked: tuple[bool, bool] = (True, True)  # from the primary, to the primary
+    points: str = P  # whom Patroni has PostgreSQL receive from
     seen: bool = True  # the primary has it in pg_stat_replication
     known: int = 0  # flush position that the primary has heard of
     suspects: bool = False
@@ -67,6 +68,7 @@ class World(NamedTuple):
     quorum: int
     sync_version: int
     sync_changed: int
+    floor: int | None
     fences: frozenset[tuple[str, Fence]]
     acked: int
     promoted: str | None
@@ -91,7 +93,7 @@ def start(budget: dict[str, int], *, voters: frozenset[str] = frozenset(STANDBYS
     return World(
         p=Primary(sync=voters), a=joined if "a" in voters else apart, b=joined if "b" in voters else apart,
         leader=P, term=1, version=3, lock_version=3, lock_position=0, voters=voters,
-        quorum=len(voters) - 1, sync_version=2, sync_changed=2, fences=frozenset(), acked=0, promoted=None,
+        quorum=len(voters) - 1, sync_version=2, sync_changed=2, floor=0, fences=frozenset(), acked=0, promoted=None,
         budget=tuple(sorted(budget.items())),
     )  # fmt: skip
 
@@ -122,7 +124,7 @@ def _write_sync(world: World, **changes: object) -> World:
 
 def _sync(world: World) -> Sync:
     """Patroni writes a new leader into the synchronous state some time after a promotion; by then our story is over."""
-    return Sync(P, world.voters, world.quorum, world.sync_changed, dict(world.fences))
+    return Sync(P, world.voters, world.quorum, world.sync_changed, world.floor, dict(world.fences))
 
 
 def check(world: World) -> None:
@@ -136,8 +138,6 @@ def steps(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     yield from _postgres(world)
     if world.p.alive == "frozen":
         yield "thaw", world._replace(p=world.p._replace(alive="runs"))
-    if world.promoted:  # from here on only what still comes in from the old primary can do harm
-        return
     yield from _patroni_of_primary(world, rules)
     yield from _faults(world)
     for name in STANDBYS:
@@ -158,10 +158,11 @@ def _postgres(world: World) -> Iterator[tuple[str, World]]:
             yield f"reply {name}", _with(world, name, known=x.lsn)
         if p.alive == "runs" and x.seen and not (x.streams and all(x.linked)):
             yield f"gone {name}", _with(world, name, seen=False)
-        # PostgreSQL connects again by itself as soon as it can, to whom Patroni names: the old primary, while that holds the lock.
-        if p.alive == "runs" and p.leads and x.key and not x.streams and all(x.linked) and world.leader in (P, None) \
-                and world.promoted is None:  # fmt: skip
+        # PostgreSQL connects again by itself as soon as it can, to whom Patroni names, which learns of a new leader in its own time.
+        if p.alive == "runs" and x.points == P and x.key and not x.streams and all(x.linked) and world.promoted != name:
             yield f"connect {name}", _with(world, name, streams=True, seen=True)
+        if world.leader not in (None, name, x.points):
+            yield f"{name} turns to {world.leader}", _with(world, name, points=world.leader, streams=False)
     if writes:
         heard = sorted((_standby(world, n).known for n in STANDBYS if not p.sync or n in p.sync), reverse=True)
         most = p.lsn if p.number == 0 else (heard[p.number - 1] if len(heard) >= p.number else 0)
@@ -181,7 +182,7 @@ def _patroni_of_primary(world: World, rules: Rules) -> Iterator[tuple[str, World
     stage, lock_version, position, sync_version, voters, quorum = p.cycle
     if stage == "looked":
         if world.leader == P:  # on a conflict Patroni reads the lock and tries once more: it fails only when the lock is not its own
-            renewed = _write_lock(world, lock_position=position)
+            renewed = _write_lock(world, lock_position=position, floor=position if world.floor is None else world.floor)
             yield "renew", renewed._replace(p=p._replace(cycle=("renewed", sync_version, 0, sync_version, voters, quorum)))
         elif world.leader is None and world.lock_version == lock_version:
             taken = _write_lock(world, leader=P, term=world.term + 1)
@@ -200,7 +201,7 @@ def _patroni_of_primary(world: World, rules: Rules) -> Iterator[tuple[str, World
             if sync_version != world.sync_version and rules.skip != "precondition":
                 yield "synchronous state changed by someone else", world._replace(p=p._replace(cycle=None))
                 return
-            written = _write_sync(world, voters=chosen, quorum=number, sync_changed=world.version + 1)
+            written = _write_sync(world, voters=chosen, quorum=number, sync_changed=world.version + 1, floor=None)
             cycle = ("renewed", written.sync_version, 0, written.sync_version, chosen, number)
             yield f"voters {sorted(chosen)} {number}", written._replace(p=p._replace(cycle=cycle))
             return
@@ -260,7 +261,10 @@ def _agent(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]
 
 def _next_step(world: World, name: str, x: Standby, lock: Lock, rules: Rules) -> Iterator[tuple[str, World]]:
     sync = _sync(world)
-    here = Here(name=name, connected=x.key, silence=9 if x.suspects else 0, answers=not x.suspects, withdrawn=x.withdrawn)
+    follows = world.promoted == name if world.leader == name else x.points == world.leader or rules.skip == "follows"
+    here = Here(
+        name=name, connected=x.key, silence=9 if x.suspects else 0, answers=not x.suspects, withdrawn=x.withdrawn, follows=follows
+    )  # fmt: skip
     match decide(here, lock, sync, detection_seconds=3):
         case Step.CUT:
             yield f"{name} takes its key away", _with(world, name, key=False)
