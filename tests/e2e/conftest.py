@@ -69,7 +69,7 @@ def namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the module's own. It is emptied afterwards, and goes while the next module begins."""
     module = Path(request.path).stem.removeprefix("test_")
     name = f"e2e-{re.sub(r'[^a-z0-9]+', '-', module)}"
-    kube.lab.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait", timeout_seconds=180)  # of a run that was killed
+    kube.lab.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait", timeout_seconds=360)  # of a run that was killed
     kube.must_apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}})
     yield name
     if request.session.testsfailed and os.environ.get("BAAS_KEEP_LAB"):

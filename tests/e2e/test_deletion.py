@@ -17,8 +17,8 @@ CHILD_KINDS = (
     "RoleBinding", "PodDisruptionBudget", "PersistentVolumeClaim", "DatabaseReplica", "EventQueue", "BaasInstance",
 )  # fmt: skip
 NOT_OURS = {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default"), ("Pod", "client")}
-GONE_SECONDS = 120.0
-READY_SECONDS = 180.0
+GONE_SECONDS = 300.0
+READY_SECONDS = 360.0
 PATRONI = {f"shop-db-{part}" for part in ("config", "leader", "sync", "failover", "failsafe", "status")}
 """ConfigMaps that Patroni makes by itself; they belong to the data: a member that starts on its volume looks for them."""
 

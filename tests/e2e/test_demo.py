@@ -18,7 +18,7 @@ FEWEST_WRITES = 200
 
 
 def test_a_zone_loses_power_and_no_acknowledged_write_is_lost(lab: Cluster) -> None:
-    lab.kubectl("delete", "namespace", "quickstart", "--ignore-not-found", "--wait", timeout_seconds=180)
+    lab.kubectl("delete", "namespace", "quickstart", "--ignore-not-found", "--wait", timeout_seconds=360)
     done = subprocess.run(["make", "demo"], cwd=REPOSITORY, capture_output=True, text=True, timeout=DEMO_SECONDS, check=False)
     lab.kubectl("delete", "namespace", "quickstart", "--wait=false")
 

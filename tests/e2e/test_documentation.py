@@ -81,7 +81,7 @@ class Shell:
 def shell(lab: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A user's shell, with a folder of its own for the plugin."""
     tools = tmp_path_factory.mktemp("tools")
-    lab.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait", timeout_seconds=180)
+    lab.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait", timeout_seconds=360)
     environment = os.environ | lab.environment
     made = Shell(
         environment
@@ -94,7 +94,7 @@ def shell(lab: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sh
     yield made
     made.end()
     for kind in ("baasinstances", "databasereplicas", "eventqueues", "operations"):
-        lab.kubectl("delete", kind, "--all", "--namespace", NAMESPACE, "--wait", timeout_seconds=180)
+        lab.kubectl("delete", kind, "--all", "--namespace", NAMESPACE, "--wait", timeout_seconds=360)
     lab.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 

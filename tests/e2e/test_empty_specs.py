@@ -12,7 +12,7 @@ from tests.harness.manifests import own
 
 pytestmark = pytest.mark.e2e
 
-READY_SECONDS = 180.0
+READY_SECONDS = 360.0
 """For an instance with its own database and queue, and one more of each, at once on two cores; a machine of one's own takes a third."""
 KINDS = {"DatabaseReplica": "data", "EventQueue": "events", "BaasInstance": "shop"}
 

@@ -50,7 +50,7 @@ STORIES = [
 def keys(kube: Kube, namespace: str, client: ClientPod) -> Keys:
     """The keys of a backend named `shop` that has its schema already."""
     kube.must_apply(own("BaasInstance", "shop", {}), namespace)
-    kube.wait_condition(namespace, "BaasInstance", "shop", timeout_seconds=180)
+    kube.wait_condition(namespace, "BaasInstance", "shop", timeout_seconds=360)
     client.psql(kube.secret(namespace, "shop-role-owner")["uri"], SCHEMA)
     # Each PostgREST reads the schema anew by itself, as soon as it hears of the change.
     for pod in kube.pods_of(namespace, "shop", "rest"):

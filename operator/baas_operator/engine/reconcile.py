@@ -10,7 +10,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
-from baas_operator.api.kinds import OPERATION, OWN_KINDS, SECRET, OwnKind
+from baas_operator.api.kinds import OPERATION, SECRET
 from baas_operator.desired.meta import Manifest
 from baas_operator.engine import applier
 from baas_operator.engine.client import Client
@@ -27,7 +27,6 @@ from baas_operator.policy.controllers import PLANNERS
 from baas_operator.policy.plan import Plan
 from baas_operator.telemetry.metrics import RECONCILE_SECONDS, RECONCILES
 
-_KINDS: dict[str, OwnKind] = {kind.name: kind for kind in OWN_KINDS}
 _log = logging.getLogger(__name__)
 
 
@@ -98,16 +97,15 @@ class Reconciler:
         return Outcome(after), outcome
 
     async def _act(self, view: View, plan: Plan) -> Plan:
-        kind = _KINDS[view.owner.kind]
         if plan.finalizer:
-            await set_finalizer(self._client, self._store, kind, view.resource, wanted=True)
+            await set_finalizer(self._client, self._store, view.resource, wanted=True)
         # draw
         for request in plan.secrets:
             await applier.ensure_secret(self._client, self._store, request)
         if any(each.replaces or view.child(SECRET, each.name) is None for each in plan.secrets):
             # The plan was made without them, or with old ones: what needs them is missing in it, and would be pruned.
             fresh = view_of(self._store, view.resource, self._config.images)
-            plan = PLANNERS[kind.name](replace(fresh, external=view.external))
+            plan = PLANNERS[view.owner.kind](replace(fresh, external=view.external))
         # apply
         for manifest in plan.manifests:
             await applier.apply(self._client, self._store, manifest)

@@ -15,12 +15,11 @@ from baas_operator.api.kinds import (
     CONFIG_MAP,
     DATABASE_REPLICA,
     EVENT_QUEUE,
-    OWN_KINDS,
     POD,
     SECRET,
     STATEFUL_SET,
     VOLUME_CLAIM,
-    OwnKind,
+    kind_of,
 )
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import Manifest
@@ -32,11 +31,10 @@ from baas_operator.observe.view import View
 
 FINALIZER = "baas-operator.io/teardown"
 
-_KINDS: dict[str, OwnKind] = {kind.name: kind for kind in OWN_KINDS}
 _log = logging.getLogger(__name__)
 
 
-async def set_finalizer(client: Client, store: Store, kind: OwnKind, resource: Manifest, wanted: bool) -> Manifest:
+async def set_finalizer(client: Client, store: Store, resource: Manifest, wanted: bool) -> Manifest:
     """Put our finalizer on an object or take it off; the object as it then is."""
     metadata = resource["metadata"]
     have = list(metadata.get("finalizers") or [])
@@ -45,7 +43,7 @@ async def set_finalizer(client: Client, store: Store, kind: OwnKind, resource: M
     finalizers = [*have, FINALIZER] if wanted else [each for each in have if each != FINALIZER]
     patch = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": finalizers}}
     try:
-        written = await client.merge(kind, metadata["namespace"], metadata["name"], patch)
+        written = await client.merge(kind_of(resource), metadata["namespace"], metadata["name"], patch)
     except ApiError as error:
         if error.not_found:
             return resource
@@ -65,7 +63,7 @@ async def tear_down(client: Client, store: Store, view: View) -> None:
     elif _held(view):
         if view.owner.kind == DATABASE_REPLICA.name:
             await _end_patroni(client, view)
-        await set_finalizer(client, store, _KINDS[view.owner.kind], view.resource, wanted=False)
+        await set_finalizer(client, store, view.resource, wanted=False)
         _log.info("torn down")
 
 
@@ -78,7 +76,7 @@ async def let_go(client: Client, store: Store, view: View) -> None:
     if not _held(view):
         return
     await _keep(client, store, view)
-    await set_finalizer(client, store, _KINDS[view.owner.kind], view.resource, wanted=False)
+    await set_finalizer(client, store, view.resource, wanted=False)
     _log.info("let go of, its data is kept")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from baas_operator.api.kinds import Kind
 from baas_operator.desired.images import Images
 from baas_operator.desired.meta import ZONE_LABEL, Manifest, Owner
+from baas_operator.observe.conditions import READY, is_true
 from baas_operator.observe.text import of_scheduler, shorten
 
 _MAX_QUOTE = 200
@@ -85,9 +86,7 @@ def _keeps_pods_off(node: Manifest) -> bool:
 
 def is_ready(pod: Manifest) -> bool:
     """Whether a pod is ready and not on its way out."""
-    if pod["metadata"].get("deletionTimestamp"):
-        return False
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in (pod.get("status") or {}).get("conditions") or [])
+    return not pod["metadata"].get("deletionTimestamp") and is_true(pod, READY)
 
 
 def trouble(pod: Manifest) -> str | None:

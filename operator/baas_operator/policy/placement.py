@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from baas_operator.api.kinds import JOB, STATEFUL_SET, VOLUME_CLAIM
 from baas_operator.desired.meta import ZONE_LABEL, Manifest
 from baas_operator.desired.quantity import parse_bytes
+from baas_operator.observe.conditions import is_true
 from baas_operator.observe.view import View
 from baas_operator.policy.plan import GrowVolume
 
@@ -41,7 +42,7 @@ def _as_made(manifest: Manifest, view: View) -> Manifest | None:
             for each in live["spec"]["volumeClaimTemplates"]
         ]
     if manifest["kind"] == JOB.name:
-        if any(each["type"] == "Failed" and each["status"] == "True" for each in (live.get("status") or {}).get("conditions") or []):
+        if is_true(live, "Failed"):
             return None
         made = live["spec"]["template"]["spec"]["containers"]
         for container, before in zip(manifest["spec"]["template"]["spec"]["containers"], made, strict=False):

@@ -34,7 +34,7 @@ class ClientPod:
     def start(self) -> None:
         """Make it, and wait until it runs."""
         self.kube.must_apply(_manifest(), self.namespace)
-        self.kube.wait_condition(self.namespace, "Pod", NAME, timeout_seconds=60)
+        self.kube.wait_condition(self.namespace, "Pod", NAME, timeout_seconds=180)
 
     def psql(self, uri: str, sql: str, *, timeout_seconds: float = 30) -> list[str]:
         """Rows of a query, fields separated by `|`. Raises CommandError with what the server said."""

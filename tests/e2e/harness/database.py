@@ -54,6 +54,6 @@ class Database:
         """The address of a member's pod."""
         return str(self.kube.must_get("Pod", self.namespace, member)["status"].get("podIP", ""))
 
-    def wait_whole(self, timeout_seconds: float = 180) -> None:
+    def wait_whole(self, timeout_seconds: float = 360) -> None:
         """Until it is ready and any zone could be lost."""
         self.kube.wait_whole(self.namespace, "DatabaseReplica", self.name, timeout_seconds=timeout_seconds)

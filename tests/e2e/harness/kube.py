@@ -65,19 +65,19 @@ class Kube(Api):
 
     # waiting
 
-    def wait_condition(self, namespace: str, kind: str, name: str, condition: str = "Ready", *, timeout_seconds: float = 180) -> None:
+    def wait_condition(self, namespace: str, kind: str, name: str, condition: str = "Ready", *, timeout_seconds: float = 360) -> None:
         """Until the condition is true of the object as it now is, as `kubectl wait` has it. Raises CommandError."""
         words = ("wait", f"--for=condition={condition}", f"{kind.lower()}/{name}", f"--timeout={timeout_seconds:.0f}s")
         self.lab.kubectl("--namespace", namespace, *words, timeout_seconds=timeout_seconds + 10)
 
-    def wait_settled(self, namespace: str, kind: str, name: str, *, timeout_seconds: float = 180) -> None:
+    def wait_settled(self, namespace: str, kind: str, name: str, *, timeout_seconds: float = 360) -> None:
         """Until nothing of an object of ours is on its way any more: Reconciling is there only while something is."""
         wait_until(
             lambda: self.condition(namespace, kind, name, "Reconciling").get("status") != "True",
             timeout_seconds=timeout_seconds, what=f"{kind} {name} has settled",
         )  # fmt: skip
 
-    def wait_whole(self, namespace: str, kind: str, name: str, *, timeout_seconds: float = 180) -> None:
+    def wait_whole(self, namespace: str, kind: str, name: str, *, timeout_seconds: float = 360) -> None:
         """Until an object of ours is ready and any zone could be lost; each may take that long. Raises CommandError."""
         for condition in ("Ready", "ZoneTolerant"):
             self.wait_condition(namespace, kind, name, condition, timeout_seconds=timeout_seconds)

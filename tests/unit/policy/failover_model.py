@@ -313,7 +313,7 @@ def _race(world: World, name: str) -> Iterator[tuple[str, World]]:
         yield f"{name} loses the race", _with(world, name, race=None)
 
 
-def stroll(world: World, rules: Rules, random: Random) -> tuple[World, list[str]]:
+def stroll(world: World, rules: Rules, random: Random) -> World:
     """One way through, chosen step by step, until nothing more can happen.
 
     Raises:
@@ -329,4 +329,4 @@ def stroll(world: World, rules: Rules, random: Random) -> tuple[World, list[str]
             raise LostError(f"{lost}: {' → '.join(way)}") from None
         if len(way) > _LONGEST:
             break
-    return world, way
+    return world

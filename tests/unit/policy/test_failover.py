@@ -279,4 +279,4 @@ def test_nothing_acknowledged_is_lost(story: str, strict: bool, voters: frozense
 
 def _stroll_often(story: str, rules: Rules, random: Random, *, times: int, voters: frozenset[str] = frozenset("ab")) -> int:
     """In how many walks a standby was promoted."""
-    return sum(stroll(start(_STORIES[story], voters=voters), rules, random)[0].promoted is not None for _ in range(times))
+    return sum(stroll(start(_STORIES[story], voters=voters), rules, random).promoted is not None for _ in range(times))
