@@ -10,7 +10,8 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ import aiohttp
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.desired.database import names
-from baas_operator.policy.failover import Fence, Lock, Sync
+from baas_operator.policy.failover import Fence, Lock, Sync, settled
 
 FENCE = "fence.baas-operator.io/"
 """Prefix of the annotation that a fence is, followed by the member's name."""
@@ -40,7 +41,7 @@ def read_lock(found: Mapping[str, Any]) -> Lock:
     said: Mapping[str, str] = found["metadata"].get("annotations") or {}
     leader = said.get("leader") or None
     term = f"{leader}/{said.get('transitions', '')}/{said.get('acquireTime', '')}"
-    return Lock(leader, term, _number(found["metadata"]["resourceVersion"]), _number(said.get("optime")))
+    return Lock(leader, term, _number(found["metadata"]["resourceVersion"]), _number(said.get("optime")), _number(said.get("transitions")))
 
 
 def _fence(text: str) -> Fence | None:
@@ -61,13 +62,6 @@ def read_sync(found: Mapping[str, Any], before: Sync) -> Sync:
     fences = {key.removeprefix(FENCE): fence for key, text in said.items() if key.startswith(FENCE) and (fence := _fence(text))}
     changed = before.changed if same else _number(found["metadata"]["resourceVersion"])
     return Sync(leader, voters, quorum, changed, before.floor if same else None, fences)
-
-
-def settled(sync: Sync, lock: Lock) -> Sync:
-    """The synchronous state, with the floor that the lock gives it if it has none and the lock was renewed since the voters changed."""
-    if sync.floor is None and sync.leader == lock.leader and lock.version > sync.changed and lock.position:
-        return replace(sync, floor=lock.position)
-    return sync
 
 
 @dataclass(frozen=True)
@@ -158,7 +152,12 @@ class Dcs:
             while self.state.version < version:
                 await self.changed(2.0)
 
-    async def clear_lock(self, lock: Lock) -> None:
-        """Take the leader off the lock if it still is at that version. Raises as Kube.get; KubeError 409 if it is not."""
-        body = {"metadata": {"resourceVersion": str(lock.version), "annotations": {"leader": None}}}
+    async def hand_over(self, lock: Lock, heir: str) -> None:
+        """Make a member the leader, if the lock still is at that version. Raises as Kube.get; KubeError 409 if it is not.
+
+        The annotations are those that Patroni writes when it takes the lock (its source, dcs/kubernetes.py); the heir's renews them.
+        """
+        now = datetime.now(UTC).isoformat()
+        said = {"leader": heir, "acquireTime": now, "renewTime": now, "transitions": str(lock.transitions + 1)}
+        body = {"metadata": {"resourceVersion": str(lock.version), "annotations": said}}
         self._take(await self._kube.merge(self._identity.lock_path, body))

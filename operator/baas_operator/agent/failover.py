@@ -5,11 +5,9 @@ Whatever fails here leaves things as they were: without enough fences the lock r
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from dataclasses import replace
-from typing import Any
 
 import aiohttp
 
@@ -19,7 +17,7 @@ from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.agent.postgres import Look, Postgres, UnavailableError
 from baas_operator.desired.database import names
-from baas_operator.policy.failover import ASK_AHEAD_SECONDS, Fence, Here, Lock, Step, decide, enough
+from baas_operator.policy.failover import ASK_AHEAD_SECONDS, Fence, Here, Lock, Step, decide, heir
 
 _CALM_SECONDS = 0.5
 _ALARMED_SECONDS = 0.1
@@ -180,10 +178,10 @@ class Watcher:
                 self._address = None  # a pod that was made anew has another
 
     async def _release(self, lock: Lock) -> None:
-        """Publish this member's fence and, if it completes the set, clear the lock (the order: policy/failover.py)."""
+        """Publish this member's fence and, if it completes the set, hand the lock over (the order: policy/failover.py)."""
         me, leader = self._identity.pod, lock.leader
         mine = self._dcs.state.sync.fences.get(me)
-        if leader is None or (mine is not None and mine.term == lock.term and not enough(self._dcs.state.sync, lock)):
+        if leader is None or (mine is not None and mine.term == lock.term and heir(self._dcs.state.sync, lock, me) is None):
             await self._ask_again()
             return
         if time.monotonic() - self._asked > _NEWS_SECONDS:
@@ -196,29 +194,12 @@ class Watcher:
         self._in_doubt = lock.term
         await self._dcs.publish(Fence(lock.term, look.position))
         self._in_doubt = ""
-        if not enough(self._dcs.state.sync, lock):
+        if (chosen := heir(self._dcs.state.sync, lock, me)) is None:
             _log.info("fenced against %s at %d, waiting for others", leader, look.position)
             return
-        if not self._dead:
-            await self._pass_over(leader)
-        await self._dcs.clear_lock(lock)
-        _log.warning("released the lock of %s: it can acknowledge nothing more", leader)
+        await self._dcs.hand_over(lock, chosen)
+        _log.warning("%s can acknowledge nothing more: the lock is handed to %s", leader, chosen)
         await self._unroute(leader)
-
-    async def _pass_over(self, leader: str) -> None:
-        """Spare Patroni's race its two seconds of waiting for the answer of a member that gives none: it asks none without an address.
-
-        Patroni writes the address anew as soon as that member lives. Should this fail, the race takes two seconds longer.
-        """
-        try:
-            pod = await self._kube.get(self._identity.pod_path(leader))
-            status: dict[str, Any] = json.loads((pod["metadata"].get("annotations") or {}).get("status", "{}"))
-            if status.pop("api_url", None):
-                text = json.dumps(status, separators=(",", ":"))
-                metadata = {"resourceVersion": pod["metadata"]["resourceVersion"], "annotations": {"status": text}}
-                await self._kube.merge(self._identity.pod_path(leader), {"metadata": metadata})
-        except (*_NO_ANSWER, ValueError, TypeError, AttributeError) as error:
-            _log.info("%s stays on the list of whom to ask: %s", leader, error)
 
     async def _unroute(self, leader: str) -> None:
         """Take the old primary out of `-rw`, so that new connections are refused at once instead of waiting for an answer."""

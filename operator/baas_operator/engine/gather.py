@@ -20,7 +20,7 @@ from baas_operator.observe.queue import JetStreamState
 from baas_operator.observe.view import View, is_ready, secret_text
 
 _OPERAND_SECONDS = 6.0
-"""A queue whose servers hang may hold one worker for so long and no longer: others wait for it."""
+"""So long nothing is said of a queue whose servers hang; then that they do."""
 _log = logging.getLogger(__name__)
 _OVER = frozenset(phase.value for phase in OperationPhase if phase.over)
 """Operations that are over look at nothing any more: thousands may be kept, and each event would wake them all."""
@@ -85,20 +85,20 @@ def secret_value(view: View, name: str, key: str) -> str | None:
     return secret_text(view.child(SECRET, name), key)
 
 
-async def ask_operands(view: View) -> View:
-    """Add what an operand's own API says, for the kinds that need it."""
+async def ask_operands(view: View) -> JetStreamState | None:
+    """What an operand's own API says, for the kinds that need it; None if there is nobody to ask."""
     if view.resource["kind"] != EVENT_QUEUE.name:
-        return view
+        return None
     spec = EventQueueSpec.model_validate(view.spec)
     pods = [pod for pod in view.all(POD, queue_names.COMPONENT) if is_ready(pod)]
     password = secret_value(view, queue_names.user_secret(view.owner.name, "admin"), "password")
     if password is None or len(pods) < spec.replicas // 2 + 1:
-        return view
+        return None
     try:
         async with asyncio.timeout(_OPERAND_SECONDS):
-            return replace(view, external=await _ask_jetstream(pods, password, [each.name for each in spec.streams]))
+            return await _ask_jetstream(pods, password, [each.name for each in spec.streams])
     except TimeoutError:
-        return replace(view, external=JetStreamState())
+        return JetStreamState()
 
 
 async def _ask_jetstream(pods: list[Manifest], password: str, streams: list[str]) -> JetStreamState:

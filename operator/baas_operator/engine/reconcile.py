@@ -1,23 +1,28 @@
-"""A reconcile, as named steps in order: guard, gather, decide, draw, apply, bring about, prune, summarize.
+"""A reconcile, as named steps in order: guard, gather, decide, draw, apply, ask, bring about, prune, summarize.
 
-The plan is made anew after secrets were drawn, as manifests may need them. Whatever a step raises decides when the next reconcile
-comes; the status is written in any case, so that a refusal or an error is told where users look.
+The plan is made anew after secrets were drawn, as manifests may need them, and after operands were asked, as effects and conditions
+may. Manifests do not wait for what an operand says: one that hangs would keep what was edited by hand from being put back.
+
+Whatever a step raises decides when the next reconcile comes; the status is written in any case, so that a refusal or an error is told
+where users look.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 
 from baas_operator.api.kinds import OPERATION, SECRET
 from baas_operator.desired.meta import Manifest
 from baas_operator.engine import applier
+from baas_operator.engine.asking import Asking
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
 from baas_operator.engine.effects import bring_about
 from baas_operator.engine.errors import ApiError, Refused, Waiting
-from baas_operator.engine.gather import ask_operands, view_of
+from baas_operator.engine.gather import view_of
 from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.engine.summarize import forget, summarize
 from baas_operator.engine.teardown import FINALIZER, let_go, set_finalizer, tear_down
@@ -44,6 +49,7 @@ class Reconciler:
         self._client = client
         self._store = store
         self._config = config
+        self._asking = Asking()
 
     async def reconcile(self, key: Key) -> Outcome:
         """One reconcile of one object. Errors that back-off should follow are raised."""
@@ -60,6 +66,7 @@ class Reconciler:
         resource = self._store.get(*key)
         if resource is None:
             forget(key)
+            self._asking.forget(key)
             return Outcome(), "gone"
         # guard
         if resource["metadata"].get("deletionTimestamp"):
@@ -69,25 +76,34 @@ class Reconciler:
             await summarize(self._client, self._store, resource, plan, self._config.identity)
             return Outcome(), "suspended"
         # gather, decide
-        view = await ask_operands(view_of(self._store, resource, self._config.images))
+        view = view_of(self._store, resource, self._config.images)
         plan = PLANNERS[key.kind](view)
-        after, outcome = plan.requeue_after, "refused" if plan.refused else "done"
+        problem = None
         if not plan.refused:
-            try:
-                plan = await self._act(view, plan)
+            problem = await _problem_of(self._make(view, plan))
+            view = view_of(self._store, resource, self._config.images)
+        # ask
+        try:
+            view = await self._asking.answer(key, view)
+        except Waiting as wait:
+            return Outcome(wait.seconds), "waiting"
+        plan = PLANNERS[key.kind](view)
+        if not plan.refused and problem is None:
+            problem = await _problem_of(self._finish(view, plan))
+        after, outcome = plan.requeue_after, "refused" if plan.refused else "done"
+        match problem:
+            case Waiting():
+                _log.info("waiting: %s", problem)
+                after, outcome = problem.seconds, "waiting"
+            case Refused():
+                plan, outcome = _with_refusal(plan, problem), "refused"
                 after = plan.requeue_after
-            except Waiting as wait:
-                _log.info("waiting: %s", wait)
-                after, outcome = wait.seconds, "waiting"
-            except Refused as refused:
-                plan, outcome = _with_refusal(plan, refused), "refused"
-            except ApiError as error:
-                if error.conflict:
-                    after, outcome = 0.1, "waiting"  # somebody else was faster: look again
-                elif error.status == 403 and "being terminated" in error.message:
-                    return Outcome(), "waiting"
-                else:
-                    raise
+            case ApiError(conflict=True):
+                after, outcome = 0.1, "waiting"  # somebody else was faster: look again
+            case ApiError(status=403, message=message) if "being terminated" in message:
+                return Outcome(), "waiting"
+            case ApiError():
+                raise problem
         # summarize
         current = self._store.get(*key)
         if current is not None and current["metadata"]["uid"] == resource["metadata"]["uid"]:
@@ -96,19 +112,24 @@ class Reconciler:
                 after = 0.0  # an Operation's next step follows from the status that was just written
         return Outcome(after), outcome
 
-    async def _act(self, view: View, plan: Plan) -> Plan:
+    async def _make(self, view: View, plan: Plan) -> None:
+        """What the object consists of is there and as it should be."""
         if plan.finalizer:
             await set_finalizer(self._client, self._store, view.resource, wanted=True)
         # draw
         for request in plan.secrets:
             await applier.ensure_secret(self._client, self._store, request)
-        if any(each.replaces or view.child(SECRET, each.name) is None for each in plan.secrets):
-            # The plan was made without them, or with old ones: what needs them is missing in it, and would be pruned.
-            fresh = view_of(self._store, view.resource, self._config.images)
-            plan = PLANNERS[view.owner.kind](replace(fresh, external=view.external))
+        if _lacks_secrets(view, plan) or any(each.replaces for each in plan.secrets):
+            view = view_of(self._store, view.resource, self._config.images)
+            plan = PLANNERS[view.owner.kind](view)
         # apply
         for manifest in plan.manifests:
             await applier.apply(self._client, self._store, manifest)
+
+    async def _finish(self, view: View, plan: Plan) -> None:
+        """What is done once all is there: effects, and the end of what is not wanted any more."""
+        if _lacks_secrets(view, plan):
+            raise Waiting("SecretGone", "a secret vanished just now", 0.0)  # what needs it is missing in the plan, and would be pruned
         # bring about
         for effect in plan.effects:
             await bring_about(effect, view, self._client, self._store)
@@ -118,7 +139,6 @@ class Reconciler:
         await applier.prune(self._client, view.children.values(), wanted, view.resource["metadata"]["uid"])
         if not plan.finalizer:
             await let_go(self._client, self._store, view)
-        return plan
 
     async def _delete(self, resource: Manifest) -> tuple[Outcome, str]:
         view = view_of(self._store, resource, self._config.images)
@@ -127,6 +147,20 @@ class Reconciler:
         except Waiting as wait:
             return Outcome(wait.seconds), "waiting"
         return Outcome(1.0 if FINALIZER in (resource["metadata"].get("finalizers") or []) else None), "deleted"
+
+
+def _lacks_secrets(view: View, plan: Plan) -> bool:
+    """Whether the plan was made without secrets that it asks for: what needs them is missing in it."""
+    return any(view.child(SECRET, each.name) is None for each in plan.secrets)
+
+
+async def _problem_of(step: Awaitable[None]) -> Waiting | Refused | ApiError | None:
+    """What a step met with that the status should tell."""
+    try:
+        await step
+    except (Waiting, Refused, ApiError) as problem:
+        return problem
+    return None
 
 
 def _suspended(resource: Manifest) -> tuple[Condition, ...]:

@@ -3,7 +3,7 @@
 A commit of the primary P is acknowledged when enough standbys have flushed it. Patroni keeps, in its synchronous state, the voters V
 and a number q such that any q + 1 of V hold every acknowledged commit (Patroni's source, quorum.py: `quorum + sync >= len(voters | sync)`
 at every moment). So once q + 1 of V can receive nothing more from P, P can acknowledge nothing more, dead or alive, and the lock
-may go: what was acknowledged is on one of those q + 1 already, and Patroni's own race asks q + 1 of them.
+may go: what was acknowledged is on one of those q + 1 already, and whoever of them has most of the log is the next leader.
 
 A standby that has made sure to receive nothing more is *fenced*. It says so in an annotation of Patroni's synchronous state, about
 one leader's one term. That place is chosen with care: each fence changes the version of the object, so that P, if it lives, can not
@@ -13,8 +13,11 @@ One promise of Patroni's is weaker than that: when a voter goes, it is struck of
 only that one had confirmed. So a fence counts only if it holds all that the primary had written when it renewed the lock for the
 first time after the voters last changed: whatever was acknowledged under earlier voters is older than that.
 
-The order of a release is therefore: read the lock; write the own fence; see in the answer that q + 1 are fenced; clear the lock with a
+The order of a release is therefore: read the lock; write the own fence; see in the answer that q + 1 are fenced; hand the lock over with a
 precondition on the version read. If P renewed the lock in between, the last write fails; if it did not, it can not have changed V.
+
+The lock is handed to the heir and not cleared: Patroni lets a running primary take a free lock, and P may run and reach the API server,
+cut off from its standbys alone. Patroni promotes a standby that holds the lock, and demotes a primary when it sees another hold it.
 
 The order of taking a fence back is: take the annotation off; wait until the lock was written once more; reconnect. Whoever read the lock
 before that and counts on this fence fails, as the lock's version is another now; whoever reads it later finds no fence.
@@ -25,7 +28,7 @@ docs/decisions/early-release.md tells the story; tests/unit/policy/test_failover
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 ASK_AHEAD_SECONDS = 1.0
@@ -41,6 +44,8 @@ class Lock:
     version: int
     position: int
     """How far the leader had written its log, in bytes, when it last renewed the lock."""
+    transitions: int = 0
+    """How often the leader has changed."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Step(Enum):
     CUT = auto()
     """Make sure that this member receives nothing more, and see it done."""
     RELEASE = auto()
-    """Publish the fence and, when it completes the set, clear the lock."""
+    """Publish the fence and, when it completes the set, hand the lock over."""
     WITHDRAW = auto()
     """Take the published fence off."""
     CONNECT = auto()
@@ -108,15 +113,32 @@ class Step(Enum):
     """Nothing can be done until something changes."""
 
 
-def enough(sync: Sync, lock: Lock) -> bool:
-    """Whether the leader of the lock's term can acknowledge nothing more and all it did acknowledge will be on whoever wins the race.
+def settled(sync: Sync, lock: Lock) -> Sync:
+    """The synchronous state, with the floor that the lock gives it if it has none and the lock was renewed since the voters changed."""
+    if sync.floor is None and sync.leader == lock.leader and lock.version > sync.changed and lock.position:
+        return replace(sync, floor=lock.position)
+    return sync
 
-    `quorum` + 1 fences end the acknowledging. The second count keeps a voter that lags from winning with the votes of the rest.
-    """
+
+def _good(sync: Sync, lock: Lock) -> dict[str, Fence]:
+    """The fences that count against the leader of the lock's term."""
     if lock.leader is None or sync.leader != lock.leader or sync.floor is None:
-        return False
-    good = {name for name in sync.voters if (each := sync.fences.get(name)) and each.term == lock.term and each.position >= sync.floor}
-    return len(good) > sync.quorum >= len(sync.voters) - len(good)
+        return {}
+    found = {name: each for name in sync.voters if (each := sync.fences.get(name))}
+    return {name: each for name, each in found.items() if each.term == lock.term and each.position >= sync.floor}
+
+
+def heir(sync: Sync, lock: Lock, me: str) -> str | None:
+    """Who may have the lock now: the fenced voter that has most of the log, `me` before others; None while the leader of the lock's term
+    may still acknowledge something.
+
+    `quorum` + 1 fences end the acknowledging, and all that was acknowledged is on one of them. The second count is for an heir that
+    dies: it keeps a voter that lags from winning Patroni's race with the votes of the rest.
+    """
+    good = _good(sync, lock)
+    if not len(good) > sync.quorum >= len(sync.voters) - len(good):
+        return None
+    return max(sorted(good), key=lambda name: (good[name].position, name == me))
 
 
 def _counts(here: Here, lock: Lock, sync: Sync) -> bool:

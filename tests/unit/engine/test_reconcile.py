@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import time
 from datetime import UTC, datetime
 from typing import cast
 
@@ -10,6 +12,8 @@ import pytest
 
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE, OPERATION, STATEFUL_SET, Kind, OwnKind
 from baas_operator.desired.meta import Manifest
+from baas_operator.desired.queue import names as queue_names
+from baas_operator.engine import gather
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
 from baas_operator.engine.reconcile import Reconciler
@@ -17,7 +21,7 @@ from baas_operator.engine.store import Key, Store
 from baas_operator.engine.teardown import FINALIZER
 from baas_operator.telemetry.metrics import CONDITION
 from tests.unit.engine.api import StandInApi
-from tests.unit.objects import NAMESPACE, ZONES, condition, nodes, own, owner
+from tests.unit.objects import NAMESPACE, ZONES, condition, nodes, own, owner, pod
 
 
 class Operator:
@@ -105,6 +109,37 @@ async def test_drift_is_put_right(queue: Operator) -> None:
     queue.store.put(live)
 
     assert await queue.reconcile() == [("apply", "Service/mq")]
+
+
+async def test_servers_that_hang_keep_nothing_from_being_put_right_and_are_told_of_once_they_are_given_up(
+    queue: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await queue.reconcile()
+    monkeypatch.setattr(gather, "_OPERAND_SECONDS", 1.5)
+    silent = await asyncio.start_server(lambda *_: None, "127.0.0.1")
+    ask, port = gather.monitor.nats_meta_leader, silent.sockets[0].getsockname()[1]
+    monkeypatch.setattr(gather.monitor, "nats_meta_leader", lambda host, _: ask(host, port))
+    whose = owner(EVENT_QUEUE, "mq")
+    for number, zone in enumerate(ZONES):
+        queue.store.put(pod(whose, f"mq-{number}", queue_names.COMPONENT, on=f"node-{zone}", ip="127.0.0.1"))
+    said = queue.ready()
+
+    started = time.monotonic()
+    assert await queue.reconcile() == []
+    live = copy.deepcopy(queue.live("Service", "mq"))
+    assert live
+    live["spec"]["ports"][0]["port"] = 9999
+    live["metadata"]["resourceVersion"] = "9000"
+    queue.store.put(live)
+    assert await queue.reconcile() == [("apply", "Service/mq")]
+    assert time.monotonic() - started < 1.4, "both turns were over before the servers were given up"
+    assert queue.ready() == said
+
+    while queue.ready() == said:
+        assert time.monotonic() - started < 30
+        await queue.reconcile()
+    assert queue.ready()["reason"] == "JetStreamNotReady"
+    silent.close()
 
 
 async def test_what_is_no_longer_wanted_is_pruned_and_what_others_made_is_not() -> None:

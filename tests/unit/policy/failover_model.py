@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 
 from patroni.quorum import QuorumStateResolver  # type: ignore[import-untyped]
 
-from baas_operator.policy.failover import Fence, Here, Lock, Step, Sync, decide, enough
+from baas_operator.policy.failover import Fence, Here, Lock, Step, Sync, decide, heir, settled
 
 P = "p"
 STANDBYS = ("a", "b")
+_ORIGIN = 1000
+"""No log begins at 0: a position of 0 says that there is none."""
 _LONGEST = 400
 """Steps after which a walk ends: some things, such as a race that nobody wins, may go on for ever."""
 
@@ -37,7 +39,7 @@ class Standby(NamedTuple):
     known: int = 0  # flush position that the primary has heard of
     suspects: bool = False
     withdrawn: int | None = None
-    busy: tuple[Any, ...] = ()  # ("cleared",) | ("read", lock) | ("enough", version) | ("unpublished",)
+    busy: tuple[Any, ...] = ()  # ("cleared",) | ("read", lock) | ("enough", version, heir) | ("unpublished",)
     race: tuple[int, frozenset[str], int, int, frozenset[str]] | None = None  # lock's version, voters, quorum, own position, votes
 
 
@@ -93,7 +95,7 @@ def start(budget: dict[str, int], *, voters: frozenset[str] = frozenset(STANDBYS
     return World(
         p=Primary(sync=voters), a=joined if "a" in voters else apart, b=joined if "b" in voters else apart,
         leader=P, term=1, version=3, lock_version=3, lock_position=0, voters=voters,
-        quorum=len(voters) - 1, sync_version=2, sync_changed=2, floor=0, fences=frozenset(), acked=0, promoted=None,
+        quorum=len(voters) - 1, sync_version=2, sync_changed=2, floor=_ORIGIN, fences=frozenset(), acked=0, promoted=None,
         budget=tuple(sorted(budget.items())),
     )  # fmt: skip
 
@@ -115,11 +117,19 @@ def _with(world: World, name: str, **changes: object) -> World:
 
 
 def _write_lock(world: World, **changes: object) -> World:
-    return world._replace(version=world.version + 1, lock_version=world.version + 1, **changes)  # type: ignore[arg-type]
+    return _settle(world._replace(version=world.version + 1, lock_version=world.version + 1, **changes))  # type: ignore[arg-type]
 
 
 def _write_sync(world: World, **changes: object) -> World:
-    return world._replace(version=world.version + 1, sync_version=world.version + 1, **changes)  # type: ignore[arg-type]
+    return _settle(world._replace(version=world.version + 1, sync_version=world.version + 1, **changes))  # type: ignore[arg-type]
+
+
+def _settle(world: World) -> World:
+    return world._replace(floor=settled(_sync(world), _lock(world)).floor)
+
+
+def _lock(world: World) -> Lock:
+    return Lock(world.leader, str(world.term), world.lock_version, world.lock_position + _ORIGIN)
 
 
 def _sync(world: World) -> Sync:
@@ -182,7 +192,7 @@ def _patroni_of_primary(world: World, rules: Rules) -> Iterator[tuple[str, World
     stage, lock_version, position, sync_version, voters, quorum = p.cycle
     if stage == "looked":
         if world.leader == P:  # on a conflict Patroni reads the lock and tries once more: it fails only when the lock is not its own
-            renewed = _write_lock(world, lock_position=position, floor=position if world.floor is None else world.floor)
+            renewed = _write_lock(world, lock_position=position)
             yield "renew", renewed._replace(p=p._replace(cycle=("renewed", sync_version, 0, sync_version, voters, quorum)))
         elif world.leader is None and world.lock_version == lock_version:
             taken = _write_lock(world, leader=P, term=world.term + 1)
@@ -221,6 +231,8 @@ def _faults(world: World) -> Iterator[tuple[str, World]]:
         yield "cut api", after._replace(p=p._replace(api=False))
     if not p.api:
         yield "heal api", world._replace(p=p._replace(api=True))
+    if world.leader not in (None, P) and not world.promoted and (after := _spend(world, "heir dies")):
+        yield "the lock runs out", _write_lock(after, leader=None)
     for name in STANDBYS:
         x = _standby(world, name)
         for what, linked in (("cut", (False, False)), ("cut from", (False, True)), ("cut to", (True, False))):
@@ -236,7 +248,7 @@ def _faults(world: World) -> Iterator[tuple[str, World]]:
 
 def _agent(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]:
     x = _standby(world, name)
-    lock = Lock(world.leader, str(world.term), world.lock_version, world.lock_position)
+    lock = _lock(world)
     match x.busy:
         case ("cleared",):
             if world.leader is None:
@@ -244,13 +256,14 @@ def _agent(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]
             else:
                 yield f"{name} reads the lock", _with(world, name, busy=("read", lock))
         case ("read", Lock() as read):
-            mine = (name, Fence(read.term, x.lsn))
+            mine = (name, Fence(read.term, x.lsn + _ORIGIN))
             after = _write_sync(world, fences=frozenset({each for each in world.fences if each[0] != name} | {mine}))
-            complete = enough(_sync(after), read)
-            yield f"{name} publishes", _with(after, name, busy=("enough", read.version) if complete else ())
-        case ("enough", version):
+            chosen = heir(_sync(after), read, name)
+            yield f"{name} publishes", _with(after, name, busy=("enough", read.version, chosen) if chosen else ())
+        case ("enough", version, chosen):
             if version == lock.version or rules.skip == "lock version":
-                yield f"{name} releases", _with(_write_lock(world, leader=None), name, busy=())
+                given = _write_lock(world, leader=chosen, term=world.term + 1)
+                yield f"{name} hands the lock to {chosen}", _with(given, name, busy=())
             else:
                 yield f"{name} is too late", _with(world, name, busy=())
         case ("unpublished",):
@@ -270,7 +283,7 @@ def _next_step(world: World, name: str, x: Standby, lock: Lock, rules: Rules) ->
             yield f"{name} takes its key away", _with(world, name, key=False)
         case Step.RELEASE:
             # Published and complete already, or not: each try writes the fence anew. One that is known to be of no use is not made.
-            if (mine := sync.fences.get(name)) and mine.term == lock.term and not enough(sync, lock):
+            if (mine := sync.fences.get(name)) and mine.term == lock.term and heir(sync, lock, name) is None:
                 return
             streams = x.streams if rules.skip == "receiver" else False
             yield f"{name} sees its receiver gone", _with(world, name, streams=streams, busy=("cleared",))

@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from baas_operator.policy.failover import Fence, Here, Lock, Step, Sync, decide, enough
-from tests.unit.policy.failover_model import Rules, World, start, steps, stroll
+from baas_operator.policy.failover import Fence, Here, Lock, Step, Sync, decide, heir
+from tests.unit.policy.failover_model import P, Rules, World, start, steps, stroll
 
 LOCK = Lock(leader="db-0", term="7", version=10, position=1000)
 FENCED = {name: Fence("7", 1000) for name in ("db-1", "db-2")}
@@ -96,27 +96,42 @@ def test_an_agent_that_finds_its_fence_published_and_its_key_in_place_takes_the_
     assert step(SILENT, sync=fenced("db-1")) is Step.WITHDRAW
 
 
-# --- whether the lock may be cleared ----------------------------------------------------------------------------------
+# --- who may have the lock --------------------------------------------------------------------------------------------
 
 
 def test_all_voters_have_to_be_fenced_where_any_one_may_confirm() -> None:
-    assert not enough(fenced("db-1"), LOCK)
-    assert enough(fenced("db-1", "db-2"), LOCK)
+    assert heir(fenced("db-1"), LOCK, "db-1") is None
+    assert heir(fenced("db-1", "db-2"), LOCK, "db-1")
+
+
+def test_the_heir_is_who_has_most_of_the_log_and_of_two_that_have_the_same_whoever_hands_over() -> None:
+    both = fenced("db-1", "db-2")
+    assert heir(both, LOCK, "db-1") == "db-1"
+    assert heir(both, LOCK, "db-2") == "db-2"
+
+    ahead = dataclasses.replace(both, fences={"db-1": Fence("7", 1000), "db-2": Fence("7", 1001)})
+    assert heir(ahead, LOCK, "db-1") == "db-2"
+
+
+def test_the_heir_is_a_voter_even_where_another_has_more_of_the_log() -> None:
+    sync = dataclasses.replace(SYNC, voters=frozenset({"db-1", "db-2"}), fences=FENCED | {"db-3": Fence("7", 2000)})
+
+    assert heir(sync, LOCK, "db-3") in ("db-1", "db-2")
 
 
 def test_where_a_commit_waits_for_two_of_four_three_fences_do() -> None:
     """Five members in three zones, the primary's zone is lost with one voter."""
     names = [f"db-{index}" for index in range(1, 5)]
     sync = Sync("db-0", frozenset(names), quorum=2, changed=5, floor=1000, fences={name: Fence("7", 1000) for name in names[:2]})
-    assert not enough(sync, LOCK)
+    assert heir(sync, LOCK, "db-1") is None
 
-    assert enough(dataclasses.replace(sync, fences={name: Fence("7", 1000) for name in names[:3]}), LOCK)
+    assert heir(dataclasses.replace(sync, fences={name: Fence("7", 1000) for name in names[:3]}), LOCK, "db-1")
 
 
 def test_a_voter_that_lags_does_not_win_with_no_votes() -> None:
     """Three members in two zones: both standbys confirm each commit. One fence ends the acknowledging; the other may lag all the same."""
     sync = Sync("db-0", frozenset({"db-1", "db-2"}), quorum=0, changed=5, floor=1000, fences={"db-1": Fence("7", 1000)})
-    assert not enough(sync, LOCK)
+    assert heir(sync, LOCK, "db-1") is None
 
 
 @pytest.mark.parametrize(
@@ -134,7 +149,7 @@ def test_a_voter_that_lags_does_not_win_with_no_votes() -> None:
          "a voter that is not fenced"],
 )  # fmt: skip
 def test_it_may_not_with(sync: Sync, lock: Lock) -> None:
-    assert not enough(sync, lock)
+    assert heir(sync, lock, "db-1") is None
 
 
 # --- stories ----------------------------------------------------------------------------------------------------------
@@ -153,13 +168,12 @@ BOTH_FENCED = (
     "a changes its mind → a takes its key away → a sees its receiver gone → a reads the lock → a publishes → "
     "b changes its mind → b takes its key away → b sees its receiver gone → b reads the lock → b publishes"
 )
-ELECTED = "b releases → a races → a has the vote → a takes the lock → a promotes"
 MINDS = {"suspicion a": 3, "suspicion b": 3}
 
 
 def test_a_frozen_primary_is_replaced_and_acknowledges_nothing_when_it_wakes() -> None:
     world = follow(start(MINDS | {"write": 2, "freeze": 1}), Rules(), f"write → ship a → reply a → ack → write → freeze → {BOTH_FENCED}")
-    world = follow(world, Rules(), f"{ELECTED} → thaw")
+    world = follow(world, Rules(), "b hands the lock to a → a promotes → thaw")
 
     assert world.promoted == "a"
     assert "ack" not in dict(steps(world, Rules()))
@@ -169,7 +183,7 @@ def test_a_primary_that_renews_its_lock_meanwhile_keeps_it() -> None:
     world = follow(start(MINDS | {"cycle": 1}), Rules(), f"look → {BOTH_FENCED} → renew")
 
     assert "b is too late" in dict(steps(world, Rules()))
-    assert "b releases" not in dict(steps(world, Rules()))
+    assert not any("hands" in name for name, _ in steps(world, Rules()))
 
 
 def test_a_partition_that_heals_between_fence_and_release() -> None:
@@ -181,12 +195,28 @@ def test_a_partition_that_heals_between_fence_and_release() -> None:
     assert "b is too late" in dict(steps(world, Rules()))
 
 
+def test_a_primary_that_is_cut_off_from_its_standbys_alone_does_not_get_its_lock_back() -> None:
+    world = follow(start(MINDS | {"cycle": 1}), Rules(), f"{BOTH_FENCED} → b hands the lock to b → look")
+
+    assert "demote" in dict(steps(world, Rules()))
+    assert world.p.api
+    assert world.leader != P
+
+
+def test_an_heir_that_dies_leaves_a_race_in_which_nothing_is_lost_either() -> None:
+    way = f"write → ship a → reply a → ack → {BOTH_FENCED} → b hands the lock to a → the lock runs out → b races"
+    world = follow(start(MINDS | {"write": 1, "heir dies": 1}), Rules(), way)
+
+    assert "b defers" in dict(steps(world, Rules()))
+    assert "b takes the lock" not in dict(steps(world, Rules()))
+
+
 def test_standbys_that_disagree_release_nothing() -> None:
     world = follow(
         start(MINDS), Rules(), "a changes its mind → a takes its key away → a sees its receiver gone → a reads the lock → a publishes"
     )
 
-    assert not any("releases" in name for name, _ in steps(world, Rules()))
+    assert not any("hands" in name for name, _ in steps(world, Rules()))
 
 
 def test_a_voter_that_was_struck_off_may_have_been_the_only_one_that_confirmed() -> None:
@@ -199,17 +229,17 @@ def test_a_voter_that_was_struck_off_may_have_been_the_only_one_that_confirmed()
     world = follow(start(MINDS | {"write": 1, "cycle": 1}), Rules(), way)
 
     assert (world.voters, world.acked, world.b.lsn) == (frozenset("b"), 1, 0)
-    assert not any("b releases" in name or "receiver" in name for name, _ in steps(world, Rules()))
+    assert not any("b hands" in name or "receiver" in name for name, _ in steps(world, Rules()))
 
 
 def test_without_the_precondition_on_the_synchronous_state_a_commit_would_be_lost() -> None:
     way = (
         "b changes its mind → b takes its key away → b sees its receiver gone → b reads the lock → b publishes → a changes its mind → "
         "a takes its key away → look → renew → write → ship a → reply a → a sees its receiver gone → a reads the lock → a publishes → "
-        "b sees its receiver gone → b reads the lock → b publishes → b releases → ack → gone a"
+        "b sees its receiver gone → b reads the lock → b publishes → b hands the lock to a → ack → gone a"
     )
-    struck = " → names ['b'] 1 → voters ['b'] 0 → b races → b takes the lock"
-    budget = MINDS | {"write": 1, "cycle": 1}
+    struck = " → names ['b'] 1 → voters ['b'] 0 → the lock runs out → b races → b takes the lock"
+    budget = MINDS | {"write": 1, "cycle": 1, "heir dies": 1}
     world = follow(start(budget), Rules(skip="precondition"), way + struck)
     assert (world.leader, world.acked, world.b.lsn) == ("b", 1, 0)
 
@@ -217,28 +247,27 @@ def test_without_the_precondition_on_the_synchronous_state_a_commit_would_be_los
     assert "synchronous state changed by someone else" in dict(steps(world, Rules()))
 
 
-_RACE_OF_B = "b races → b has the vote"
 _CONFIRMED_BY_A = "write → ship a → reply a → ack"
 
 
 @pytest.mark.parametrize(
     ("rule", "way", "refused"),
     [
-        ("receiver", f"{BOTH_FENCED} → b releases → {_RACE_OF_B} → {_CONFIRMED_BY_A}", "write → ship a"),
+        ("receiver", f"{BOTH_FENCED} → b hands the lock to b → {_CONFIRMED_BY_A}", "write → ship a"),
         (
             "lock version",
             f"look → {BOTH_FENCED} → renew → a changes its mind → a withdraws → a notes the lock → slept → look → renew → "
-            f"a puts its key back → connect a → b releases → {_RACE_OF_B} → {_CONFIRMED_BY_A}",
-            "b releases",
+            f"a puts its key back → connect a → b hands the lock to b → {_CONFIRMED_BY_A}",
+            "b hands the lock to b",
         ),
         (
             "wait for the lock",
-            f"{BOTH_FENCED} → a changes its mind → a withdraws and connects → b releases → {_RACE_OF_B} → connect a → {_CONFIRMED_BY_A}",
+            f"{BOTH_FENCED} → a changes its mind → a withdraws and connects → b hands the lock to b → connect a → {_CONFIRMED_BY_A}",
             "a withdraws and connects",
         ),
         (
             "follows",
-            f"{BOTH_FENCED} → b releases → {_RACE_OF_B} → b takes the lock → a puts its key back → connect a → {_CONFIRMED_BY_A}",
+            f"{BOTH_FENCED} → b hands the lock to b → a puts its key back → connect a → {_CONFIRMED_BY_A}",
             "a puts its key back",
         ),
     ],
@@ -246,8 +275,7 @@ _CONFIRMED_BY_A = "write → ship a → reply a → ack"
 def test_without_one_of_the_rules_a_commit_would_be_lost(rule: str, way: str, refused: str) -> None:
     budget = MINDS | {"write": 1, "cycle": 2}
     world = follow(start(budget), Rules(skip=rule), way)
-    assert (world.acked, world.b.lsn) == (1, 0)
-    assert world.leader == "b" or "b takes the lock" in dict(steps(world, Rules(skip=rule)))
+    assert (world.leader, world.acked, world.b.lsn) == ("b", 1, 0)
 
     with pytest.raises(AssertionError, match=f"{refused.rpartition(' → ')[2]}.* can not come next"):
         follow(start(budget), Rules(), way)
@@ -261,8 +289,9 @@ _STORIES = {
     "partitions": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "cut": 1, "cut from": 1, "cut to": 1},
     "no API server": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "cut api": 1},
     "agents restart": {"write": 1, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "restart agent": 2},
+    "heirs die": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "cut": 1, "heir dies": 1},
     "everything": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "freeze": 1, "cut": 1, "cut from": 1, "cut to": 1,
-                   "cut api": 1, "restart agent": 1},
+                   "cut api": 1, "restart agent": 1, "heir dies": 1},
 }  # fmt: skip
 _WALKS = 400
 
