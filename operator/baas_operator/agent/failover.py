@@ -118,11 +118,21 @@ class Watcher:
         if leader == self._identity.pod:
             return not look.standby
         if self._address is None:
-            self._address = ((await self._kube.get(self._identity.pod_path(leader))).get("status") or {}).get("podIP")
-        follows = look.standby and look.upstream == self._address
+            self._address = await self._address_of(leader)
+        follows = look.standby and look.upstream is not None and look.upstream == self._address
         if not follows:
             self._address = None  # a pod that was made anew has another
         return follows
+
+    async def _address_of(self, member: str) -> str | None:
+        """None if it has no pod, or one that has not started."""
+        try:
+            pod = await self._kube.get(self._identity.pod_path(member))
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            return None
+        return (pod.get("status") or {}).get("podIP")
 
     async def _look(self) -> Look | None:
         try:
@@ -159,14 +169,10 @@ class Watcher:
 
     async def _ask_patroni(self, leader: str) -> None:
         if self._address is None:
-            try:
-                pod = await self._kube.get(self._identity.pod_path(leader))
-            except KubeError as error:
-                if error.status != 404:
-                    raise
-                self._answers, self._dead = False, True
-                return
-            self._address = (pod.get("status") or {}).get("podIP")
+            self._address = await self._address_of(leader)
+        if self._address is None:
+            self._answers, self._dead = False, True
+            return
         url = f"http://{self._address}:{names.PATRONI_PORT}/liveness"
         try:
             async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=ASK_AHEAD_SECONDS), allow_redirects=False):

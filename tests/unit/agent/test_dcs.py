@@ -306,17 +306,20 @@ async def test_the_same_fence_said_again_is_another_version_and_one_taken_off_is
     assert api.annotations(SYNC).keys() == {"leader", "sync_standby", "quorum"}
 
 
-async def test_the_lock_is_cleared_at_the_version_that_was_read_and_at_no_other(api: StandIn, dcs: Dcs) -> None:
+async def test_the_lock_is_handed_over_at_the_version_that_was_read_and_at_no_other(api: StandIn, dcs: Dcs) -> None:
     lock = dcs.state.lock
     api.renew()
     with pytest.raises(KubeError) as refused:
-        await dcs.clear_lock(lock)
+        await dcs.hand_over(lock, "db-1")
     assert refused.value.status == 409
     assert api.leader() == "db-0"
 
     await until(lambda: knows(dcs, api))
-    await dcs.clear_lock(dcs.state.lock)
+    before = api.annotations(LOCK)
+    await dcs.hand_over(dcs.state.lock, "db-1")
 
-    assert api.leader() is None
-    assert dcs.state.lock.leader is None, "known before the watch brings it"
-    assert api.annotations(LOCK)["transitions"] == "1", "all else stays"
+    assert dcs.state.lock.leader == "db-1", "known before the watch brings it"
+    after = api.annotations(LOCK)
+    assert (after["leader"], after["transitions"]) == ("db-1", str(int(before["transitions"]) + 1))
+    assert after["acquireTime"] == after["renewTime"] != before["acquireTime"]
+    assert after["optime"] == before["optime"], "all else stays"
