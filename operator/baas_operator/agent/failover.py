@@ -205,12 +205,3 @@ class Watcher:
             return
         await self._dcs.hand_over(lock, chosen)
         _log.warning("%s can acknowledge nothing more: the lock is handed to %s", leader, chosen)
-        await self._unroute(leader)
-
-    async def _unroute(self, leader: str) -> None:
-        """Take the old primary out of `-rw`, so that new connections are refused at once instead of waiting for an answer."""
-        found = await self._kube.get(self._identity.slice_path)
-        if any((each.get("targetRef") or {}).get("name") == leader for each in found.get("endpoints") or []):
-            await self._kube.merge(
-                self._identity.slice_path, {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "endpoints": []}
-            )

@@ -57,9 +57,10 @@ async def _run(env: Mapping[str, str]) -> None:
     async with aiohttp.ClientSession(connector=connector()) as session:
         kube = Kube(session, env["KUBERNETES_SERVICE_HOST"], env["KUBERNETES_SERVICE_PORT"])
         dcs = Dcs(kube, identity)
-        router = Router(kube, session, identity, dcs)
+        postgres = Postgres(names.SOCKET_DIR)
+        router = Router(kube, identity, dcs, credentials, postgres)
         watcher = Watcher(
-            kube, session, identity, dcs, credentials, Postgres(names.SOCKET_DIR), detection_seconds=float(env["DETECTION_SECONDS"]),
+            kube, session, identity, dcs, credentials, postgres, detection_seconds=float(env["DETECTION_SECONDS"]),
         )  # fmt: skip
         parts = (dcs.run(), router.run(), watcher.run(), _keep_certificates(credentials, server))
         running = asyncio.create_task(_together(*parts))

@@ -21,6 +21,7 @@ SELECT pg_is_in_recovery(),
        ARRAY(SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'),
        CASE WHEN pg_is_in_recovery()
             THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn END::bigint,
+       pg_is_in_recovery() AND coalesce(pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn(), false),
        current_setting('primary_conninfo')
 """
 
@@ -31,7 +32,8 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Look:
-    """A standby's replication. `silence`: seconds since the last word, None without a connected receiver; `position` in bytes."""
+    """A standby's replication. `silence`: seconds since the last word, None without a connected receiver; `position` in bytes; `replayed`:
+    whether a query sees all that was received."""
 
     standby: bool
     silence: float | None
@@ -39,6 +41,7 @@ class Look:
     position: int
     upstream: str | None
     """Address that it would receive from."""
+    replayed: bool = False
 
 
 def _host(conninfo: str) -> str | None:
@@ -52,6 +55,7 @@ class Postgres:
     def __init__(self, socket: str = "/var/run/postgresql") -> None:
         self._socket = socket
         self._connection: asyncpg.Connection | None = None
+        self._turn = asyncio.Lock()
 
     async def look(self) -> Look:
         """How replication stands.
@@ -59,17 +63,21 @@ class Postgres:
         Raises:
             UnavailableError: PostgreSQL is not running, starting, or hangs.
         """
+        async with self._turn:
+            return await self._look()
+
+    async def _look(self) -> Look:
         try:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await asyncpg.connect(
                     host=self._socket, user="postgres", database="postgres", timeout=_SECONDS, command_timeout=_SECONDS,
                     server_settings={"application_name": "baas-agent"}, statement_cache_size=2,
                 )  # fmt: skip
-            standby, silence, receivers, position, conninfo = await self._connection.fetchrow(_LOOK)
+            standby, silence, receivers, position, replayed, conninfo = await self._connection.fetchrow(_LOOK)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            await self.close()
+            self.close()
             raise UnavailableError(str(error) or type(error).__name__) from error
-        return Look(standby, None if silence is None else max(0.0, silence), tuple(receivers), position or 0, _host(conninfo))
+        return Look(standby, None if silence is None else max(0.0, silence), tuple(receivers), position or 0, _host(conninfo), replayed)
 
     async def end_receivers(self) -> Look:
         """Make sure that no WAL receiver is left that was there when this was called; how replication stands then.
@@ -95,7 +103,7 @@ class Postgres:
             now = await self.look()
         return now
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Let go of the connection."""
         if self._connection is not None:
             self._connection.terminate()

@@ -1,9 +1,12 @@
 """Routes `-rw` to this member while it leads.
 
-Two things must agree before the EndpointSlice is written: the member's own Patroni says that it is the primary (which it says only
-with the leader lock), and the lock in the API server, read just before, names this member. A primary that was frozen and wakes up
-still believes the first for a moment; the second tells it better. The write carries the version that was read, so that it can not
-undo a newer one.
+Two things must agree before the EndpointSlice is written: the member's PostgreSQL shows all that was ever acknowledged, and the lock in
+the API server, read just before, names this member. A primary that was frozen and wakes up still believes the first; the second tells
+it better. The write carries the version that was read, so that it can not undo a newer one.
+
+A primary shows all. So does the heir of a failover that is cut off from the old primary and has replayed what it received, half a second
+before it is promoted. Clients are let in then: they are told that it takes no writes yet, at once, where they would run into the old
+one and wait. And kube-proxy, which changes its rules once a second at most, has done it by the time of the promotion.
 """
 
 from __future__ import annotations
@@ -14,15 +17,16 @@ from typing import Any
 
 import aiohttp
 
+from baas_operator.agent.credentials import Credentials
 from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
+from baas_operator.agent.postgres import Postgres, UnavailableError
 from baas_operator.desired.database import names
 from baas_operator.desired.database.routing import Endpoint, endpoints
 
 _LOOK_SECONDS = 0.1
-"""How often Patroni, on loopback, is asked whether the promotion is through, from the moment that the lock names this member."""
-_ASK_SECONDS = 2.0
+"""How often PostgreSQL is asked, from the moment that the lock names this member."""
 _AFTER_ERROR_SECONDS = 1.0
 _log = logging.getLogger("agent.router")
 
@@ -36,11 +40,12 @@ def leads_here(found: dict[str, Any], identity: Identity) -> bool:
 class Router:
     """Keeps the slice right while this member is the primary."""
 
-    def __init__(self, kube: Kube, session: aiohttp.ClientSession, identity: Identity, dcs: Dcs) -> None:
+    def __init__(self, kube: Kube, identity: Identity, dcs: Dcs, credentials: Credentials, postgres: Postgres) -> None:
         self._kube = kube
-        self._session = session
         self._identity = identity
         self._dcs = dcs
+        self._credentials = credentials
+        self._postgres = postgres
         self._slice: dict[str, Any] | None = None
         self._due = asyncio.Event()
 
@@ -51,14 +56,12 @@ class Router:
             tasks.create_task(self._watch_lock())
             tasks.create_task(self._keep())
 
-    async def is_primary(self) -> bool:
-        """What this member's own Patroni says."""
-        timeout = aiohttp.ClientTimeout(total=_ASK_SECONDS)
+    async def _shows_all(self) -> bool:
         try:
-            async with self._session.get(f"http://127.0.0.1:{names.PATRONI_PORT}/primary", timeout=timeout) as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            look = await self._postgres.look()
+        except UnavailableError:
             return False
+        return not look.standby or (look.replayed and look.silence is None and not self._credentials.connected)
 
     async def _watch_slice(self) -> None:
         """A person or a late writer may change the slice: the watch brings it within the moment, without a request a second."""
@@ -85,7 +88,7 @@ class Router:
         while True:
             self._due.clear()
             if self._dcs.state.lock.leader == self._identity.pod and (self._slice is None or not leads_here(self._slice, self._identity)):
-                if await self.is_primary():
+                if await self._shows_all():
                     await self._claim()
                 await asyncio.sleep(_LOOK_SECONDS)
             else:

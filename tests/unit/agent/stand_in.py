@@ -80,7 +80,7 @@ async def stop(*running: asyncio.Task[None]) -> None:
 
 
 class Patroni:
-    """The Patroni of one member. `primary`: what it says of itself; `status`: what it says of its health.
+    """The Patroni of one member. `status`: what it says of its health.
 
     Who asks gets no answer while it `hangs`, and a closed connection while it `breaks`.
     """
@@ -88,7 +88,6 @@ class Patroni:
     def __init__(self, host: str = _HOST) -> None:
         self.host = host
         self.port = 0
-        self.primary = False
         self.status = 200
         self.hangs = False
         self.breaks = False
@@ -99,7 +98,7 @@ class Patroni:
     async def start(self, port: int = 0) -> None:
         """Listen."""
         app = web.Application()
-        app.add_routes([web.get("/primary", self._answer), web.get("/liveness", self._answer)])
+        app.add_routes([web.get("/liveness", self._answer)])
         self._runner, self.port = await _serve(app, self.host, port)
 
     async def stop(self) -> None:
@@ -115,7 +114,7 @@ class Patroni:
             await self._over.wait()
         if self.breaks and request.transport is not None:
             request.transport.abort()
-        return web.Response(status=self.status if request.path == "/liveness" else 200 if self.primary else 503)
+        return web.Response(status=self.status)
 
 
 def _merged(target: Any, patch: Any) -> Any:

@@ -25,7 +25,7 @@ from baas_operator.agent.kube import Kube
 from baas_operator.agent.postgres import Look, UnavailableError
 from baas_operator.desired.database import names
 from baas_operator.policy import failover as policy_module
-from tests.unit.agent.stand_in import CONFIG_MAPS, LOCK, PODS, SLICE, SYNC, Patroni, StandIn, stop, until
+from tests.unit.agent.stand_in import CONFIG_MAPS, LOCK, PODS, SYNC, Patroni, StandIn, stop, until
 from tests.unit.agent.test_credentials import Volume
 
 PRIMARY_IP = "127.0.0.2"
@@ -125,7 +125,6 @@ class World:
         api.put(PRIMARY_POD, status={"podIP": PRIMARY_IP})
         api.put(f"{PODS}/db-1", status={"podIP": "127.0.0.8"})
         api.put(f"{PODS}/db-2", status={"podIP": "127.0.0.9"})
-        api.route(PRIMARY_IP, to="db-0")
         for each in (self.me, self.other):
             each.postgres.upstream = self.leaders_address
 
@@ -284,13 +283,13 @@ async def test_a_primary_without_power_is_released_by_the_second_fence(world: Wo
     world.api.before("PATCH", SYNC, lambda: at_publishing.extend([world.me.connected, world.me.postgres.receiving]))
 
     world.power_cut(hangs=hangs)
-    await until(lambda: world.api.leads_to() == [])
+    await world.released()
 
     assert at_publishing == [False, False], "the key and the receiver are gone before anybody is told"
     fence = world.api.fence_of("db-1")
     assert fence is not None
     assert (fence["term"], fence["position"]) == (term, 1000)
-    assert [path for _, path, _ in world.api.writes] == [SYNC, LOCK, SLICE]
+    assert [path for _, path, _ in world.api.writes] == [SYNC, LOCK]
     assert world.api.writes[1][2]["metadata"]["resourceVersion"] == str(lock_version)
     assert world.api.leader() == "db-1"
 
@@ -309,7 +308,7 @@ async def test_until_it_is_promoted_the_heirs_key_stays_away_and_nothing_more_is
     await world.me.start()
     world.api.fence("db-2")
     world.power_cut()
-    await until(lambda: world.api.leads_to() == [])
+    await world.released()
     writes = len(world.api.writes)
 
     await world.me.looks(20)
@@ -324,7 +323,6 @@ async def test_two_agents_release_once(world: World) -> None:
 
     world.power_cut()
     await world.released()
-    await until(lambda: world.api.leads_to() == [])
     await world.me.looks()
     await world.other.looks()
 
@@ -345,7 +343,7 @@ async def test_one_fence_alone_releases_nothing(world: World) -> None:
 
     assert world.api.leader() == "db-0"
     assert world.api.answers(SYNC) == [200], "it is published once"
-    assert world.api.answers(LOCK) == world.api.answers(SLICE) == []
+    assert world.api.answers(LOCK) == []
 
 
 async def test_whoever_waits_releases_when_the_second_fence_comes_from_one_that_dies_over_it(world: World) -> None:
@@ -426,7 +424,7 @@ async def test_a_refused_connection_is_news_for_which_nobody_waits(world: World)
     world.api.fence("db-2")
 
     await world.process_dies()
-    await until(lambda: world.api.leads_to() == [])
+    await world.released()
 
     assert world.api.leader() == "db-1"
     assert not world.me.connected
@@ -466,34 +464,6 @@ async def test_a_pod_made_anew_is_asked_at_its_new_address(world: World) -> None
     await until(lambda: world.patroni.asked >= 2)
 
     assert world.untouched
-
-
-@pytest.mark.parametrize("to", ["db-2", None], ids=["its successor", "nobody"])
-async def test_a_slice_that_does_not_lead_to_the_old_primary_is_not_touched(world: World, to: str | None) -> None:
-    world.api.route("10.0.0.2", to=to)
-    await world.me.start()
-    world.api.fence("db-2")
-    reads = world.api.asked("GET", SLICE)
-
-    world.power_cut()
-    await world.released()
-    await until(lambda: world.api.asked("GET", SLICE) > reads)
-    await world.me.looks(3)
-
-    assert world.api.leads_to() == ["10.0.0.2"]
-
-
-async def test_a_successor_that_routes_in_between_is_not_undone(world: World) -> None:
-    await world.me.start()
-    world.api.fence("db-2")
-    world.api.before("PATCH", SLICE, lambda: world.api.route("10.0.0.2", to="db-2"))
-
-    world.power_cut()
-    await until(lambda: bool(world.api.answers(SLICE)))
-    await world.me.looks(3)
-
-    assert world.api.answers(SLICE) == [409]
-    assert world.api.leads_to() == ["10.0.0.2"]
 
 
 # --- taking it back ---------------------------------------------------------------------------------------------------

@@ -12,28 +12,48 @@ import pytest
 
 from baas_operator.agent import dcs as dcs_module
 from baas_operator.agent import router as router_module
+from baas_operator.agent.credentials import Credentials
 from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
+from baas_operator.agent.postgres import Look, UnavailableError
 from baas_operator.agent.router import Router, leads_here
-from baas_operator.desired.database import names
-from tests.unit.agent.stand_in import CONFIG_MAPS, LOCK, SLICE, SLICES, Patroni, StandIn, stop, until
+from tests.unit.agent.stand_in import CONFIG_MAPS, LOCK, SLICE, SLICES, StandIn, stop, until
+from tests.unit.agent.test_credentials import Volume
 
 HERE, THERE = "10.0.0.1", "10.0.0.2"
 ME = Identity(database="db", namespace="prod", pod="db-1", ip=HERE, node="node-b")
 
 
 @dataclass
+class Postgres:
+    """A standby's that streams, until a story says otherwise."""
+
+    standby: bool = True
+    silence: float | None = 0.1
+    replayed: bool = True
+    away: bool = False
+    looks: int = 0
+
+    async def look(self) -> Look:
+        self.looks += 1
+        if self.away:
+            raise UnavailableError("starting up")
+        return Look(self.standby, self.silence, (), 1000, None, self.replayed)
+
+
+@dataclass
 class World:
-    """The API server, and this member's own Patroni."""
+    """The API server, and this member's own PostgreSQL and credentials."""
 
     api: StandIn
-    patroni: Patroni
+    postgres: Postgres
+    credentials: Credentials
     dcs: Dcs
 
     async def promote(self) -> None:
         """This member takes the lock, and PostgreSQL is promoted."""
-        self.patroni.primary = True
+        self.postgres.standby = False
         self.api.lead("db-1")
         await until(lambda: self.api.leads_to() == [HERE])
 
@@ -45,23 +65,23 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """A database that another member leads, with this member's agent running."""
-    api, patroni = await StandIn(tmp_path).start(), Patroni()
-    await patroni.start()
+    api, postgres = await StandIn(tmp_path).start(), Postgres()
     api.lead("db-0")
     api.route(THERE)
-    monkeypatch.setattr(names, "PATRONI_PORT", patroni.port)
+    (tmp_path / "lent").mkdir()
+    credentials = Credentials(Volume(tmp_path / "secret").folder, tmp_path / "lent")
+    credentials.connect()
     monkeypatch.setattr(router_module, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(router_module, "_ASK_SECONDS", 60.0)
     for module in (router_module, dcs_module):
         monkeypatch.setattr(module, "_AFTER_ERROR_SECONDS", 0.01)
     async with aiohttp.ClientSession() as session:
         kube = Kube(session, "127.0.0.1", str(api.port), account=tmp_path)
         dcs = Dcs(kube, ME)
-        running = [asyncio.create_task(dcs.run()), asyncio.create_task(Router(kube, session, ME, dcs).run())]
+        router = Router(kube, ME, dcs, credentials, postgres)  # type: ignore[arg-type]
+        running = [asyncio.create_task(dcs.run()), asyncio.create_task(router.run())]
         await until(lambda: api.watches == 2 and dcs.state.lock.leader == "db-0")
-        yield World(api, patroni, dcs)
+        yield World(api, postgres, credentials, dcs)
         await stop(*running)
-    await patroni.stop()
     await api.stop()
 
 
@@ -81,7 +101,7 @@ async def test_a_member_that_was_promoted_is_routed_to(world: World) -> None:
 
 async def test_what_is_right_is_not_written_again_and_a_database_at_rest_asks_nobody(world: World) -> None:
     await world.promote()
-    requests, asked = len(world.api.requests), world.patroni.asked
+    requests, looks = len(world.api.requests), world.postgres.looks
 
     world.api.renew()
     await until(lambda: world.dcs.state.lock.version == world.api.version(LOCK))
@@ -89,7 +109,7 @@ async def test_what_is_right_is_not_written_again_and_a_database_at_rest_asks_no
 
     assert world.written() == [[HERE]]
     assert len(world.api.requests) == requests, "a database at rest costs the API server nothing"
-    assert world.patroni.asked <= asked + 1
+    assert world.postgres.looks <= looks + 1
 
 
 async def test_a_member_that_does_not_lead_asks_nobody(world: World) -> None:
@@ -98,7 +118,7 @@ async def test_a_member_that_does_not_lead_asks_nobody(world: World) -> None:
     await nothing_more_happens()
 
     assert world.api.requests == []
-    assert world.patroni.asked == 0
+    assert world.postgres.looks == 0
 
 
 async def test_a_frozen_primary_that_wakes_up_does_not_steal(world: World) -> None:
@@ -123,9 +143,9 @@ async def test_a_primary_that_freezes_after_its_look_at_the_lock_does_not_steal(
     def another_is_promoted() -> None:
         world.api.lead("db-2")
         world.api.route("10.0.0.3")
-        world.patroni.primary = False
+        world.postgres.standby = True
 
-    world.patroni.primary = True
+    world.postgres.standby = False
     world.api.before("GET", SLICE, another_is_promoted)
     world.api.lead("db-1")
     await until(lambda: world.api.leader() == "db-2")
@@ -134,9 +154,9 @@ async def test_a_primary_that_freezes_after_its_look_at_the_lock_does_not_steal(
     assert world.written() == []
 
 
-async def test_what_patroni_says_of_itself_is_not_enough(world: World) -> None:
+async def test_what_postgresql_says_of_itself_is_not_enough(world: World) -> None:
     """Neither while another holds the lock nor while nobody does."""
-    world.patroni.primary = True
+    world.postgres.standby = False
     world.api.route("10.9.9.9")
     await nothing_more_happens()
     world.api.lead(None)
@@ -158,14 +178,34 @@ async def test_a_lock_that_was_let_go_of_a_moment_ago_is_not_ours(world: World) 
     assert world.api.leads_to() == []
 
 
-async def test_the_lock_alone_is_not_enough(world: World) -> None:
-    """The lock is taken before PostgreSQL has been promoted: until then writes would fail here."""
+@pytest.mark.parametrize(
+    ("silence", "replayed", "connected"),
+    [(None, True, True), (0.1, True, False), (None, False, False)],
+    ids=["it may connect again", "it still receives", "it has not replayed all"],
+)
+async def test_the_lock_alone_is_not_enough(world: World, silence: float | None, replayed: bool, connected: bool) -> None:
+    """The lock is taken before PostgreSQL has been promoted: until then reads could miss what was acknowledged."""
+    world.postgres.silence, world.postgres.replayed = silence, replayed
+    if not connected:
+        world.credentials.disconnect()
     world.api.lead("db-1")
     world.api.route("10.9.9.9")
-    await until(lambda: world.patroni.asked >= 5)
+    await until(lambda: world.postgres.looks >= 5)
     assert world.api.writes == []
 
-    world.patroni.primary = True
+    world.postgres.standby = False
+    await until(lambda: world.api.leads_to() == [HERE])
+
+
+async def test_the_heir_that_is_cut_off_and_has_replayed_all_is_routed_to_before_it_is_promoted(world: World) -> None:
+    world.credentials.disconnect()
+    world.postgres.silence = None
+    world.postgres.away = True
+    world.api.lead("db-1")
+    await until(lambda: world.postgres.looks >= 3)
+    assert world.api.writes == []
+
+    world.postgres.away = False
     await until(lambda: world.api.leads_to() == [HERE])
 
 
@@ -175,10 +215,10 @@ async def test_a_write_that_comes_late_overwrites_nothing(world: World) -> None:
     def another_is_promoted() -> None:
         world.api.lead("db-2")
         world.api.route("10.0.0.3")
-        world.patroni.primary = False
+        world.postgres.standby = True
 
     world.api.before("PATCH", SLICE, another_is_promoted)
-    world.patroni.primary = True
+    world.postgres.standby = False
     world.api.lead("db-1")
 
     await until(lambda: bool(world.api.writes))
@@ -219,7 +259,7 @@ async def test_a_slice_that_was_edited_while_the_watches_were_broken_is_put_back
 @pytest.mark.parametrize("how", ["cut", "refuse"])
 async def test_a_promotion_while_the_api_server_was_away_is_routed_to_when_it_is_back(world: World, how: str) -> None:
     world.api.fail(how)
-    world.patroni.primary = True
+    world.postgres.standby = False
     world.api.lead("db-1")
     await nothing_more_happens()
     assert world.api.writes == []
@@ -232,7 +272,7 @@ async def test_a_promotion_while_the_api_server_was_away_is_routed_to_when_it_is
 async def test_a_member_that_was_demoted_leaves_the_slice_to_its_successor(world: World) -> None:
     await world.promote()
 
-    world.patroni.primary = False
+    world.postgres.standby = True
     world.api.lead("db-0")
     world.api.route(THERE)
     await until(lambda: world.dcs.state.lock.leader == "db-0")
