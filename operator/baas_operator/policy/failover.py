@@ -172,6 +172,6 @@ def decide(here: Here, lock: Lock, sync: Sync, *, detection_seconds: float) -> S
         return Step.CONNECT
     if counts and here.answers is None:
         return Step.ASK
-    if published:
-        return Step.WITHDRAW if here.answers else Step.WAIT
+    if published:  # one that is no voter any more has no reason to stay away, whether the primary answers or not
+        return Step.WITHDRAW if here.answers or not counts else Step.WAIT
     return Step.CONNECT if here.withdrawn is not None and lock.version > here.withdrawn else Step.WAIT

@@ -487,6 +487,22 @@ async def test_when_the_primary_answers_again_the_fence_goes_first_and_the_key_c
     assert world.api.answers(LOCK) == []
 
 
+async def test_one_that_was_struck_off_meanwhile_comes_back_and_becomes_a_voter_again(world: World) -> None:
+    """The primary lives on, with the other standby alone."""
+    await world.me.start()
+    world.power_cut()
+    await world.fenced()
+
+    world.api.renew()
+    world.api.synchronous("db-0", "db-2", quorum=0)
+    await until(lambda: world.api.fence_of("db-1") is None)
+    world.comes_back()
+    world.api.renew()
+
+    await until(lambda: world.me.connected and world.me.postgres.receiving)
+    assert world.api.leader() == "db-0"
+
+
 async def test_a_lock_that_is_written_just_before_the_fence_goes_is_not_written_once_more(world: World) -> None:
     await world.me.start()
     world.power_cut()

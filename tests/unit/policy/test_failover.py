@@ -92,6 +92,14 @@ def test_while_nobody_leads_a_member_stays_cut_off() -> None:
     assert step(CUT_OFF, lock=dataclasses.replace(LOCK, leader=None), sync=fenced("db-1", "db-2")) is Step.WAIT
 
 
+def test_one_that_is_no_voter_any_more_takes_its_fence_back_without_asking() -> None:
+    """The primary lives and has struck it off; as nobody is asked where a fence does not count, it would stay away for ever."""
+    struck = dataclasses.replace(fenced("db-1"), voters=frozenset({"db-2"}), quorum=0)
+
+    assert step(dataclasses.replace(CUT_OFF, answers=None), sync=struck) is Step.WITHDRAW
+    assert step(CUT_OFF, sync=struck) is Step.WITHDRAW
+
+
 def test_an_agent_that_finds_its_fence_published_and_its_key_in_place_takes_the_fence_back() -> None:
     assert step(SILENT, sync=fenced("db-1")) is Step.WITHDRAW
 
