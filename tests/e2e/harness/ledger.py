@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from baas_lab.errors import CommandError
 from baas_lab.waiting import wait_until
 from tests.e2e.harness.client_pod import SQL, ClientPod
 from tests.e2e.harness.database import Database
@@ -81,7 +82,14 @@ class Ledger:
         (position,) = self.client.psql(self.uri, "select pg_current_wal_lsn()")
         replayed = f"select not pg_is_in_recovery() or pg_last_wal_replay_lsn() >= '{position}'"
         what = f"the member has replayed {position}"
-        wait_until(lambda: self.client.psql(uri, replayed) == ["t"], timeout_seconds=timeout_seconds, what=what)
+
+        def has_replayed() -> bool:
+            try:
+                return self.client.psql(uri, replayed) == ["t"]
+            except CommandError:
+                return False  # a former primary that comes back is started twice, once for pg_rewind
+
+        wait_until(has_replayed, timeout_seconds=timeout_seconds, what=what)
 
     def _note(self, line: dict[str, Any]) -> None:
         if "error" in line:
