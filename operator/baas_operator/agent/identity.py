@@ -48,6 +48,11 @@ class Identity:
         """What Patroni labels its ConfigMaps with."""
         return f"{NAME_LABEL}={self.database}"
 
+    @property
+    def pods(self) -> str:
+        """The namespace's pods."""
+        return f"/api/v1/namespaces/{self.namespace}/pods"
+
     def pod_path(self, name: str) -> str:
         """A pod of the namespace."""
-        return f"/api/v1/namespaces/{self.namespace}/pods/{name}"
+        return f"{self.pods}/{name}"

@@ -60,6 +60,11 @@ class Kube:
         """
         return await self._send("GET", path)
 
+    async def list(self, collection: str, *, label: str) -> list[dict[str, Any]]:
+        """The selected objects. Raises as `get`."""
+        found = await self.get(f"{collection}?labelSelector={quote(label)}")
+        return list(found["items"])
+
     async def merge(self, path: str, patch: Mapping[str, Any]) -> dict[str, Any]:
         """Merge-patch an object; with a resourceVersion in the patch only if it still is that one. Raises as `get`."""
         headers = {"Content-Type": "application/merge-patch+json"}

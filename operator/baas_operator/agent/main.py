@@ -1,4 +1,4 @@
-"""The agent's process: routes, watches the primary, keeps certificates, and answers for its own health."""
+"""The agent's process: routes, watches the primary, moves it away, keeps certificates, and answers for its own health."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, connector
 from baas_operator.agent.postgres import Postgres
 from baas_operator.agent.reload import ServerCertificate
+from baas_operator.agent.retire import Retirement
 from baas_operator.agent.router import Router
 from baas_operator.desired.database import names
 
@@ -49,11 +50,6 @@ async def _run(env: Mapping[str, str]) -> None:
     )  # fmt: skip
     credentials = Credentials(Path(names.REPLICATION_TLS_DIR), Path(names.REPLICATION_DIR))
     server = ServerCertificate(Path(names.SERVER_TLS_DIR), Path(names.SOCKET_DIR))
-    app = web.Application()
-    app.add_routes([web.get("/livez", _livez)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, port=names.AGENT_PORT).start()
     async with aiohttp.ClientSession(connector=connector()) as session:
         kube = Kube(session, env["KUBERNETES_SERVICE_HOST"], env["KUBERNETES_SERVICE_PORT"])
         dcs = Dcs(kube, identity)
@@ -62,6 +58,12 @@ async def _run(env: Mapping[str, str]) -> None:
         watcher = Watcher(
             kube, session, identity, dcs, credentials, postgres, detection_seconds=float(env["DETECTION_SECONDS"]),
         )  # fmt: skip
+        retirement = Retirement(kube, session, identity, dcs, (env["PATRONI_RESTAPI_USERNAME"], env["PATRONI_RESTAPI_PASSWORD"]))
+        app = web.Application()
+        app.add_routes([web.get("/livez", _livez), web.get(names.RETIRE_PATH, retirement.answer)])
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, port=names.AGENT_PORT).start()
         parts = (dcs.run(), router.run(), watcher.run(), _keep_certificates(credentials, server))
         running = asyncio.create_task(_together(*parts))
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -52,7 +52,8 @@ def _certificate(folder: Path) -> None:
     (folder / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
 
 
-async def _serve(app: web.Application, host: str, port: int = 0, tls: ssl.SSLContext | None = None) -> tuple[web.AppRunner, int]:
+async def serve(app: web.Application, host: str = _HOST, port: int = 0, tls: ssl.SSLContext | None = None) -> tuple[web.AppRunner, int]:
+    """Listen; the port is told."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     listening = socket.socket()
@@ -99,7 +100,7 @@ class Patroni:
         """Listen."""
         app = web.Application()
         app.add_routes([web.get("/liveness", self._answer)])
-        self._runner, self.port = await _serve(app, self.host, port)
+        self._runner, self.port = await serve(app, self.host, port)
 
     async def stop(self) -> None:
         """Listen no more: who connects is refused."""
@@ -165,7 +166,7 @@ class StandIn:
         for collection in (CONFIG_MAPS, PODS, SLICES):
             one = collection + "/{name}"
             api.add_routes([web.get(collection, self._collection), web.get(one, self._get), web.patch(one, self._patch)])
-        self._runner, self.port = await _serve(api, _HOST, tls=tls)
+        self._runner, self.port = await serve(api, _HOST, tls=tls)
         return self
 
     async def stop(self) -> None:

@@ -31,6 +31,11 @@ def _secret_env(name: str, secret: str, key: str) -> dict[str, Any]:
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
 
 
+def _rest_api(owner: Owner) -> list[dict[str, Any]]:
+    secret = names.role_secret(owner.name, "patroni")
+    return [_secret_env("PATRONI_RESTAPI_USERNAME", secret, "username"), _secret_env("PATRONI_RESTAPI_PASSWORD", secret, "password")]
+
+
 def _postgres(spec: DatabaseReplicaSpec, owner: Owner, image: str) -> dict[str, Any]:
     credentials = []
     for variable, role in (("SUPERUSER", names.SUPERUSER), ("REWIND", names.REWIND)):
@@ -54,8 +59,7 @@ def _postgres(spec: DatabaseReplicaSpec, owner: Owner, image: str) -> dict[str, 
             {"name": "PATRONI_RESTAPI_CONNECT_ADDRESS", "value": f"$(PATRONI_KUBERNETES_POD_IP):{names.PATRONI_PORT}"},
             {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a path inside the pod
             *credentials,
-            _secret_env("PATRONI_RESTAPI_USERNAME", names.role_secret(owner.name, "patroni"), "username"),
-            _secret_env("PATRONI_RESTAPI_PASSWORD", names.role_secret(owner.name, "patroni"), "password"),
+            *_rest_api(owner),
         ],
         "ports": [
             {"name": "postgresql", "containerPort": names.POSTGRES_PORT, "protocol": "TCP"},
@@ -65,6 +69,7 @@ def _postgres(spec: DatabaseReplicaSpec, owner: Owner, image: str) -> dict[str, 
         "startupProbe": http_probe("/liveness", names.PATRONI_PORT, period=2, failures=60),
         "livenessProbe": http_probe("/liveness", names.PATRONI_PORT, period=10, failures=6, timeout=5),
         "readinessProbe": http_probe("/readiness", names.PATRONI_PORT, period=3, failures=2),
+        "lifecycle": {"preStop": {"httpGet": {"path": names.RETIRE_PATH, "port": names.AGENT_PORT}}},
         "resources": resources(spec.resources, cpu="100m", memory="256Mi"),
         "securityContext": container_security(),
         "volumeMounts": [
@@ -93,6 +98,7 @@ def _agent(spec: DatabaseReplicaSpec, owner: Owner, images: Images) -> dict[str,
             field_env("NODE_NAME", "spec.nodeName"),
             {"name": "DATABASE", "value": owner.name},
             {"name": "DETECTION_SECONDS", "value": str(spec.failover.detection_seconds)},
+            *_rest_api(owner),
         ],
         "ports": [{"name": "agent", "containerPort": names.AGENT_PORT, "protocol": "TCP"}],
         # PostgreSQL is started once this has worked, so that it never starts without what the agent gives it.

@@ -8,6 +8,8 @@ COMPONENT = "postgresql"
 POSTGRES_PORT = 5432
 PATRONI_PORT = 8008
 AGENT_PORT = 8010
+RETIRE_PATH = "/retire"
+"""Where the kubelet asks a member's agent to move the primary away, before it ends the pod."""
 SUPERUSER = "postgres"
 REPLICATOR = "replicator"
 REWIND = "rewind"
