@@ -11,6 +11,8 @@ AGENT_PORT = 8010
 SUPERUSER = "postgres"
 REPLICATOR = "replicator"
 REWIND = "rewind"
+POOLER = "pooler"
+"""Role that PgBouncer looks up secrets with; also the component's name."""
 
 
 def rw_service(database: str) -> str:
@@ -31,6 +33,16 @@ def any_service(database: str) -> str:
 def pods_service(database: str) -> str:
     """Headless Service that gives each member its name."""
     return f"{database}-pods"
+
+
+def pooler_service(database: str) -> str:
+    """Service that leads to the poolers, and they to the primary."""
+    return f"{database}-pooler"
+
+
+def server_certificate(database: str) -> str:
+    """Secret with the servers' TLS certificate, where there is one."""
+    return f"{database}-server-tls"
 
 
 def role_secret(database: str, role: str) -> str:
@@ -58,6 +70,24 @@ def patroni_config_maps(database: str) -> tuple[str, ...]:
     return (*(f"{database}-{part}" for part in ("leader", "config", "sync", "failover", "failsafe", "status")),)
 
 
+def runs_sql(spec: DatabaseReplicaSpec) -> bool:
+    """Whether roles or databases are to be made inside PostgreSQL."""
+    return bool(spec.databases or spec.pooler.replicas)
+
+
 def database_owners(spec: DatabaseReplicaSpec) -> dict[str, str]:
     """Database -> the role that owns it."""
     return {each.name: each.owner or each.name for each in spec.databases}
+
+
+# --- between the manifests of the pooler and the agent in its pods --------------------------------------------------
+
+AUTH_DATABASE = "baas-pooler-auth"
+"""PgBouncer's name for the database in which it looks up secrets; no database of PostgreSQL that we make can be called so."""
+POOLER_AGENT_PORT = 8011
+POOLER_RUN = "/run/pooler"
+"""Folder of PgBouncer's console and of the configuration that changes; both containers have it."""
+POOLER_SECRET = "/etc/pooler/secret"  # noqa: S105 - where it is mounted
+POOLER_CERTIFICATE = "/etc/pooler/certificate"
+POOLER_DRAIN_SECONDS = 30
+"""What a pooler's pod has from being told to go until it is gone."""
