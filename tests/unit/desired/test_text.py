@@ -64,7 +64,7 @@ def test_a_value_that_was_forgotten_is_an_error() -> None:
 
 def scripts() -> list[str]:
     found = [each["data"]["run.sql"] for children in CHILDREN.values() for each in children if "run.sql" in each.get("data", {})]
-    assert len(found) == 3
+    assert len(found) == 4
     return found
 
 
