@@ -70,6 +70,15 @@ async def until(reached: Callable[[], bool], *, seconds: float = 10.0) -> None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
+async def stop(*running: asyncio.Task[None]) -> None:
+    """End an agent's parts, which never end by themselves. What they died of is told here, not whenever it is collected."""
+    died = [each.exception() for each in running if each.done()]
+    for each in running:
+        each.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    assert not died, f"an agent never ends by itself: {died}"
+
+
 class Patroni:
     """The Patroni of one member. `primary`: what it says of itself; `status`: what it says of its health.
 
@@ -318,6 +327,8 @@ class StandIn:
         await response.prepare(request)
         ended, seen = self._ended, len(self._log)
         events = [{"type": "ADDED", "path": path, "object": found} for path, found in self.objects.items()]
+        if after := request.query.get("resourceVersion"):
+            events = [each for each in self._log if int(each["object"]["metadata"]["resourceVersion"]) > int(after)]
         while True:
             for event in events:
                 if event["path"].rpartition("/")[0] == collection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from baas_operator.agent.dcs import FENCE, NO_SYNC, Dcs, read_lock, read_sync
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.policy.failover import Fence, Sync
-from tests.unit.agent.stand_in import CONFIG_MAPS, LOCK, SYNC, StandIn, until
+from tests.unit.agent.stand_in import CONFIG_MAPS, LOCK, SYNC, StandIn, stop, until
 
 ME = Identity(database="db", namespace="prod", pod="db-1", ip="10.0.0.1", node="node-b")
 
@@ -140,10 +139,7 @@ async def dcs(api: StandIn, idle: Dcs) -> AsyncIterator[Dcs]:
     running = asyncio.create_task(idle.run())
     await until(lambda: knows(idle, api))
     yield idle
-    assert not running.done(), "it never ends by itself"
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+    await stop(running)
 
 
 def knows(dcs: Dcs, api: StandIn) -> bool:

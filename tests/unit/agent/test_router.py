@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
 from baas_operator.agent.router import Router, leads_here
 from baas_operator.desired.database import names
-from tests.unit.agent.stand_in import CONFIG_MAPS, LOCK, SLICE, SLICES, Patroni, StandIn, until
+from tests.unit.agent.stand_in import CONFIG_MAPS, LOCK, SLICE, SLICES, Patroni, StandIn, stop, until
 
 HERE, THERE = "10.0.0.1", "10.0.0.2"
 ME = Identity(database="db", namespace="prod", pod="db-1", ip=HERE, node="node-b")
@@ -61,12 +60,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         running = [asyncio.create_task(dcs.run()), asyncio.create_task(Router(kube, session, ME, dcs).run())]
         await until(lambda: api.watches == 2 and dcs.state.lock.leader == "db-0")
         yield World(api, patroni, dcs)
-        for each in running:
-            assert not each.done(), "an agent never ends by itself"
-            each.cancel()
-        for each in running:
-            with contextlib.suppress(asyncio.CancelledError):
-                await each
+        await stop(*running)
     await patroni.stop()
     await api.stop()
 
