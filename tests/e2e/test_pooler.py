@@ -49,6 +49,12 @@ def test_the_secret_leads_through_the_pooler_to_the_primary(kube: Kube, database
     assert kube.must_get("DatabaseReplica", database.namespace, "main")["status"]["poolerReadyReplicas"] == POOLERS
 
 
+def test_tls_is_all_the_way(kube: Kube, database: Database, client: ClientPod, uri: str) -> None:
+    assert client.psql(uri, "select ssl from pg_stat_ssl where pid = pg_backend_pid()") == ["t"], "to PostgreSQL, too"
+    with pytest.raises(Exception, match="SSL required"):
+        client.psql(uri.replace("sslmode=require", "sslmode=disable"), "select 1")
+
+
 def test_no_superuser_comes_through_the_pooler(kube: Kube, database: Database, client: ClientPod) -> None:
     for role in ("postgres", "replicator", "rewind"):
         password = kube.secret(database.namespace, f"main-role-{role}")["password"]
