@@ -30,6 +30,14 @@ def agent() -> None:
 
 
 @app.command()
+def pooler_agent() -> None:
+    """Run beside a PgBouncer: lead it to the primary."""
+    from baas_operator.pooler.main import run_pooler_agent
+
+    run_pooler_agent()
+
+
+@app.command()
 def crds(
     directory: Annotated[list[Path], typer.Argument(help="Folders to write the CustomResourceDefinitions to.")],
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not what it would be.")] = False,

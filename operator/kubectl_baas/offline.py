@@ -97,7 +97,7 @@ def stream(resource: Manifest) -> Iterator[str]:
 
 def _drawn(request: SecretRequest) -> str:
     certificate = request.certificate
-    keys = certificate.keys if certificate else sorted({*request.random, *request.fixed})
+    keys = certificate.keys if certificate else sorted({*request.random, *request.fixed, *request.extra})
     what = _RECIPE_KEYS.get(request.recipe) or "keys " + ", ".join(keys)
     how = "drawn once by the operator" if certificate is None else "drawn and renewed by the operator"
     return f"# Secret {request.owner.namespace}/{request.name}, {how}: {what}\n"

@@ -29,7 +29,7 @@ RESERVED_PARAMETERS = (
 )  # fmt: skip
 """Parameters that the operator or Patroni sets: changing one by hand would break replication or durability."""
 
-RESERVED_ROLES = ("postgres", "replicator", "rewind", "patroni")
+RESERVED_ROLES = ("postgres", "replicator", "rewind", "patroni", "pooler")
 """Roles that the operator makes for itself, each with a Secret of its own."""
 
 _OWNER = "(has(d.owner) ? d.owner : d.name)"
@@ -63,6 +63,26 @@ class Failover(ApiModel):
     detection_seconds: Annotated[int, Field(ge=2, le=30)] = 3
     """Seconds of silence after which a primary that does not answer either is replaced, without waiting for its leader lock to run
     out (20 s). With durability `async` the lock always runs out, as nobody knows what such a primary still acknowledges."""
+
+
+class PoolMode(StrEnum):
+    """When a server connection goes back to the pool."""
+
+    TRANSACTION = "transaction"
+    SESSION = "session"
+
+
+class PoolerSpec(ApiModel):
+    """PgBouncer between clients and the primary."""
+
+    replicas: Annotated[int, Field(ge=0, le=20)] = 2
+    """PgBouncer pods, spread over the zones; 0 for none."""
+    mode: PoolMode = PoolMode.TRANSACTION
+    """`transaction`: a client has a server connection for a transaction, so that thousands share a few, and a switchover is a short
+    stall; what belongs to a session (`SET`, `LISTEN`, advisory locks, temporary tables) does not last. `session`: it has one for as
+    long as it is connected."""
+    resources: Resources = Resources()
+    """CPU and memory of PgBouncer in each pod."""
 
 
 class DatabaseReplicaSpec(ApiModel):
@@ -128,6 +148,9 @@ class DatabaseReplicaSpec(ApiModel):
     ] = []
     """Databases to create, each with a role of its own and a Secret `NAME-role-ROLE` that holds its password and URI. One that is
     taken out of the list stays as it is."""
+    pooler: PoolerSpec = PoolerSpec()
+    """PgBouncer in front of the primary, at `NAME-pooler:5432`, for the users and databases that there are. It follows a new primary
+    by itself."""
     resources: Resources = Resources()
     """CPU and memory of PostgreSQL in each member."""
     image: Annotated[str, Field(min_length=1, max_length=300)] | None = None
@@ -166,6 +189,8 @@ class DatabaseReplicaStatus(StatusBase):
     """Members that are ready."""
     selector: str | None = None
     """Label selector of the members, for the scale subresource."""
+    pooler_ready_replicas: int | None = None
+    """PgBouncer pods that are ready."""
     primary: str | None = None
     """Member that holds the leader lock."""
     zones: int | None = None

@@ -11,6 +11,7 @@ class Images:
 
     operator: str = "baas-operator/operator:0.1.0"
     postgres: str = "baas-operator/postgres:17"
+    pgbouncer: str = "edoburu/pgbouncer:v1.24.1-p1"
     nats: str = "nats:2.15.2-alpine"
     envoy: str = "envoyproxy/envoy:v1.40.0"
     postgrest: str = "postgrest/postgrest:v12.0.2"

@@ -42,14 +42,16 @@ class Certificate:
 @dataclass(frozen=True)
 class SecretRequest:
     """One Secret: `random` keys are drawn (URL-safe, 32 characters), then `fixed` ones are filled in, where `{key}` stands for
-    the value of another key. `recipe` names a maker that draws more than a password (see engine/generate.py); `source` names the
-    secret that it needs. `owned=False` lets it outlive its owner. `replaces` is the version of a certificate's Secret that is due."""
+    the value of another key; `extra` ones likewise, which a Secret that was made before there were such need not have. `recipe` names
+    a maker that draws more than a password (see engine/generate.py); `source` names the secret that it needs. `owned=False` lets it
+    outlive its owner. `replaces` is the version of a certificate's Secret that is due."""
 
     owner: Owner
     name: str
     component: str
     random: tuple[str, ...] = ()
     fixed: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, str] = field(default_factory=dict)
     recipe: Literal["password", "signing-key", "api-keys", "certificate"] = "password"
     source: str | None = None
     owned: bool = True
@@ -58,8 +60,11 @@ class SecretRequest:
     replaces: str | None = None
 
 
-def password(owner: Owner, name: str, component: str, username: str, *, owned: bool, **fixed: str) -> SecretRequest:
+def password(
+    owner: Owner, name: str, component: str, username: str, *, owned: bool, extra: dict[str, str] | None = None, **fixed: str
+) -> SecretRequest:  # fmt: skip
     """A user name and its password; further keys may use `{username}` and `{password}`."""
     return SecretRequest(
         owner, name, component, random=("password",), fixed={"username": username, **fixed}, owned=owned,
+        extra=extra or {},
     )  # fmt: skip

@@ -41,6 +41,7 @@ def from_environment(env: Mapping[str, str] = os.environ) -> Config:
         images=Images(
             operator=env.get("BAAS_IMAGE_OPERATOR", images.operator),
             postgres=env.get("BAAS_IMAGE_POSTGRES", images.postgres),
+            pgbouncer=env.get("BAAS_IMAGE_PGBOUNCER", images.pgbouncer),
             nats=env.get("BAAS_IMAGE_NATS", images.nats),
             envoy=env.get("BAAS_IMAGE_ENVOY", images.envoy),
             postgrest=env.get("BAAS_IMAGE_POSTGREST", images.postgrest),

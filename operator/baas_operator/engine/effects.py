@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import aiohttp
@@ -81,6 +82,7 @@ async def _switchover(effect: Switchover, view: View) -> None:
     username, password = secret_text(secret, "username"), secret_text(secret, "password")
     if username is None or password is None:
         raise Waiting("NoCredentials", "the secret of Patroni's REST API is not there", 1.0)
+    await _ask_poolers(effect, view)
     try:
         status, text = await monitor.patroni_switchover(
             effect.leader_ip, database_names.PATRONI_PORT, leader=effect.leader, candidate=effect.candidate,
@@ -89,5 +91,21 @@ async def _switchover(effect: Switchover, view: View) -> None:
     except (aiohttp.ClientError, TimeoutError) as error:
         raise Waiting("NoAnswer", f"Patroni did not answer: {error!r}", 1.0) from error
     _log.info("asked Patroni to switch over", extra={"status": status, "answer": text})
+    if status != 200:
+        await _ask_poolers(effect, view, resume=True)
     if status == 412 or status == 503:
         raise Waiting("PatroniNotReady", text, 1.0)
+
+
+async def _ask_poolers(effect: Switchover, view: View, *, resume: bool = False) -> None:
+    """Let clients wait before the primary goes, so that they see a short stall and no error; those of a pooler that can not are where
+    they would be without it. Nobody needs to come back to end it: each pooler goes on as soon as `-rw` leads elsewhere, or after 10 s."""
+    owner = (DATABASE_REPLICA.name, effect.database)
+    name = database_names.role_secret(effect.database, database_names.POOLER)
+    token = secret_text(view.other_children.get(owner, {}).get(("Secret", name)), "token")
+    if token is None:
+        return
+    port = database_names.POOLER_AGENT_PORT
+    said = await asyncio.gather(*(monitor.pause_pooler(each, port, token=token, resume=resume) for each in effect.poolers))
+    for address, answer in zip(effect.poolers, said, strict=True):
+        _log.info("asked a pooler", extra={"address": address, "resume": resume, "answer": answer})

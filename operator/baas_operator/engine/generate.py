@@ -50,7 +50,7 @@ def build_secret(request: SecretRequest, *, source: Manifest | None, now: int) -
     match request.recipe:
         case "password":
             drawn = {key: secrets.token_urlsafe(_PASSWORD_BYTES) for key in request.random}
-            values = drawn | request.fixed
+            values = drawn | request.fixed | request.extra
             data = {key: text.format_map(values) if key not in drawn else text for key, text in values.items()}
         case "signing-key":
             data = _signing_key()

@@ -8,6 +8,8 @@ from typing import Any
 import aiohttp
 
 _SECONDS = aiohttp.ClientTimeout(total=3.0)
+_PAUSE_SECONDS = aiohttp.ClientTimeout(total=7.0)
+"""Its agent waits for running transactions for 5 s."""
 _SWITCHOVER_SECONDS = aiohttp.ClientTimeout(total=20.0)
 _MOST_BYTES = 1024 * 1024
 """What is read of an answer. Operands run images that their users choose: one may send without end, or to somewhere else."""
@@ -41,6 +43,19 @@ async def nats_meta_leader(host: str, port: int) -> str | None:
     cluster = answer.get("meta_cluster") if isinstance(answer, dict) else None
     leader = cluster.get("leader") if isinstance(cluster, dict) else None
     return str(leader) if leader else None
+
+
+async def pause_pooler(host: str, port: int, *, token: str, resume: bool = False) -> str:
+    """Ask a PgBouncer's agent to let its clients wait (it answers once no transaction runs, or that some still do), or to let them go
+    on: what it says, or why it says nothing. A switchover does not depend on it."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=_PAUSE_SECONDS, headers={"Authorization": f"Bearer {token}"}) as session,
+            session.post(f"http://{authority(host, port)}/{'resume' if resume else 'pause'}", allow_redirects=False) as response,
+        ):
+            return f"{response.status} {(await _read(response)).decode(errors='replace').strip()[:300]}"
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return repr(error)
 
 
 async def patroni_switchover(host: str, port: int, *, leader: str, candidate: str, username: str, password: str) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from baas_operator.api.common import DeletionPolicy
 from baas_operator.api.database import DatabaseReplicaSpec, DatabaseReplicaStatus, Durability
-from baas_operator.api.kinds import JOB, POD, SECRET, STATEFUL_SET
+from baas_operator.api.kinds import DEPLOYMENT, JOB, POD, SECRET, STATEFUL_SET
 from baas_operator.desired.database import names
 from baas_operator.desired.database.build import DatabaseFacts, build_database, database_secrets
 from baas_operator.desired.database.certificates import database_certificates
@@ -16,6 +16,7 @@ from baas_operator.desired.database.patroni import dynamic_config
 from baas_operator.observe.conditions import Condition
 from baas_operator.observe.database import DatabaseObservation, observe_database, state_without_volumes
 from baas_operator.observe.instance import job_succeeded, job_trouble
+from baas_operator.observe.pooler import PoolerObservation, observe_pooler
 from baas_operator.observe.text import are, counted
 from baas_operator.observe.view import View, is_ready, secret_text, trouble
 from baas_operator.policy.certificates import with_due
@@ -34,6 +35,7 @@ class _Situation:
     view: View
     seen: DatabaseObservation
     job: str | None
+    pooler: PoolerObservation
 
     @property
     def wants_sync(self) -> bool:
@@ -52,6 +54,7 @@ def plan_database(view: View) -> Plan:
     already = any(job["metadata"]["name"].startswith(f"{view.owner.name}-databases-") for job in view.all(JOB))
     facts = DatabaseFacts(
         hard_spread=spread,
+        pooler_hard_spread=hard_spread(view, view.child(DEPLOYMENT, names.pooler_service(view.owner.name)), spec.pooler.replicas),
         slice_now=seen.slice_now,
         leader=seen.leader_endpoint if seen.primary else None,
         databases_wanted=serving or already,
@@ -62,7 +65,7 @@ def plan_database(view: View) -> Plan:
     job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), None)
     if spec.databases and job is None:
         job = f"{view.owner.name}-databases"
-    situation = _Situation(spec, view, seen, job)
+    situation = _Situation(spec, view, seen, job, observe_pooler(view))
     return Plan(
         conditions=_conditions(situation),
         status=_status(situation),
@@ -132,7 +135,7 @@ def _unready(it: _Situation) -> Finding | None:
             "NoSynchronousStandby",
             "No standby in another zone streams, so commits wait (durability zone-quorum); they go on once one does.",
         )
-    if it.job and not job_succeeded(it.view, it.job):
+    if it.spec.databases and it.job and not job_succeeded(it.view, it.job):
         stuck = job_trouble(it.view, "databases")
         return Finding("CreatingDatabases", f"The databases and roles of the spec are being made.{' ' + stuck if stuck else ''}")
     return None
@@ -141,7 +144,7 @@ def _unready(it: _Situation) -> Finding | None:
 def _incomplete(it: _Situation) -> Finding | None:
     ready = [each for each in it.seen.members if each.ready]
     if len(ready) >= it.spec.replicas and len(it.seen.members) == it.spec.replicas:
-        return None
+        return _pooler_incomplete(it)
     reasons = [
         f"{pod['metadata']['name']}: {trouble(pod) or 'not ready'}" for pod in it.view.all(POD, names.COMPONENT) if not is_ready(pod)
     ]
@@ -149,6 +152,25 @@ def _incomplete(it: _Situation) -> Finding | None:
         "MembersNotReady",
         f"{len(ready)} of {counted(it.spec.replicas, 'member')} {are(len(ready))} ready. {'; '.join(reasons)}".strip(),
     )
+
+
+def _pooler_incomplete(it: _Situation) -> Finding | None:
+    """A pooler that is not as it should be hides no database that is: it is never a reason not to be Ready."""
+    wanted, pooler, service = it.spec.pooler.replicas, it.pooler, names.pooler_service(it.view.owner.name)
+    if not wanted:
+        return None
+    if it.job and not job_succeeded(it.view, it.job):
+        stuck = job_trouble(it.view, "databases")
+        return Finding("PoolerNotReady", f"The role that {service} looks up secrets with is being made.{' ' + stuck if stuck else ''}")
+    if pooler.ready < wanted:
+        why = f" {pooler.why}" if pooler.why else ""
+        return Finding(
+            "PoolerNotReady",
+            f"{pooler.ready} of {counted(wanted, 'pod')} of {service} {are(pooler.ready)} ready; -rw serves all the same.{why}",
+        )
+    if not pooler.rolled_out:
+        return Finding("PoolerRollingOut", f"{service} is being rolled out.")
+    return None
 
 
 def _fragile(it: _Situation) -> Finding | None:
@@ -171,6 +193,11 @@ def _fragile(it: _Situation) -> Finding | None:
         return Finding(
             "OneStandbyZone",
             f"Only {others[0].zone} has a synchronous standby: without it commits would wait.",
+        )
+    if it.spec.pooler.replicas and len(it.pooler.zones) < 2:
+        return Finding(
+            "PoolerInOneZone",
+            f"{names.pooler_service(it.view.owner.name)} has ready pods in {counted(len(it.pooler.zones), 'zone')} only; -rw would go on.",
         )
     return None
 
@@ -195,6 +222,7 @@ def _status(it: _Situation) -> dict[str, object]:
         replicas=len(members),
         ready_replicas=sum(each.ready for each in members),
         selector=",".join(f"{key}={value}" for key, value in selector.items()),
+        pooler_ready_replicas=it.pooler.ready if it.spec.pooler.replicas else None,
         primary=it.seen.leader,
         zones=len({each.zone for each in members if each.ready and each.zone}),
         members=list(members),

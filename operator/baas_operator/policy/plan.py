@@ -45,12 +45,14 @@ class GrowVolume:
 
 @dataclass(frozen=True)
 class Switchover:
-    """Ask Patroni's leader to hand over. Patroni checks the candidate once more and refuses an unfit one."""
+    """Ask Patroni's leader to hand over. Patroni checks the candidate once more and refuses an unfit one. `poolers` are the addresses of
+    PgBouncers that let their clients wait meanwhile; each goes on by itself after a while, whatever becomes of who asked."""
 
     database: str
     leader: str
     leader_ip: str
     candidate: str
+    poolers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

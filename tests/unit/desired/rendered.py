@@ -17,6 +17,7 @@ RICH: dict[str, Manifest] = {
         "storage": {"size": "50Gi", "storageClassName": "fast"},
         "parameters": {"max_connections": "200", "work_mem": "8MB"},
         "databases": [{"name": "shop"}, {"name": "reports", "owner": "data_analyst"}],
+        "pooler": {"replicas": 3, "mode": "session", "resources": RESOURCES},
         "resources": RESOURCES,
         "image": "example/postgres:17.9",
         "deletionPolicy": "Delete",

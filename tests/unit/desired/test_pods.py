@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from baas_operator.desired.meta import HOST_LABEL, ZONE_LABEL, Manifest
@@ -29,7 +31,7 @@ def containers(workload: Manifest) -> list[Manifest]:
 
 
 def test_there_is_something_to_walk() -> None:
-    assert len(WORKLOADS) == 11
+    assert len(WORKLOADS) == 14
     assert {each["kind"] for each in WORKLOADS.values()} == {"StatefulSet", "Deployment", "Job"}
 
 
@@ -65,7 +67,7 @@ def test_containers_are_restricted_on_a_read_only_root(workload: Manifest) -> No
 @all_of(WORKLOADS)
 def test_only_who_talks_to_the_api_server_has_a_token(workload: Manifest) -> None:
     component = workload["metadata"]["labels"]["app.kubernetes.io/component"]
-    assert pod_of(workload)["automountServiceAccountToken"] is (component == "postgresql")
+    assert pod_of(workload)["automountServiceAccountToken"] is (component in ("postgresql", "pooler"))
     assert pod_of(workload)["enableServiceLinks"] is False
 
 
@@ -109,8 +111,8 @@ def test_each_workload_has_its_disruption_budget(kind: str, size: str) -> None:
 def test_the_three_probes_are_http_and_name_a_port_that_is_there(workload: Manifest) -> None:
     first, *beside = containers(workload)
     assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(first)
+    ports = {each["containerPort"] for container in (first, *beside) for each in container["ports"]}
     for container in (first, *beside):
-        ports = {each["containerPort"] for each in container["ports"]}
         probes = [value for key, value in container.items() if key.endswith("Probe")]
         assert probes
         for probe in probes:
@@ -133,8 +135,28 @@ def test_liveness_is_slower_than_readiness(workload: Manifest) -> None:
 @all_of({name: each for name, each in RUNNING.items() if each["kind"] == "Deployment"})
 def test_a_rollout_takes_no_pod_before_its_successor_is_ready_and_drains_the_old(workload: Manifest) -> None:
     assert workload["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
-    drain = containers(workload)[0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert drain < pod_of(workload)["terminationGracePeriodSeconds"]
+    hook = containers(workload)[0]["lifecycle"]["preStop"]
+    # In a script: it sleeps for so many seconds, then waits for so many more.
+    drain = hook["sleep"]["seconds"] if "sleep" in hook else sum(map(int, re.findall(r"(?<!do )(?:sleep|-lt) (\d+)", str(hook["exec"]))))
+    assert 0 < drain < pod_of(workload)["terminationGracePeriodSeconds"]
+
+
+def test_a_pooler_that_has_to_go_lets_transactions_end_and_is_gone_in_time() -> None:
+    pod = pod_of(of_kind("DatabaseReplica", "Deployment", "shop-db-pooler"))
+    pgbouncer, agent = pod["containers"]
+    (drain,) = [each for each in pgbouncer["lifecycle"]["preStop"]["exec"]["command"] if "kill" in each]
+    assert drain.index("sleep 8") < drain.index("kill -INT 1"), "new clients come until nobody leads them here any more"
+    assert pgbouncer["command"][2].endswith("exec /usr/bin/pgbouncer /etc/pooler/config/pgbouncer.ini"), "it has to be process 1"
+    assert "lifecycle" not in agent, "it watches for itself until PgBouncer drains"
+    shared = {each["mountPath"] for each in pgbouncer["volumeMounts"]} & {each["mountPath"] for each in agent["volumeMounts"]}
+    assert "/run/pooler" in shared
+
+
+def test_a_database_may_do_without_a_pooler() -> None:
+    children = render(resource("DatabaseReplica", {"pooler": {"replicas": 0}}))
+
+    assert not [each for each in children if "pooler" in str(each["metadata"])]
+    assert not [each for each in children if each["kind"] == "Job"], "and then there is nothing to run SQL for"
 
 
 def test_the_agent_runs_before_postgresql_and_after_it_and_alone_has_the_certificate_of_standbys() -> None:

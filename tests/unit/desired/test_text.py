@@ -16,7 +16,7 @@ from baas_operator.api.database import RESERVED_PARAMETERS
 from baas_operator.api.instance import BaasInstanceSpec
 from baas_operator.desired.instance.supabase import bootstrap_sql
 from baas_operator.desired.meta import Manifest
-from baas_operator.desired.render import render
+from baas_operator.desired.render import render, secret_requests
 from baas_operator.desired.text import _ENVIRONMENT
 from baas_operator.desired.text import render as render_text
 from tests.unit.desired.rendered import CHILDREN, RICH, of_kind, resource
@@ -65,7 +65,7 @@ def test_a_value_that_was_forgotten_is_an_error() -> None:
 
 def scripts() -> list[str]:
     found = [each["data"]["run.sql"] for children in CHILDREN.values() for each in children if "run.sql" in each.get("data", {})]
-    assert len(found) == 3
+    assert len(found) == 4
     return found
 
 
@@ -135,6 +135,35 @@ def test_nothing_goes_over_the_network_in_plain() -> None:
         assert rule.split()[0] in ("local", "hostssl") or rule.endswith(" reject"), rule
     assert found["parameters"]["ssl"] == "on"
     assert all(each["sslmode"] == "verify-ca" for each in found["authentication"].values())
+
+
+def test_nothing_goes_through_the_pooler_in_plain() -> None:
+    text = of_kind("DatabaseReplica", "ConfigMap", "shop-db-pooler")["data"]["pgbouncer.ini"]
+    said = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line and line[0] != ";")
+
+    assert said["client_tls_sslmode"] == "require"
+    assert said["server_tls_sslmode"] == "verify-ca"
+    pod = of_kind("DatabaseReplica", "Deployment", "shop-db-pooler")["spec"]["template"]["spec"]
+    (secret,) = (each for each in pod["volumes"] if each["name"] == "certificate")
+    assert secret["secret"]["secretName"] == "shop-db-server-tls"
+    assert "optional" not in secret["secret"], "without it PgBouncer would have nothing to verify with"
+    for container in pod["containers"]:
+        (mount,) = (each for each in container["volumeMounts"] if each["name"] == "certificate")
+        for part, file in (
+            ("client_tls_cert", "tls.crt"),
+            ("client_tls_key", "tls.key"),
+            ("client_tls_ca", "ca.crt"),
+            ("server_tls_ca", "ca.crt"),
+        ):
+            assert said[f"{part}_file"] == f"{mount['mountPath']}/{file}"
+
+
+def test_every_uri_of_a_role_insists_on_tls() -> None:
+    keys = [{**each.fixed, **each.extra} for each in secret_requests(resource("DatabaseReplica", RICH["DatabaseReplica"]))]
+    uris = {name: text for each in keys for name, text in each.items() if name.endswith("uri")}
+
+    assert set(uris) == {"uri", "pooler_uri"}
+    assert all(text.endswith("?sslmode=require") for text in uris.values())
 
 
 def test_standbys_stream_with_a_certificate_and_no_password_opens_that_door() -> None:

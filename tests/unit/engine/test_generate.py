@@ -13,7 +13,7 @@ from baas_operator.api.kinds import BAAS_INSTANCE
 from baas_operator.desired.instance.build import instance_secrets
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.secrets import SecretRequest, password
-from baas_operator.engine.generate import API_KEY_YEARS, build_secret
+from baas_operator.engine.generate import API_KEY_YEARS, build_secret, outline
 from tests.unit.objects import owner
 
 NOW = 1_800_000_000
@@ -105,3 +105,12 @@ def test_the_key_set_is_public_and_the_private_key_is_nowhere_else() -> None:
     assert set(key) == {"kty", "crv", "x", "y", "kid", "alg", "use"}
     assert list(values(source)) == ["private.pem"]
     assert not any("PRIVATE" in value for value in found.values())
+
+
+def test_what_was_added_later_is_in_new_secrets_and_is_asked_of_none_that_is_there() -> None:
+    request = password(OWNER, "name", "instance", "shop", owned=False, extra={"pooler_uri": "pg://{username}:{password}@pooler"})
+
+    made = values(build_secret(request, source=None, now=NOW))
+
+    assert made["pooler_uri"] == f"pg://shop:{made['password']}@pooler"
+    assert "pooler_uri" not in outline(request)["data"]

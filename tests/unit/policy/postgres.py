@@ -56,6 +56,8 @@ class Postgres:
         self.dynamic: Any = None
         self.dynamic_version = 1
         self.applied: dict[tuple[str, str], Manifest] = {}
+        self.poolers: tuple[str | None, ...] = ()
+        """Zones of the pooler's ready pods."""
 
     # --- what happens ---------------------------------------------------------------------------------------------
 
@@ -107,6 +109,15 @@ class Postgres:
         if self.leader and self.members[self.leader].ready:
             self.renewed = self.now
 
+    def start_poolers(self) -> None:
+        """The Deployment has made its pods, and they are ready."""
+        deployment = self.applied.get(("Deployment", names.pooler_service(self.name)))
+        if deployment is None:
+            return
+        wanted = deployment["spec"]["replicas"]
+        self.poolers = tuple(self.zones[index % len(self.zones)] for index in range(wanted))
+        deployment["status"] = {"updatedReplicas": wanted, "replicas": wanted}
+
     def finish_jobs(self) -> None:
         """All Jobs succeed."""
         for (kind, _), each in self.applied.items():
@@ -122,6 +133,7 @@ class Postgres:
         self.reconcile()
         self.reconcile()
         self.finish_jobs()
+        self.start_poolers()
         return self
 
     # --- what the operator sees and does ---------------------------------------------------------------------------
@@ -138,6 +150,12 @@ class Postgres:
             annotations={"status": json.dumps(said)}, waiting=member.waiting,
         )  # fmt: skip
 
+    def _poolers(self) -> list[Manifest]:
+        return [
+            pod(self.owner, f"{self.name}-pooler-{index}", names.POOLER, on=f"node-{zone}", ready=True, ip=f"10.0.1.{index}")
+            for index, zone in enumerate(self.poolers)
+        ]  # fmt: skip
+
     def _config_map(self, name: str, annotations: dict[str, str], version: int = 1) -> Manifest:
         made = self.owner.child("v1", "ConfigMap", name, names.COMPONENT, owned=False, annotations=annotations)
         made["metadata"]["resourceVersion"] = str(version)
@@ -147,6 +165,7 @@ class Postgres:
         """What the operator's store would hold."""
         position = 1000 * MEBIBYTE
         made = [self._pod(name, member, position) for name, member in self.members.items()]
+        made += self._poolers()
         if self.transitions:
             lock = {
                 "renewTime": self.renewed.isoformat(), "ttl": str(_TTL_SECONDS), "transitions": str(self.transitions),

@@ -57,6 +57,11 @@ def test_from_nothing_to_serving() -> None:
     assert reason(db.reconcile(), READY) == "CreatingDatabases"
 
     db.finish_jobs()
+    pooling = db.reconcile()
+    assert (reason(pooling, READY), reason(pooling, RECONCILING)) == ("Serving", "PoolerNotReady")
+    assert reason(pooling, ZONE_TOLERANT) == "PoolerInOneZone"
+
+    db.start_poolers()
     done = db.reconcile()
     assert [(each.type, each.status) for each in done.conditions] == [(READY, True), (ZONE_TOLERANT, True)]
     assert done.status["primary"] == "db-0"
@@ -414,3 +419,42 @@ def test_lag_is_told_in_whole_mebibytes() -> None:
     told = {each["name"]: each.get("lagBytes") for each in db.plan().status["members"]}
 
     assert told == {"db-0": None, "db-1": 3 * MEBIBYTE, "db-2": None}
+
+
+# --- the pooler -----------------------------------------------------------------------------------------------------
+
+
+def test_a_broken_pooler_hides_no_database_that_works() -> None:
+    db = Postgres().serving()
+    db.poolers = ()
+
+    plan = db.reconcile()
+
+    assert reason(plan, READY) == "Serving"
+    assert reason(plan, RECONCILING) == "PoolerNotReady"
+    assert reason(plan, ZONE_TOLERANT) == "PoolerInOneZone"
+    assert plan.status["poolerReadyReplicas"] == 0
+
+
+def test_the_poolers_role_is_made_without_a_declared_database_and_nobody_waits_for_it() -> None:
+    db = Postgres().serving()
+    db.applied = {key: each for key, each in db.applied.items() if key[0] != "Job"}
+
+    plan = db.reconcile()
+
+    assert "Job" in kinds(plan)
+    assert reason(plan, READY) == "Serving"
+    assert reason(plan, RECONCILING) == "PoolerNotReady"
+
+
+def test_a_pooler_that_is_being_replaced_is_told_and_one_that_is_not_wanted_is_not() -> None:
+    db = Postgres().serving()
+    db.applied["Deployment", "db-pooler"]["status"]["updatedReplicas"] = 1
+    assert reason(db.plan(), RECONCILING) == "PoolerRollingOut"
+
+    without = Postgres({"pooler": {"replicas": 0}}).serving()
+    plan = without.reconcile()
+    assert reason(plan, RECONCILING) is None
+    assert reason(plan, ZONE_TOLERANT) == "AnyZoneCanBeLost"
+    assert "poolerReadyReplicas" not in plan.status
+    assert "Deployment" not in kinds(plan)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from baas_operator.api.common import DeletionPolicy
-from baas_operator.api.database import DatabaseReplicaSpec
+from baas_operator.api.database import RESERVED_ROLES, DatabaseReplicaSpec
 from baas_operator.desired.database import names
 from baas_operator.desired.database.access import build_access
 from baas_operator.desired.database.certificates import build_ca_bundle
 from baas_operator.desired.database.members import build_members
 from baas_operator.desired.database.patroni import config_file
+from baas_operator.desired.database.pooler import build_pooler, pooler_secret
 from baas_operator.desired.database.routing import Endpoint, build_routing
 from baas_operator.desired.images import Images
 from baas_operator.desired.meta import Manifest, Owner
@@ -29,6 +30,7 @@ class DatabaseFacts:
     """
 
     hard_spread: bool = True
+    pooler_hard_spread: bool = True
     slice_now: Manifest | None = None
     leader: Endpoint | None = None
     databases_wanted: bool = True
@@ -46,7 +48,9 @@ def database_secrets(spec: DatabaseReplicaSpec, owner: Owner) -> list[SecretRequ
         password(owner, names.role_secret(owner.name, role), names.COMPONENT, role, owned=owned)
         for role in (names.SUPERUSER, names.REWIND, "patroni")
     ]
+    made.append(pooler_secret(owner, owned=owned))
     host = f"{names.rw_service(owner.name)}.{owner.namespace}.svc"
+    pooler = f"{names.pooler_service(owner.name)}.{owner.namespace}.svc"
     by_role: dict[str, str] = {}
     for database, role in names.database_owners(spec).items():
         by_role.setdefault(role, database)
@@ -56,6 +60,10 @@ def database_secrets(spec: DatabaseReplicaSpec, owner: Owner) -> list[SecretRequ
                 owner, names.role_secret(owner.name, role), names.COMPONENT, role, owned=owned,
                 host=host, port=str(names.POSTGRES_PORT), dbname=database,
                 uri=f"postgresql://{{username}}:{{password}}@{host}:{names.POSTGRES_PORT}/{database}?sslmode=require",
+                extra={
+                    "pooler_host": pooler,
+                    "pooler_uri": f"postgresql://{{username}}:{{password}}@{pooler}:{names.POSTGRES_PORT}/{database}?sslmode=require",
+                } if spec.pooler.replicas else None,
             )
         )  # fmt: skip
     return made
@@ -63,7 +71,7 @@ def database_secrets(spec: DatabaseReplicaSpec, owner: Owner) -> list[SecretRequ
 
 def _databases_job(spec: DatabaseReplicaSpec, owner: Owner, image: str) -> list[Manifest]:
     owners = names.database_owners(spec)
-    if not owners:
+    if not names.runs_sql(spec):
         return []
     roles = sorted(set(owners.values()))
     folders = {role: role.replace("_", "-") for role in roles}
@@ -71,7 +79,11 @@ def _databases_job(spec: DatabaseReplicaSpec, owner: Owner, image: str) -> list[
         "databases.sql.j2",
         roles=[{"name": role, "file": folders[role]} for role in roles],
         databases=[{"name": name, "owner": role} for name, role in sorted(owners.items())],
+        pooler=names.POOLER if spec.pooler.replicas else None,
+        not_through_pooler=sorted(RESERVED_ROLES),
     )
+    if spec.pooler.replicas:
+        folders[names.POOLER] = names.POOLER
     return build_sql_job(
         owner, f"{owner.name}-databases", "databases", image=image, sql=sql, host=names.rw_service(owner.name),
         superuser_secret=names.role_secret(owner.name, names.SUPERUSER),
@@ -91,6 +103,7 @@ def build_database(spec: DatabaseReplicaSpec, owner: Owner, images: Images, fact
         disruption_budget(owner, owner.name, names.COMPONENT),
         build_members(spec, owner, images, config_text=_static_part(text), hard_spread=facts.hard_spread),
     ]
+    made += build_pooler(spec, owner, images, hard_spread=facts.pooler_hard_spread)
     if facts.databases_wanted:
         made += _databases_job(spec, owner, spec.image or images.postgres)
     return made

@@ -13,6 +13,8 @@ RETIRE_PATH = "/retire"
 SUPERUSER = "postgres"
 REPLICATOR = "replicator"
 REWIND = "rewind"
+POOLER = "pooler"
+"""Role that PgBouncer looks up secrets with; also the component's name."""
 
 # Paths inside a member's pod, where postgres and the agent see the same files.
 SERVER_TLS_DIR = "/etc/server-tls"
@@ -42,7 +44,7 @@ def pods_service(database: str) -> str:
 
 
 def pooler_service(database: str) -> str:
-    """Service that leads to the connection pooler."""
+    """Service that leads to the poolers, and they to the primary."""
     return f"{database}-pooler"
 
 
@@ -52,7 +54,7 @@ def ca(database: str) -> str:
 
 
 def server_tls_secret(database: str) -> str:
-    """Secret with the members' server certificate."""
+    """Secret with the server certificate of members and poolers."""
     return f"{database}-server-tls"
 
 
@@ -86,6 +88,24 @@ def patroni_config_maps(database: str) -> tuple[str, ...]:
     return (*(f"{database}-{part}" for part in ("leader", "config", "sync", "failover", "failsafe", "status")),)
 
 
+def runs_sql(spec: DatabaseReplicaSpec) -> bool:
+    """Whether roles or databases are to be made inside PostgreSQL."""
+    return bool(spec.databases or spec.pooler.replicas)
+
+
 def database_owners(spec: DatabaseReplicaSpec) -> dict[str, str]:
     """Database -> the role that owns it."""
     return {each.name: each.owner or each.name for each in spec.databases}
+
+
+# --- between the manifests of the pooler and the agent in its pods --------------------------------------------------
+
+AUTH_DATABASE = "baas-pooler-auth"
+"""PgBouncer's name for the database in which it looks up secrets; no database of PostgreSQL that we make can be called so."""
+POOLER_AGENT_PORT = 8011
+POOLER_RUN = "/run/pooler"
+"""Folder of PgBouncer's console and of the configuration that changes; both containers have it."""
+POOLER_SECRET = "/etc/pooler/secret"  # noqa: S105 - where it is mounted
+POOLER_CERTIFICATE = "/etc/pooler/certificate"
+POOLER_DRAIN_SECONDS = 30
+"""What a pooler's pod has from being told to go until it is gone."""
