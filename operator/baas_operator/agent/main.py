@@ -58,7 +58,10 @@ async def _run(env: Mapping[str, str]) -> None:
         watcher = Watcher(
             kube, session, identity, dcs, credentials, postgres, detection_seconds=float(env["DETECTION_SECONDS"]),
         )  # fmt: skip
-        retirement = Retirement(kube, session, identity, dcs, (env["PATRONI_RESTAPI_USERNAME"], env["PATRONI_RESTAPI_PASSWORD"]))
+        retirement = Retirement(
+            kube, session, identity, dcs, (env["PATRONI_RESTAPI_USERNAME"], env["PATRONI_RESTAPI_PASSWORD"]),
+            token=Path(names.POOLER_SECRET) / "token",
+        )  # fmt: skip
         app = web.Application()
         app.add_routes([web.get("/livez", _livez), web.get(names.RETIRE_PATH, retirement.answer)])
         runner = web.AppRunner(app, access_log=None)

@@ -5,7 +5,7 @@ turned away, and a query that was sent to a server that froze hangs. So:
 
 - PostgreSQL ends the connection that this agent holds to it, or refuses it: PAUSE. Queries wait, up to query_wait_timeout.
 - The slice leads to another member: RELOAD with its address, the clients whose queries the old one holds are turned away (nobody can
-  tell them what became of these), RESUME. All others keep their connections.
+  tell them what became of these), and RESUME as soon as it takes writes. All others keep their connections.
 - A move is planned: PAUSE, until the slice leads elsewhere, somebody says resume, or the time that was asked for is over.
 
 Nothing is remembered that matters: an agent that is started anew reads the slice and asks the console.
@@ -68,6 +68,8 @@ class Follower:
         self._told: Certificate | None = None
         """The certificate that PgBouncer was last told of. An agent that starts does not know, and so tells it once."""
         self._gone: str | None = None
+        self._proven: str | None = None
+        """Who was last seen to take writes. `-rw` leads to the heir of a failover a moment before it is promoted."""
         self._planned: Pause | None = None
         self._turn = asyncio.Event()
 
@@ -140,6 +142,11 @@ class Follower:
             if target is None:
                 await asyncio.sleep(_AGAIN_SECONDS)
                 continue
+            if target != self._proven:
+                await self._until_back(target)
+                self._proven = target if self.target == target else None
+                self._turn.set()
+                continue
             holding = asyncio.create_task(primary.until_gone(target))
             try:
                 while not holding.done() and self.target == target:
@@ -182,7 +189,7 @@ class Follower:
 
     @property
     def _hold(self) -> bool:
-        return self.target is None or self._gone == self.target or self.planned
+        return self.target in (None, self._gone) or self.target != self._proven or self.planned
 
     async def _paused(self) -> bool:
         state = {row.get("key"): row.get("value") for row in await self._console.run("SHOW STATE")}
@@ -197,6 +204,8 @@ class Follower:
         if not self._known and loaded != NOWHERE:
             self.target = loaded
         target = self.target
+        if self._proven is None and loaded == target and not await self._paused():
+            self._proven = target  # by the agent that was here before
         changed = self._files.write(target)
         if self._hold and not await self._paused():
             # Before RELOAD: what RELOAD has no server for must already be waiting.

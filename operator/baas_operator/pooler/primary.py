@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
 from contextlib import suppress
 
@@ -12,6 +13,7 @@ from baas_operator.desired.database import names
 
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 1.0
+_MOST_BYTES = 65536
 _RENEW_SECONDS = 20.0
 """A third of PostgreSQL's authentication_timeout, which ends a connection that says nothing."""
 _HELLO = b"user\0" + names.POOLER.encode() + b"\0database\0postgres\0\0"
@@ -61,12 +63,14 @@ async def takes_connections(host: str) -> bool:
 
 
 async def says_primary(session: aiohttp.ClientSession, host: str) -> bool | None:
-    """What the member's Patroni says; None when it says nothing."""
+    """What the member's Patroni says; None when it says nothing. Its status alone says who holds the lock; that PostgreSQL takes writes
+    is known by the role that it was last seen in (Patroni documentation, "REST API")."""
     timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
     address = f"[{host}]" if ":" in host else host
-    with suppress(aiohttp.ClientError, TimeoutError, OSError):
+    with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError):
         async with session.get(f"http://{address}:{names.PATRONI_PORT}/primary", timeout=timeout, allow_redirects=False) as response:
-            return response.status == 200
+            said = json.loads(await response.content.read(_MOST_BYTES))
+            return response.status == 200 and said.get("role") == "primary"
     return None
 
 

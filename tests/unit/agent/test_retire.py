@@ -17,6 +17,7 @@ from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
 from baas_operator.agent.retire import Retirement, successor
 from baas_operator.desired.database import names
+from baas_operator.desired.meta import COMPONENT_LABEL, NAME_LABEL
 from tests.unit.agent.stand_in import PODS, StandIn, serve, stop, until
 
 ME = Identity(database="db", namespace="prod", pod="db-0", ip="10.0.0.1", node="node-a")
@@ -71,6 +72,9 @@ class World:
         self.asked: list[dict[str, Any]] = []
         self.authorized: list[str | None] = []
         self.obeys = True
+        self.poolers: list[tuple[str, str, int]] = []
+        """What a pooler was asked, with which token, and after how many switchovers."""
+        self.pooler_says = 200
         self.retirement: Retirement
         for name in ("db-0", "db-1", "db-2"):
             api.put(f"{PODS}/{name}")
@@ -83,6 +87,10 @@ class World:
 
     async def cluster(self, _: web.Request) -> web.Response:
         return web.json_response({"members": self.members})
+
+    async def pooler(self, request: web.Request) -> web.Response:
+        self.poolers.append((request.match_info["what"], request.headers["Authorization"], len(self.asked)))
+        return web.json_response({}, status=self.pooler_says)
 
     async def switchover(self, request: web.Request) -> web.Response:
         self.asked.append(await request.json())
@@ -102,15 +110,17 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     api = await StandIn(tmp_path).start()
     made = World(api)
     app = web.Application()
-    app.add_routes([web.get("/cluster", made.cluster), web.post("/switchover", made.switchover)])
+    app.add_routes([web.get("/cluster", made.cluster), web.post("/switchover", made.switchover), web.post("/{what}", made.pooler)])
     runner, port = await serve(app)
     monkeypatch.setattr(names, "PATRONI_PORT", port)
+    monkeypatch.setattr(names, "POOLER_AGENT_PORT", port)
     monkeypatch.setattr(retire_module, "_AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(retire_module, "_GIVEN_UP_SECONDS", 1.0)
     async with aiohttp.ClientSession() as session:
         kube = Kube(session, "127.0.0.1", str(api.port), account=tmp_path)
         dcs = Dcs(kube, ME)
-        made.retirement = Retirement(kube, session, ME, dcs, USER)
+        (tmp_path / "pooler-token").write_text("token\n")
+        made.retirement = Retirement(kube, session, ME, dcs, USER, token=tmp_path / "pooler-token")
         running = asyncio.create_task(dcs.run())
         await until(lambda: dcs.state.lock.leader == "db-0")
         yield made
@@ -127,6 +137,28 @@ async def test_a_primary_whose_pod_is_deleted_hands_over_before_the_pod_may_go(w
     assert world.asked == [{"leader": "db-0", "candidate": "db-2"}]
     assert world.authorized == [aiohttp.encode_basic_auth(*USER)]
     assert world.api.leader() == "db-2"
+
+
+@pytest.mark.parametrize("says", [200, 409, 500])
+async def test_clients_of_the_pooler_wait_meanwhile_and_what_a_pooler_says_holds_nobody_up(world: World, says: int) -> None:
+    world.pooler_says = says
+    world.api.put(f"{PODS}/db-pooler-x", metadata={"labels": {COMPONENT_LABEL: "pooler", NAME_LABEL: "db"}}, status={"podIP": "127.0.0.1"})
+    world.delete("db-0")
+
+    await world.retire()
+
+    assert world.poolers == [("pause", "Bearer token", 0)]
+    assert world.api.leader() == "db-2"
+
+
+async def test_clients_go_on_when_the_switchover_did_not_come_about(world: World) -> None:
+    world.api.put(f"{PODS}/db-pooler-x", metadata={"labels": {COMPONENT_LABEL: "pooler", NAME_LABEL: "db"}}, status={"podIP": "127.0.0.1"})
+    world.delete("db-0")
+    world.obeys = False
+
+    await world.retire()
+
+    assert world.poolers[:2] == [("pause", "Bearer token", 0), ("resume", "Bearer token", 1)]
 
 
 async def test_somebody_who_just_asks_moves_nothing(world: World) -> None:

@@ -157,6 +157,16 @@ async def test_who_logs_in_while_the_old_one_is_frozen_begins_again(serving: Wor
     assert f'KILL "{names.AUTH_DATABASE}"' in serving.bouncer.said
 
 
+async def test_an_heir_that_takes_no_writes_yet_gets_no_query(serving: World) -> None:
+    """`-rw` leads to it a moment before it is promoted."""
+    await serving.lead(NEW)
+    await serving.until(lambda: serving.bouncer.loaded == NEW, "PgBouncer knows where to go")
+    await serving.stays(lambda: serving.bouncer.paused)
+
+    serving.primary = NEW
+    await serving.until_serving(NEW)
+
+
 async def test_queries_wait_as_soon_as_the_primary_ends_its_connections(serving: World) -> None:
     await serving.members[OLD].stop()
 

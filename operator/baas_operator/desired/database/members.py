@@ -111,6 +111,7 @@ def _agent(spec: DatabaseReplicaSpec, owner: Owner, images: Images) -> dict[str,
             {"name": "server-tls", "mountPath": names.SERVER_TLS_DIR, "readOnly": True},
             {"name": "replication-tls", "mountPath": names.REPLICATION_TLS_DIR, "readOnly": True},
             {"name": "replication", "mountPath": names.REPLICATION_DIR},
+            {"name": "pooler", "mountPath": names.POOLER_SECRET, "readOnly": True},
         ],
     }
 
@@ -143,6 +144,15 @@ def build_members(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, co
                 {"name": "patroni", "configMap": {"name": f"{owner.name}-patroni"}},
                 _certificate_volume("server-tls", names.server_tls_secret(owner.name)),
                 _certificate_volume("replication-tls", names.replication_tls_secret(owner.name)),
+                {
+                    "name": "pooler",
+                    "secret": {
+                        "secretName": names.role_secret(owner.name, names.POOLER),
+                        "items": [{"key": "token", "path": "token"}],
+                        "defaultMode": 0o440,
+                        "optional": True,
+                    },
+                },
                 {"name": "replication", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
                 {"name": "run", "emptyDir": {}},
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
