@@ -58,7 +58,7 @@ test: unit control-plane e2e ## All tests.
 
 .PHONY: unit
 unit: $(UV) ## Tests that need nothing: seconds.
-	$(RUN) pytest tests/unit lab/tests $(ARGS)
+	$(RUN) pytest tests/unit tests/chaos/unit bench/tests lab/tests $(ARGS)
 
 .PHONY: control-plane
 control-plane: $(UV) ## Tests against a real control plane without nodes: minutes, and once some more to build it.
@@ -72,6 +72,22 @@ e2e: $(UV) ## Tests against the lab; it is brought up if it is not, and then tak
 	$(RUN) lab up; \
 	$(RUN) lab images --load; \
 	$(RUN) pytest tests/e2e $(ARGS)
+
+.PHONY: chaos
+chaos: $(UV) ## Break the lab on purpose, and prove that nothing acknowledged is lost: an hour.
+	@was=0; $(RUN) lab status >/dev/null 2>&1 || was=$$?; \
+	if [ $$was = 4 ]; then trap '$(RUN) lab down' EXIT; fi; \
+	$(RUN) lab up; \
+	$(RUN) lab images --load; \
+	$(RUN) pytest tests/chaos/database $(ARGS)
+
+.PHONY: bench
+bench: bench-failover ## All measurements against rivals: hours.
+
+# Such as ARGS="--runs 1 --faults power-off --systems ours", or ARGS=--resume after an interrupted run.
+.PHONY: bench-failover
+bench-failover: $(UV) ## Seconds without writes, ours against stock Patroni, on the lab: two hours; see bench/README.md.
+	$(RUN) python -m bench.failover $(ARGS)
 
 .PHONY: lint
 lint: $(UV) ## Format, style, types, layers.

@@ -1,0 +1,68 @@
+"""The results as a table for people, and what of them is not as promised. Pure, but for the table being rich's."""
+
+from __future__ import annotations
+
+from math import inf
+
+from rich.table import Table
+
+from bench.failover import results
+from bench.failover.results import Results
+from tests.chaos.database.bounds import BOUNDS
+from tests.chaos.faults import FAULTS
+from tests.chaos.rehearsal import OVER_SECONDS
+
+TITLES = {"ours": "ours", "stock_patroni": "stock Patroni", "stock_patroni_tight": "stock Patroni, tight"}
+
+
+def render(found: Results, faults: list[str], systems: list[str]) -> Table:
+    """A row for each fault and system: median and worst in seconds, how many times ours that is, and rows lost."""
+    table = Table(title="Seconds without writes, of one writer", title_justify="left")
+    for title, justify in (("fault", "left"), ("system", "left")):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    for title in ("runs", "median", "worst", "ratio to ours", "lost", "client errors"):
+        table.add_column(title, justify="right")
+    for fault in faults:
+        for number, system in enumerate(systems):
+            gaps = results.gaps(found, system, fault)
+            if not gaps:
+                continue
+            known = found[system][fault]
+            table.add_row(
+                FAULTS[fault].told if number == 0 else "", TITLES[system], str(len(gaps)),
+                seconds(results.median(gaps)), seconds(max(gaps)), ratio(gaps, results.gaps(found, "ours", fault)),
+                str(known["lost"]), str(known["client_errors"]), end_section=system == systems[-1],
+            )  # fmt: skip
+    return table
+
+
+def seconds(value: float) -> str:
+    """Seconds as the table has them."""
+    return f"> {OVER_SECONDS:.0f}" if value == inf else f"{value:.2f}"
+
+
+def ratio(gaps: list[float], ours: list[float]) -> str:
+    """Median against median of ours; `>` where theirs has no end that was seen."""
+    if not ours or results.median(ours) in (0, inf):
+        return "–"
+    theirs = results.median(gaps)
+    return f"> {OVER_SECONDS / results.median(ours):.0f} ×" if theirs == inf else f"{theirs / results.median(ours):.1f} ×"
+
+
+def broken(found: Results, faults: list[str]) -> list[str]:
+    """What ours promises and did not keep, a sentence each."""
+    said = []
+    for fault in faults:
+        known, gaps, bound = found.get("ours", {}).get(fault), results.gaps(found, "ours", fault), BOUNDS[fault]
+        if known is None:
+            continue
+        if gaps and bound.seconds is not None and max(gaps) > bound.seconds:
+            through = known.get("service", bound.service)
+            said.append(f"{fault}: {seconds(max(gaps))} s without writes through {through}, promised are {bound.seconds} s.")
+        if known["lost"]:
+            said.append(f"{fault}: {known['lost']} acknowledged rows were lost.")
+        if known["two_primaries"]:
+            said.append(f"{fault}: {known['two_primaries']} rows were acknowledged by two primaries.")
+        if bound.errors is not None and known["client_errors"] > bound.errors and known.get("service") == bound.service:
+            said.append(f"{fault}: clients had {known['client_errors']} errors, promised are {bound.errors}.")
+    return said
