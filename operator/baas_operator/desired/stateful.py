@@ -11,7 +11,7 @@ from baas_operator.desired.pods import spread
 
 def build_stateful_set(
     owner: Owner, component: str, *, replicas: int, service: str, storage: StorageSpec, policy: DeletionPolicy, config_checksum: str,
-    hard_spread: bool, pod: dict[str, Any],
+    hard_spread: bool, pod: dict[str, Any], update: str = "RollingUpdate",
 ) -> Manifest:  # fmt: skip
     """The StatefulSet, named as its owner. `pod` is the pod's spec without what is the same for all; the volume is called `data`.
 
@@ -35,7 +35,7 @@ def build_stateful_set(
             "replicas": replicas,
             "serviceName": service,
             "podManagementPolicy": "Parallel",
-            "updateStrategy": {"type": "RollingUpdate"},
+            "updateStrategy": {"type": update},
             "persistentVolumeClaimRetentionPolicy": {
                 "whenDeleted": "Delete" if policy is DeletionPolicy.DELETE else "Retain",
                 "whenScaled": "Retain",

@@ -7,7 +7,7 @@ import logging
 
 import aiohttp
 
-from baas_operator.api.kinds import ALL_KINDS, DATABASE_REPLICA, OPERATION, POD, VOLUME_CLAIM
+from baas_operator.api.kinds import ALL_KINDS, DATABASE_REPLICA, OPERATION, POD, SECRET, VOLUME_CLAIM
 from baas_operator.desired.database import names as database_names
 from baas_operator.desired.queue import names as queue_names
 from baas_operator.engine import jetstream, monitor
@@ -16,7 +16,16 @@ from baas_operator.engine.errors import ApiError, Refused, Waiting
 from baas_operator.engine.gather import secret_value
 from baas_operator.engine.store import Store
 from baas_operator.observe.view import View, is_ready, secret_text
-from baas_operator.policy.plan import Discard, Effect, EnsureStream, GrowVolume, PatchAnnotation, Switchover
+from baas_operator.policy.plan import (
+    DeletePod,
+    Discard,
+    Effect,
+    EnsureStream,
+    GrowVolume,
+    PatchAnnotation,
+    RestartPostgres,
+    Switchover,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +50,11 @@ async def bring_about(effect: Effect, view: View, client: Client, store: Store) 
             await _switchover(effect, view)
         case Discard():
             await client.delete(OPERATION, namespace, effect.name, uid=effect.uid)
+        case DeletePod():
+            await client.delete(POD, namespace, effect.name, uid=effect.uid)
+            _log.info("a pod is made anew", extra={"pod": effect.name})
+        case RestartPostgres():
+            await _restart(effect, view)
 
 
 async def _grow(effect: GrowVolume, namespace: str, client: Client, store: Store) -> None:
@@ -95,6 +109,18 @@ async def _switchover(effect: Switchover, view: View) -> None:
         await _ask_poolers(effect, view, resume=True)
     if status == 412 or status == 503:
         raise Waiting("PatroniNotReady", text, 1.0)
+
+
+async def _restart(effect: RestartPostgres, view: View) -> None:
+    secret = view.child(SECRET, database_names.role_secret(view.owner.name, "patroni"))
+    username, password = secret_text(secret, "username"), secret_text(secret, "password")
+    if username is None or password is None:
+        raise Waiting("NoCredentials", "the secret of Patroni's REST API is not there", 1.0)
+    try:
+        status, text = await monitor.patroni_restart(effect.ip, database_names.PATRONI_PORT, username=username, password=password)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise Waiting("NoAnswer", f"Patroni did not answer: {error!r}", 1.0) from error
+    _log.info("asked Patroni to restart PostgreSQL", extra={"pod": effect.name, "status": status, "answer": text})
 
 
 async def _ask_poolers(effect: Switchover, view: View, *, resume: bool = False) -> None:

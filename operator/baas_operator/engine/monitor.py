@@ -64,10 +64,18 @@ async def patroni_switchover(host: str, port: int, *, leader: str, candidate: st
     Raises:
         aiohttp.ClientError, TimeoutError: there was no answer; it may have happened all the same.
     """
-    body = {"leader": leader, "candidate": candidate}
+    return await _ask_patroni(f"http://{authority(host, port)}/switchover", {"leader": leader, "candidate": candidate}, username, password)
+
+
+async def patroni_restart(host: str, port: int, *, username: str, password: str) -> tuple[int, str]:
+    """Ask a member's Patroni to restart its PostgreSQL, if parameters wait for that: HTTP status and its sentence. Raises as above."""
+    return await _ask_patroni(f"http://{authority(host, port)}/restart", {"restart_pending": True}, username, password)
+
+
+async def _ask_patroni(url: str, body: dict[str, Any], username: str, password: str) -> tuple[int, str]:
     headers = {"Authorization": aiohttp.encode_basic_auth(username, password)}
     async with (
         aiohttp.ClientSession(timeout=_SWITCHOVER_SECONDS, headers=headers) as session,
-        session.post(f"http://{authority(host, port)}/switchover", json=body, allow_redirects=False) as response,
+        session.post(url, json=body, allow_redirects=False) as response,
     ):
         return response.status, (await _read(response)).decode(errors="replace").strip()[:1000]

@@ -104,6 +104,12 @@ def _member(view: View, pod: Manifest, *, leader: str | None, leader_position: i
     )  # fmt: skip
 
 
+def waits_for_restart(pod: Manifest) -> dict[str, Any]:
+    """Parameters that this member takes in only at its next start, as Patroni notes them: name -> old and new value."""
+    found = _json_object(annotations_of(pod).get("status", "{}")).get("pending_restart_reason")
+    return found if isinstance(found, dict) else {}
+
+
 def _number(text: str) -> int | None:
     """A number that Patroni wrote into an annotation; none, where a hand made it something else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None

@@ -22,6 +22,7 @@ from baas_operator.observe.view import View, is_ready, secret_text, trouble
 from baas_operator.policy.certificates import with_due
 from baas_operator.policy.placement import as_made, growth, hard_spread
 from baas_operator.policy.plan import Effect, Finding, PatchAnnotation, Plan, conditions, refusal
+from baas_operator.policy.rollout import Rollout, roll_out
 
 _LOOK_AGAIN_SECONDS = 30.0
 """A lock that is no longer renewed makes no event, so it is looked at this often; it costs no request."""
@@ -36,6 +37,7 @@ class _Situation:
     seen: DatabaseObservation
     job: str | None
     pooler: PoolerObservation
+    rollout: Rollout
 
     @property
     def wants_sync(self) -> bool:
@@ -65,13 +67,14 @@ def plan_database(view: View) -> Plan:
     job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), None)
     if spec.databases and job is None:
         job = f"{view.owner.name}-databases"
-    situation = _Situation(spec, view, seen, job, observe_pooler(view))
+    rollout = roll_out(spec, workload, list(view.all(POD, names.COMPONENT)), seen)
+    situation = _Situation(spec, view, seen, job, observe_pooler(view), rollout)
     return Plan(
         conditions=_conditions(situation),
         status=_status(situation),
         manifests=manifests,
         secrets=(*database_secrets(spec, view.owner), *with_due(view, database_certificates(spec, view.owner))),
-        effects=(*_effects(situation), *growth(view, spec.storage.size)),
+        effects=(*_effects(situation), *growth(view, spec.storage.size), *situation.rollout.effects),
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
         requeue_after=_LOOK_AGAIN_SECONDS,
     )
@@ -144,7 +147,7 @@ def _unready(it: _Situation) -> Finding | None:
 def _incomplete(it: _Situation) -> Finding | None:
     ready = [each for each in it.seen.members if each.ready]
     if len(ready) >= it.spec.replicas and len(it.seen.members) == it.spec.replicas:
-        return _pooler_incomplete(it)
+        return it.rollout.told or _pooler_incomplete(it)
     reasons = [
         f"{pod['metadata']['name']}: {trouble(pod) or 'not ready'}" for pod in it.view.all(POD, names.COMPONENT) if not is_ready(pod)
     ]

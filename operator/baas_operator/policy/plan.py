@@ -63,7 +63,23 @@ class Discard:
     uid: str
 
 
-Effect = PatchAnnotation | EnsureStream | GrowVolume | Switchover | Discard
+@dataclass(frozen=True)
+class DeletePod:
+    """Let a workload make one of its pods anew: this very one, by its uid."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class RestartPostgres:
+    """Ask a member's Patroni to restart PostgreSQL in its place."""
+
+    name: str
+    ip: str
+
+
+Effect = PatchAnnotation | EnsureStream | GrowVolume | Switchover | Discard | DeletePod | RestartPostgres
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,7 @@ def build_members(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, co
         policy=spec.deletion_policy,
         config_checksum=checksum(config_text),
         hard_spread=hard_spread,
+        update="OnDelete",  # policy/rollout.py
         pod={
             "serviceAccountName": f"{owner.name}-member",
             "automountServiceAccountToken": True,

@@ -1,0 +1,153 @@
+"""A rolling update of a database: which member is made anew next, one at a time, standbys first, the primary last.
+
+The StatefulSet replaces no pod by itself (`OnDelete`): it would go by number and meet the primary in the middle, once more after each
+move. A pod that goes takes its own leave (`agent/retire.py`): when the primary's turn comes, it switches over first.
+
+What PostgreSQL takes in only at its start is rolled as well: Patroni notes on a member's pod which parameters wait for that. Some of
+them a standby must not have lower than its primary has them, and keeps the primary's value until then (PostgreSQL manual, "Hot Standby",
+"Administrator's Overview"): where they are lowered, the primary is restarted first, in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from baas_operator.api.database import DatabaseReplicaSpec, Durability, Member
+from baas_operator.desired.meta import Manifest
+from baas_operator.observe.database import DatabaseObservation, waits_for_restart
+from baas_operator.observe.text import are, counted
+from baas_operator.observe.view import is_ready
+from baas_operator.policy.operation import MAX_LAG_BYTES
+from baas_operator.policy.plan import DeletePod, Effect, Finding, RestartPostgres
+
+REVISION_LABEL = "controller-revision-hash"
+_NOT_LOWER_THAN_THE_PRIMARY = frozenset(
+    {"max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction"}
+)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What is to be done now, if anything, and what to tell while it is not over."""
+
+    effects: tuple[Effect, ...] = ()
+    told: Finding | None = None
+
+
+@dataclass(frozen=True)
+class _Pod:
+    manifest: Manifest
+    revision: str
+    member: Member | None
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["metadata"]["name"])
+
+    @property
+    def goes(self) -> bool:
+        return bool(self.manifest["metadata"].get("deletionTimestamp"))
+
+    @property
+    def number(self) -> int:
+        last = self.name.rpartition("-")[2]
+        return int(last) if last.isdigit() else -1
+
+    @property
+    def outdated(self) -> bool:
+        labels = self.manifest["metadata"].get("labels") or {}
+        return labels.get(REVISION_LABEL) not in (None, self.revision)
+
+    @property
+    def waiting(self) -> Mapping[str, Any]:
+        """Parameters that wait for a restart: name -> whether it is lowered below what a standby may have."""
+        return {
+            name: name in _NOT_LOWER_THAN_THE_PRIMARY and _lower(values)
+            for name, values in waits_for_restart(self.manifest).items()
+        }  # fmt: skip
+
+
+def _lower(values: object) -> bool:
+    try:
+        return isinstance(values, dict) and int(values["new_value"]) < int(values["old_value"])
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def roll_out(spec: DatabaseReplicaSpec, workload: Manifest | None, pods: Sequence[Manifest], seen: DatabaseObservation) -> Rollout:
+    """The next step, from what is there now. It is forgotten if the operator dies over it: the next look finds the same."""
+    revision = _revision(workload)
+    if revision is None:
+        return Rollout()
+    members = {each.name: each for each in seen.members}
+    found = [_Pod(each, revision, members.get(each["metadata"]["name"])) for each in pods]
+    due = [each for each in found if each.outdated or each.waiting]
+    if not due:
+        return Rollout()
+    if not (effect := _step(spec, found, seen)):
+        return Rollout(told=_told(found, due, f"It goes on once {_hindrance(spec, found, seen)}."))
+    what = f"{effect.name} is made anew now." if isinstance(effect, DeletePod) else f"{effect.name} is restarted in its place."
+    return Rollout((effect,), _told(found, due, what))
+
+
+def _revision(workload: Manifest | None) -> str | None:
+    """The template that pods should be made from, once the StatefulSet's controller has seen it."""
+    status = (workload or {}).get("status") or {}
+    if workload is None or status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0):
+        return None
+    return status.get("updateRevision") or None
+
+
+def _told(found: list[_Pod], due: list[_Pod], more: str) -> Finding:
+    done = len(found) - len(due)
+    parameters = sorted({name for each in due for name in each.waiting})
+    why = f" {', '.join(parameters)} {'takes' if len(parameters) == 1 else 'take'} effect with a start." if parameters else ""
+    return Finding("RollingOut", f"{done} of {counted(len(found), 'member')} {are(done)} as the spec says.{why} {more}")
+
+
+def _step(spec: DatabaseReplicaSpec, found: list[_Pod], seen: DatabaseObservation) -> DeletePod | RestartPostgres | None:
+    leader = seen.leader
+    broken = [each for each in found if each.outdated and not is_ready(each.manifest) and not each.goes and each.name != leader]
+    well = [each for each in found if is_ready(each.manifest)]
+    if broken and len(well) == len(found) - 1:
+        return _replaced(broken[0])  # what does not work can not be harmed, and may be what the new template puts right
+    if _hindrance(spec, found, seen):
+        return None
+    primary = next(each for each in found if each.name == leader)
+    standbys = sorted((each for each in found if each is not primary), key=lambda each: -each.number)
+    if outdated := [each for each in standbys if each.outdated]:
+        return _replaced(outdated[0])
+    lowered = any(primary.waiting.values())
+    if lowered and not primary.outdated and seen.leader_endpoint:
+        return RestartPostgres(primary.name, seen.leader_endpoint.ip)
+    for each in standbys:
+        if any(not lower or not lowered for lower in each.waiting.values()):
+            return _replaced(each)
+    return _replaced(primary) if primary.outdated or primary.waiting else None
+
+
+def _replaced(pod: _Pod) -> DeletePod:
+    return DeletePod(pod.name, pod.manifest["metadata"]["uid"])
+
+
+def _hindrance(spec: DatabaseReplicaSpec, found: list[_Pod], seen: DatabaseObservation) -> str:
+    """Why no member that works may go now; empty if one may."""
+    if len(found) != spec.replicas:
+        return f"there are {spec.replicas} members"
+    if gone := [each.name for each in found if each.goes]:
+        return f"{gone[0]} is gone and back"
+    if unready := [each.name for each in found if not is_ready(each.manifest)]:
+        return f"{unready[0]} is ready"
+    if seen.primary is None or not seen.routed_to_leader:
+        return "there is a primary"
+    for each in found:
+        member = each.member
+        if member is None or each.name == seen.leader:
+            continue
+        if member.state != "streaming" or (member.lag_bytes or 0) > MAX_LAG_BYTES:
+            return f"{each.name} has caught up"
+        if spec.durability is not Durability.ASYNC and each.name not in seen.sync_standbys:
+            return f"{each.name} confirms commits"
+    return ""
