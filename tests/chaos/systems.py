@@ -235,7 +235,12 @@ class Ours(System):
             lambda: _memory(_at(self.get("statefulset", self.name), path)) == wanted,
             timeout_seconds=60, what="the StatefulSet has the new request", poll_seconds=0.5,
         )  # fmt: skip
-        self.rollout(f"statefulset/{self.name}")
+        wait_until(self._rolled, timeout_seconds=ROLLOUT_SECONDS, what="all members have the new request", poll_seconds=1)
+
+    def _rolled(self) -> bool:
+        revision = self.get("statefulset", self.name)["status"].get("updateRevision")
+        pods = self.get("pods", "--selector", self.selector)["items"]
+        return len(pods) == REPLICAS and all(each["metadata"]["labels"]["controller-revision-hash"] == revision for each in pods)
 
 
 def with_address(uri: str, address: str) -> str:
