@@ -230,7 +230,7 @@ async def test_an_operand_can_neither_send_the_operator_elsewhere_nor_fill_its_m
     try:
         assert await monitor.nats_meta_leader("127.0.0.1", port) is None
         assert await monitor.nats_meta_leader("127.0.0.1", port) is None
-        status, _ = await monitor.patroni_switchover("127.0.0.1", port, leader="a", candidate="b", username="u", password="p")
+        status, _ = await monitor.switch_over("127.0.0.1", port, leader="a", candidate="b", username="u", password="p")
     finally:
         await runner.cleanup()
 
@@ -249,7 +249,7 @@ async def test_operands_with_ipv6_addresses_are_asked(monkeypatch: pytest.Monkey
     runner, port = await serve(answer, "::1")
     try:
         assert await monitor.nats_meta_leader("::1", port) == "mq-0"
-        status, _ = await monitor.patroni_switchover("::1", port, leader="a", candidate="b", username="u", password="p")
+        status, _ = await monitor.switch_over("::1", port, leader="a", candidate="b", username="u", password="p")
     finally:
         await runner.cleanup()
     assert status == 200

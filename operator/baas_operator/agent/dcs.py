@@ -20,8 +20,10 @@ import aiohttp
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.desired.database import names
-from baas_operator.policy.failover import Fence, Lock, Sync, settled
+from baas_operator.policy.failover import Fence, Lock, Stopped, Sync, settled
 
+STOPPED = "baas-operator.io/stopped"
+"""Annotation: the leader's PostgreSQL was shut down for a planned move."""
 FENCE = "fence.baas-operator.io/"
 """Prefix of the annotation that a fence is, followed by the member's name."""
 NO_LOCK = Lock(leader=None, term="", version=0, position=0)
@@ -52,6 +54,14 @@ def _fence(text: str) -> Fence | None:
         return None  # made by hand: it counts for nobody
 
 
+def _stopped(text: str | None) -> Stopped | None:
+    try:
+        told = json.loads(text or "")
+        return Stopped(str(told["term"]), str(told["to"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def read_sync(found: Mapping[str, Any], before: Sync) -> Sync:
     """The synchronous state from its ConfigMap; `before` it, to know since when it has been so."""
     said: Mapping[str, str] = found["metadata"].get("annotations") or {}
@@ -61,7 +71,7 @@ def read_sync(found: Mapping[str, Any], before: Sync) -> Sync:
     same = before.changed and (before.leader, before.voters, before.quorum) == (leader, voters, quorum)
     fences = {key.removeprefix(FENCE): fence for key, text in said.items() if key.startswith(FENCE) and (fence := _fence(text))}
     changed = before.changed if same else _number(found["metadata"]["resourceVersion"])
-    return Sync(leader, voters, quorum, changed, before.floor if same else None, fences)
+    return Sync(leader, voters, quorum, changed, before.floor if same else None, fences, _stopped(said.get(STOPPED)))
 
 
 @dataclass(frozen=True)
@@ -151,6 +161,11 @@ class Dcs:
         async with asyncio.timeout(2.0):
             while self.state.version < version:
                 await self.changed(2.0)
+
+    async def tell_stopped(self, term: str, to: str) -> None:
+        """Tell that this member's PostgreSQL was shut down in a term in which it led. Raises as Kube.get."""
+        text = json.dumps({"term": term, "to": to})
+        await self._kube.merge(self._identity.sync_path, {"metadata": {"annotations": {STOPPED: text}}})
 
     async def hand_over(self, lock: Lock, heir: str) -> None:
         """Make a member the leader, if the lock still is at that version. Raises as Kube.get; KubeError 409 if it is not.

@@ -17,7 +17,7 @@ from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.agent.postgres import Look, Postgres, UnavailableError
 from baas_operator.desired.database import names
-from baas_operator.policy.failover import ASK_AHEAD_SECONDS, Fence, Here, Lock, Step, decide, heir
+from baas_operator.policy.failover import ASK_AHEAD_SECONDS, Fence, Here, Lock, Step, decide, heir, stopped
 
 _CALM_SECONDS = 0.5
 _ALARMED_SECONDS = 0.1
@@ -87,7 +87,12 @@ class Watcher:
             case Step.ASK:
                 await self._ask()
             case Step.CUT:
-                _log.warning("%s is silent for %.1f s and does not answer: cutting off from it", lock.leader, here.silence)
+                why = (
+                    "was stopped for a planned move"
+                    if stopped(state.sync, lock)
+                    else f"is silent for {here.silence:.1f} s and does not answer"
+                )
+                _log.warning("%s %s: cutting off from it", lock.leader, why)
                 self._credentials.disconnect()
                 return 0.0
             case Step.RELEASE:
@@ -190,7 +195,7 @@ class Watcher:
         if leader is None or (mine is not None and mine.term == lock.term and heir(self._dcs.state.sync, lock, me) is None):
             await self._ask_again()
             return
-        if time.monotonic() - self._asked > _NEWS_SECONDS:
+        if not stopped(self._dcs.state.sync, lock) and time.monotonic() - self._asked > _NEWS_SECONDS:
             await self._ask()
             if self._answers is not False:
                 return

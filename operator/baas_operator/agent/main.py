@@ -18,9 +18,11 @@ from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.failover import Watcher
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, connector
+from baas_operator.agent.move import Mover
 from baas_operator.agent.postgres import Postgres
+from baas_operator.agent.postmaster import Postmaster
 from baas_operator.agent.reload import ServerCertificate
-from baas_operator.agent.retire import Retirement
+from baas_operator.agent.retire import Requests
 from baas_operator.agent.router import Router
 from baas_operator.desired.database import names
 
@@ -49,21 +51,23 @@ async def _run(env: Mapping[str, str]) -> None:
         node=env["NODE_NAME"],
     )  # fmt: skip
     credentials = Credentials(Path(names.REPLICATION_TLS_DIR), Path(names.REPLICATION_DIR))
-    server = ServerCertificate(Path(names.SERVER_TLS_DIR), Path(names.SOCKET_DIR))
+    postmaster = Postmaster(Path(names.SOCKET_DIR))
+    server = ServerCertificate(Path(names.SERVER_TLS_DIR), postmaster)
+    rest = env["PATRONI_RESTAPI_USERNAME"], env["PATRONI_RESTAPI_PASSWORD"]
     async with aiohttp.ClientSession(connector=connector()) as session:
         kube = Kube(session, env["KUBERNETES_SERVICE_HOST"], env["KUBERNETES_SERVICE_PORT"])
         dcs = Dcs(kube, identity)
-        postgres = Postgres(names.SOCKET_DIR)
+        postgres = Postgres(names.SOCKET_DIR, postmaster)
         router = Router(kube, identity, dcs, credentials, postgres)
         watcher = Watcher(
             kube, session, identity, dcs, credentials, postgres, detection_seconds=float(env["DETECTION_SECONDS"]),
         )  # fmt: skip
-        retirement = Retirement(
-            kube, session, identity, dcs, (env["PATRONI_RESTAPI_USERNAME"], env["PATRONI_RESTAPI_PASSWORD"]),
-            token=Path(names.POOLER_SECRET) / "token",
-        )  # fmt: skip
+        mover = Mover(kube, session, identity, dcs, postgres, credentials=rest, token=Path(names.POOLER_SECRET) / "token")
+        requests = Requests(mover, identity, dcs, rest)
         app = web.Application()
-        app.add_routes([web.get("/livez", _livez), web.get(names.RETIRE_PATH, retirement.answer)])
+        app.add_routes(
+            [web.get("/livez", _livez), web.get(names.RETIRE_PATH, requests.retire), web.post(names.SWITCHOVER_PATH, requests.switch_over)]
+        )
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, port=names.AGENT_PORT).start()

@@ -7,13 +7,20 @@ import os
 import re
 import signal
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import asyncpg
 
+from baas_operator.agent.postmaster import Postmaster
+
 _SECONDS = 2.0
 _POLL_SECONDS = 0.02
 _GONE_SECONDS = 3.0
+_CHECKPOINT_SECONDS = 30.0
+_CONFIRMED_SECONDS = 3.0
+_STOPPED_SECONDS = 15.0
+"""Longer than a standby that does not answer is waited for (`wal_sender_timeout`)."""
 # pg_stat_wal_receiver shows a receiver only once it is connected; pg_stat_activity from its first moment, before it reads its key.
 _LOOK = """
 SELECT pg_is_in_recovery(),
@@ -52,8 +59,9 @@ def _host(conninfo: str) -> str | None:
 class Postgres:
     """One connection, made anew when it breaks."""
 
-    def __init__(self, socket: str = "/var/run/postgresql") -> None:
+    def __init__(self, socket: str, postmaster: Postmaster) -> None:
         self._socket = socket
+        self._postmaster = postmaster
         self._connection: asyncpg.Connection | None = None
         self._turn = asyncio.Lock()
 
@@ -102,6 +110,41 @@ class Postgres:
             await asyncio.sleep(_POLL_SECONDS)
             now = await self.look()
         return now
+
+    async def checkpoint(self, *, confirmed_by: Collection[str]) -> set[str]:
+        """Write what is not written yet, so that the checkpoint of a shutdown is a short one; which of the standbys have not confirmed it.
+
+        Raises:
+            UnavailableError: PostgreSQL does not answer.
+        """
+        try:
+            connection = await asyncpg.connect(host=self._socket, user="postgres", database="postgres", timeout=_SECONDS)
+            try:
+                await connection.execute("CHECKPOINT", timeout=_CHECKPOINT_SECONDS)
+                missing, until = set(confirmed_by), time.monotonic() + _CONFIRMED_SECONDS
+                position = await connection.fetchval("SELECT pg_current_wal_flush_lsn()")
+                while missing and time.monotonic() < until:
+                    found = await connection.fetch("SELECT application_name FROM pg_stat_replication WHERE flush_lsn >= $1", position)
+                    if missing := set(confirmed_by) - {each["application_name"] for each in found}:
+                        await asyncio.sleep(_POLL_SECONDS)
+                return missing
+            finally:
+                connection.terminate()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise UnavailableError(f"no checkpoint: {str(error) or type(error).__name__}") from error
+
+    async def stop(self) -> None:
+        """Shut PostgreSQL down: connections are ended, standbys get all of the log, then it goes ("fast" shutdown).
+
+        Raises:
+            UnavailableError: it does not go. It may do so yet.
+        """
+        process = self._postmaster.signal(signal.SIGINT)
+        until = time.monotonic() + _STOPPED_SECONDS
+        while process is not None and self._postmaster.process == process:
+            if time.monotonic() > until:
+                raise UnavailableError("PostgreSQL does not shut down")
+            await asyncio.sleep(_POLL_SECONDS)
 
     def close(self) -> None:
         """Let go of the connection."""

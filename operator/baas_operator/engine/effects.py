@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import aiohttp
 
 from baas_operator.api.kinds import ALL_KINDS, DATABASE_REPLICA, OPERATION, POD, SECRET, VOLUME_CLAIM
 from baas_operator.desired.database import names as database_names
+from baas_operator.desired.meta import Manifest
 from baas_operator.desired.queue import names as queue_names
 from baas_operator.engine import jetstream, monitor
 from baas_operator.engine.client import Client
@@ -93,45 +93,30 @@ async def _stream(effect: EnsureStream, view: View) -> None:
 async def _switchover(effect: Switchover, view: View) -> None:
     owner = (DATABASE_REPLICA.name, effect.database)
     secret = view.other_children.get(owner, {}).get(("Secret", database_names.role_secret(effect.database, "patroni")))
-    username, password = secret_text(secret, "username"), secret_text(secret, "password")
-    if username is None or password is None:
-        raise Waiting("NoCredentials", "the secret of Patroni's REST API is not there", 1.0)
-    await _ask_poolers(effect, view)
+    username, password = _rest_api(secret)
     try:
-        status, text = await monitor.patroni_switchover(
-            effect.leader_ip, database_names.PATRONI_PORT, leader=effect.leader, candidate=effect.candidate,
+        status, text = await monitor.switch_over(
+            effect.leader_ip, database_names.AGENT_PORT, leader=effect.leader, candidate=effect.candidate,
             username=username, password=password,
         )  # fmt: skip
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise Waiting("NoAnswer", f"Patroni did not answer: {error!r}", 1.0) from error
-    _log.info("asked Patroni to switch over", extra={"status": status, "answer": text})
+        raise Waiting("NoAnswer", f"the primary's agent did not answer: {error!r}", 1.0) from error
+    _log.info("asked the primary's agent to switch over", extra={"status": status, "answer": text})
     if status != 200:
-        await _ask_poolers(effect, view, resume=True)
-    if status == 412 or status == 503:
-        raise Waiting("PatroniNotReady", text, 1.0)
+        raise Waiting("NotSwitchedOver", text, 1.0)
 
 
-async def _restart(effect: RestartPostgres, view: View) -> None:
-    secret = view.child(SECRET, database_names.role_secret(view.owner.name, "patroni"))
+def _rest_api(secret: Manifest | None) -> tuple[str, str]:
     username, password = secret_text(secret, "username"), secret_text(secret, "password")
     if username is None or password is None:
         raise Waiting("NoCredentials", "the secret of Patroni's REST API is not there", 1.0)
+    return username, password
+
+
+async def _restart(effect: RestartPostgres, view: View) -> None:
+    username, password = _rest_api(view.child(SECRET, database_names.role_secret(view.owner.name, "patroni")))
     try:
         status, text = await monitor.patroni_restart(effect.ip, database_names.PATRONI_PORT, username=username, password=password)
     except (aiohttp.ClientError, TimeoutError) as error:
         raise Waiting("NoAnswer", f"Patroni did not answer: {error!r}", 1.0) from error
     _log.info("asked Patroni to restart PostgreSQL", extra={"pod": effect.name, "status": status, "answer": text})
-
-
-async def _ask_poolers(effect: Switchover, view: View, *, resume: bool = False) -> None:
-    """Let clients wait before the primary goes, so that they see a short stall and no error; those of a pooler that can not are where
-    they would be without it. Nobody needs to come back to end it: each pooler goes on as soon as `-rw` leads elsewhere, or after 10 s."""
-    owner = (DATABASE_REPLICA.name, effect.database)
-    name = database_names.role_secret(effect.database, database_names.POOLER)
-    token = secret_text(view.other_children.get(owner, {}).get(("Secret", name)), "token")
-    if token is None:
-        return
-    port = database_names.POOLER_AGENT_PORT
-    said = await asyncio.gather(*(monitor.pause_pooler(each, port, token=token, resume=resume) for each in effect.poolers))
-    for address, answer in zip(effect.poolers, said, strict=True):
-        _log.info("asked a pooler", extra={"address": address, "resume": resume, "answer": answer})

@@ -1,4 +1,4 @@
-"""HTTP requests to operands: NATS' monitoring port and Patroni's REST API. Always with a deadline."""
+"""HTTP requests to operands: NATS' monitoring port, Patroni's REST API and the agents beside it. Always with a deadline."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import aiohttp
 
+from baas_operator.desired.database import names
+
 _SECONDS = aiohttp.ClientTimeout(total=3.0)
-_PAUSE_SECONDS = aiohttp.ClientTimeout(total=7.0)
-"""Its agent waits for running transactions for 5 s."""
 _SWITCHOVER_SECONDS = aiohttp.ClientTimeout(total=20.0)
 _MOST_BYTES = 1024 * 1024
 """What is read of an answer. Operands run images that their users choose: one may send without end, or to somewhere else."""
@@ -45,34 +45,23 @@ async def nats_meta_leader(host: str, port: int) -> str | None:
     return str(leader) if leader else None
 
 
-async def pause_pooler(host: str, port: int, *, token: str, resume: bool = False) -> str:
-    """Ask a PgBouncer's agent to let its clients wait (it answers once no transaction runs, or that some still do), or to let them go
-    on: what it says, or why it says nothing. A switchover does not depend on it."""
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=_PAUSE_SECONDS, headers={"Authorization": f"Bearer {token}"}) as session,
-            session.post(f"http://{authority(host, port)}/{'resume' if resume else 'pause'}", allow_redirects=False) as response,
-        ):
-            return f"{response.status} {(await _read(response)).decode(errors='replace').strip()[:300]}"
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return repr(error)
-
-
-async def patroni_switchover(host: str, port: int, *, leader: str, candidate: str, username: str, password: str) -> tuple[int, str]:
-    """Ask Patroni's leader to hand over to a candidate: HTTP status and its sentence (Patroni documentation, "REST API").
+async def switch_over(host: str, port: int, *, leader: str, candidate: str, username: str, password: str) -> tuple[int, str]:
+    """Ask the agent beside the leader to hand over to a candidate: HTTP status and its sentence.
 
     Raises:
         aiohttp.ClientError, TimeoutError: there was no answer; it may have happened all the same.
     """
-    return await _ask_patroni(f"http://{authority(host, port)}/switchover", {"leader": leader, "candidate": candidate}, username, password)
+    return await _ask_member(
+        f"http://{authority(host, port)}{names.SWITCHOVER_PATH}", {"leader": leader, "candidate": candidate}, username, password
+    )
 
 
 async def patroni_restart(host: str, port: int, *, username: str, password: str) -> tuple[int, str]:
     """Ask a member's Patroni to restart its PostgreSQL, if parameters wait for that: HTTP status and its sentence. Raises as above."""
-    return await _ask_patroni(f"http://{authority(host, port)}/restart", {"restart_pending": True}, username, password)
+    return await _ask_member(f"http://{authority(host, port)}/restart", {"restart_pending": True}, username, password)
 
 
-async def _ask_patroni(url: str, body: dict[str, Any], username: str, password: str) -> tuple[int, str]:
+async def _ask_member(url: str, body: dict[str, Any], username: str, password: str) -> tuple[int, str]:
     headers = {"Authorization": aiohttp.encode_basic_auth(username, password)}
     async with (
         aiohttp.ClientSession(timeout=_SWITCHOVER_SECONDS, headers=headers) as session,

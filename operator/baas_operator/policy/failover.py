@@ -57,6 +57,14 @@ class Fence:
 
 
 @dataclass(frozen=True)
+class Stopped:
+    """News from the agent beside the leader of a term: PostgreSQL was shut down there for a planned move, to a member."""
+
+    term: str
+    to: str
+
+
+@dataclass(frozen=True)
 class Sync:
     """Patroni's synchronous state: any `quorum` + 1 of `voters` hold all that `leader` acknowledged.
 
@@ -70,6 +78,7 @@ class Sync:
     changed: int
     floor: int | None
     fences: Mapping[str, Fence]
+    stopped: Stopped | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,8 @@ def _good(sync: Sync, lock: Lock) -> dict[str, Fence]:
 
 
 def heir(sync: Sync, lock: Lock, me: str) -> str | None:
-    """Who may have the lock now: the fenced voter that has most of the log, `me` before others; None while the leader of the lock's term
+    """Who may have the lock now: the fenced voter that has most of the log, of those that have the same the one that a planned move is
+    to, and `me` before others; None while the leader of the lock's term
     may still acknowledge something.
 
     `quorum` + 1 fences end the acknowledging, and all that was acknowledged is on one of them. The second count is for an heir that
@@ -138,7 +148,13 @@ def heir(sync: Sync, lock: Lock, me: str) -> str | None:
     good = _good(sync, lock)
     if not len(good) > sync.quorum >= len(sync.voters) - len(good):
         return None
-    return max(sorted(good), key=lambda name: (good[name].position, name == me))
+    to = sync.stopped.to if stopped(sync, lock) and sync.stopped else None
+    return max(sorted(good), key=lambda name: (good[name].position, name == to, name == me))
+
+
+def stopped(sync: Sync, lock: Lock) -> bool:
+    """Whether the leader was shut down on purpose. Like all news of a death it may be wrong by now, and is no proof of anything."""
+    return sync.stopped is not None and sync.stopped.term == lock.term
 
 
 def _counts(here: Here, lock: Lock, sync: Sync) -> bool:
@@ -149,7 +165,7 @@ def _counts(here: Here, lock: Lock, sync: Sync) -> bool:
 def decide(here: Here, lock: Lock, sync: Sync, *, detection_seconds: float) -> Step:
     """The next step of the agent beside `here.name`; called again after each."""
     counts = _counts(here, lock, sync)
-    suspected = counts and here.answers is False and (here.dead or here.silence >= detection_seconds)
+    suspected = counts and (stopped(sync, lock) or (here.answers is False and (here.dead or here.silence >= detection_seconds)))
     mine = sync.fences.get(here.name)
     published = mine is not None and mine.term == lock.term  # one of an earlier term counts for nobody
     if here.connected:

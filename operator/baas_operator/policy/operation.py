@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from baas_operator.api.database import DatabaseReplicaSpec, Durability, Member, PoolMode
+from baas_operator.api.database import DatabaseReplicaSpec, Durability, Member
 from baas_operator.api.kinds import DATABASE_REPLICA, OPERATION
 from baas_operator.api.operation import (
     OperationPhase,
@@ -21,7 +21,6 @@ from baas_operator.api.operation import (
 from baas_operator.desired.meta import Manifest
 from baas_operator.observe.conditions import READY, RECONCILING, Condition
 from baas_operator.observe.database import DatabaseObservation, observe_database
-from baas_operator.observe.pooler import observe_pooler
 from baas_operator.observe.view import View
 from baas_operator.policy.plan import Discard, Effect, Finding, Plan, Switchover
 
@@ -30,7 +29,6 @@ MAX_LAG_BYTES = 16 * 1024 * 1024
 KEPT = 20
 """Operations on one object that are kept once they are over, the youngest: enough to see what was done, and no heap that grows."""
 _LOOK_AGAIN_SECONDS = 0.5
-_PAUSE_WITHIN = timedelta(seconds=5)
 _PASSING = frozenset({"NoPrimary", "TargetNotStreaming", "TargetLags", "TargetNotSynchronous"})
 """What an Operation that had to wait for another finds right after it, and what passes by itself."""
 
@@ -159,26 +157,13 @@ def _switchover(view: View, spec: OperationSpec, status: OperationStatus, databa
         ))  # fmt: skip
     effects: tuple[Effect, ...] = ()
     if seen.primary and seen.primary.name == result.from_member and seen.leader_endpoint:
-        effects = (
-            Switchover(
-                spec.target.name, result.from_member, seen.leader_endpoint.ip, candidate, _poolers(database, view.now - _time(started))
-            ),
-        )
+        effects = (Switchover(spec.target.name, result.from_member, seen.leader_endpoint.ip, candidate),)
     elif seen.primary and seen.primary.name not in (result.from_member, candidate):
         return _end(view, status, OperationPhase.FAILED, Finding(
             "OtherPrimary",
             f"{seen.leader} became the primary meanwhile, not {candidate}: a failover came between, or somebody asked Patroni itself.",
         ))  # fmt: skip
     return _running(status, f"{candidate} is becoming the primary.", effects)
-
-
-def _poolers(database: View, since: timedelta) -> tuple[str, ...]:
-    """PgBouncers to pause. A client of a session pool keeps its connection, so a pause would wait for it in vain; and a switchover
-    that does not come about within its first seconds must not make clients wait again and again."""
-    spec = DatabaseReplicaSpec.model_validate(database.spec)
-    if spec.pooler.mode is not PoolMode.TRANSACTION or since > _PAUSE_WITHIN:
-        return ()
-    return observe_pooler(database).addresses
 
 
 def _begin(view: View, spec: OperationSpec, status: OperationStatus, database: View, seen: DatabaseObservation) -> Plan:

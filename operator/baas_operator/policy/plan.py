@@ -45,14 +45,12 @@ class GrowVolume:
 
 @dataclass(frozen=True)
 class Switchover:
-    """Ask Patroni's leader to hand over. Patroni checks the candidate once more and refuses an unfit one. `poolers` are the addresses of
-    PgBouncers that let their clients wait meanwhile; each goes on by itself after a while, whatever becomes of who asked."""
+    """Ask the agent beside the leader to hand over. It looks once more and refuses what would not work."""
 
     database: str
     leader: str
     leader_ip: str
     candidate: str
-    poolers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ _log = logging.getLogger("pooler")
 class Http:
     """The endpoints."""
 
-    def __init__(self, follower: Follower, token: Path) -> None:
+    def __init__(self, follower: Follower, token: Path, *, mode: str) -> None:
         self._follower = follower
+        self._mode = mode
         self._token = token
         self._started = time.monotonic()
 
@@ -78,6 +79,8 @@ class Http:
             hold = min(float(request.query.get("hold", 10.0)), _MOST_HOLD_SECONDS)
         except ValueError:
             raise web.HTTPBadRequest(text="wait and hold are numbers of seconds\n") from None
+        if self._mode != "transaction":
+            raise web.HTTPConflict(text="clients of a session pool keep their connections: a pause would wait for them in vain\n")
         started = time.monotonic()
         paused = await self._follower.pause(wait_seconds=wait, hold_seconds=hold)
         seconds = round(time.monotonic() - started, 3)
@@ -104,7 +107,9 @@ async def _run(env: Mapping[str, str]) -> None:
             kube, session, Console(files.socket), files, database=env["DATABASE"],
             slices=f"/apis/discovery.k8s.io/v1/namespaces/{env['POD_NAMESPACE']}/endpointslices",
         )  # fmt: skip
-        runner = web.AppRunner(Http(follower, Path(env.get("POOLER_TOKEN", f"{names.POOLER_SECRET}/token"))).app(), access_log=None)
+        runner = web.AppRunner(
+            Http(follower, Path(env.get("POOLER_TOKEN", f"{names.POOLER_SECRET}/token")), mode=env["POOL_MODE"]).app(), access_log=None
+        )
         await runner.setup()
         await web.TCPSite(runner, port=names.POOLER_AGENT_PORT).start()
         following = asyncio.create_task(follower.run())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from baas_operator.agent import dcs as dcs_module
 from baas_operator.agent import failover as failover_module
 from baas_operator.agent.credentials import Credentials
-from baas_operator.agent.dcs import Dcs
+from baas_operator.agent.dcs import STOPPED, Dcs
 from baas_operator.agent.failover import Watcher
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
@@ -440,6 +441,18 @@ async def test_a_primary_whose_pod_is_gone_is_dead(world: World) -> None:
 
     await world.released()
     assert world.patroni.asked == 0
+
+
+async def test_a_primary_that_was_stopped_for_a_planned_move_is_replaced_though_its_patroni_answers(world: World) -> None:
+    await world.me.start(detection_seconds=60)
+    world.api.fence("db-2")
+    told = json.dumps({"term": world.api.term(), "to": "db-2"})
+
+    world.me.postgres.primary_speaks = world.me.postgres.receiving = False
+    world.api.put(SYNC, annotations={STOPPED: told})
+
+    await world.released(seconds=2)
+    assert world.api.leader() == "db-2"
 
 
 async def test_a_broken_connection_alone_is_waited_out(world: World) -> None:

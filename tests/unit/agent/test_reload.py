@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from baas_operator.agent.postmaster import Postmaster
 from baas_operator.agent.reload import ServerCertificate
 from tests.unit.agent.test_credentials import Volume
 
@@ -20,7 +21,7 @@ class World:
         self.sockets, self.processes = folder / "run", folder / "proc"
         self.sockets.mkdir()
         self.told: list[tuple[int, int]] = []
-        self.certificate = ServerCertificate(self.source.folder, self.sockets, self.processes)
+        self.certificate = ServerCertificate(self.source.folder, Postmaster(self.sockets, self.processes))
 
     def start(self, process: int = 40, name: str = "postgres") -> None:
         (self.sockets / ".s.PGSQL.5432.lock").write_text(f"{process}\n/data\n1700000000\n5432\n/run\n")

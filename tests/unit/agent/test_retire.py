@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
+from baas_operator.agent import move as move_module
 from baas_operator.agent import retire as retire_module
-from baas_operator.agent.dcs import Dcs
+from baas_operator.agent.dcs import STOPPED, Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
-from baas_operator.agent.retire import Retirement, successor
+from baas_operator.agent.move import Mover, successor
+from baas_operator.agent.retire import Requests
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import COMPONENT_LABEL, NAME_LABEL
-from tests.unit.agent.stand_in import PODS, StandIn, serve, stop, until
+from tests.unit.agent.stand_in import PODS, SYNC, StandIn, serve, stop, until
 
 ME = Identity(database="db", namespace="prod", pod="db-0", ip="10.0.0.1", node="node-a")
 USER = ("patroni", "secret")
@@ -64,22 +68,34 @@ def test_a_member_whose_pod_is_not_known_is_passed_over() -> None:
 
 
 class World:
-    """db-0, whose agent this is, leads; its Patroni does what it is asked, unless a story says otherwise."""
+    """db-0, whose agent this is, leads. Its PostgreSQL shuts down when it is told to, the standbys' agents take the lock when they are
+    told of that, and its Patroni switches over when it is asked, unless a story says otherwise."""
 
     def __init__(self, api: StandIn) -> None:
         self.api = api
         self.members = [LEADER, member("db-1"), member("db-2")]
-        self.asked: list[dict[str, Any]] = []
-        self.authorized: list[str | None] = []
+        self.done: list[str] = []
+        """What was done, in order."""
+        self.unconfirmed: set[str] = set()
         self.obeys = True
-        self.poolers: list[tuple[str, str, int]] = []
-        """What a pooler was asked, with which token, and after how many switchovers."""
         self.pooler_says = 200
-        self.retirement: Retirement
+        self.mover: Mover
+        self.requests: Requests
         for name in ("db-0", "db-1", "db-2"):
             api.put(f"{PODS}/{name}")
             api.objects[f"{PODS}/{name}"]["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
         api.lead("db-0")
+        api.synchronous("db-0", "db-1", "db-2")
+        api.before("PATCH", SYNC, self.standbys_take_over)
+
+    def standbys_take_over(self) -> None:
+        self.done.append("told")
+        if self.obeys:
+            self.api.lead("db-2")
+
+    def start_pooler(self) -> None:
+        labels = {COMPONENT_LABEL: "pooler", NAME_LABEL: "db"}
+        self.api.put(f"{PODS}/db-pooler-x", metadata={"labels": labels}, status={"podIP": "127.0.0.1"})
 
     def delete(self, *pods: str) -> None:
         for name in pods:
@@ -88,21 +104,40 @@ class World:
     async def cluster(self, _: web.Request) -> web.Response:
         return web.json_response({"members": self.members})
 
-    async def pooler(self, request: web.Request) -> web.Response:
-        self.poolers.append((request.match_info["what"], request.headers["Authorization"], len(self.asked)))
-        return web.json_response({}, status=self.pooler_says)
-
     async def switchover(self, request: web.Request) -> web.Response:
-        self.asked.append(await request.json())
-        self.authorized.append(request.headers.get("Authorization"))
+        assert request.headers["Authorization"] == aiohttp.encode_basic_auth(*USER)
+        body = await request.json()
+        self.done.append(f"Patroni: {body['leader']} to {body['candidate']}")
         if self.obeys:
-            self.api.lead(self.asked[-1]["candidate"])
+            self.api.lead(body["candidate"])
             return web.Response(text="Successfully switched over")
         return web.Response(status=412, text="no")
 
+    async def pooler(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer token"
+        self.done.append(request.match_info["what"])
+        return web.json_response({}, status=self.pooler_says)
+
+    # its PostgreSQL
+
+    async def checkpoint(self, *, confirmed_by: Collection[str]) -> set[str]:
+        self.done.append("checkpoint")
+        return self.unconfirmed & set(confirmed_by)
+
+    async def stop(self) -> None:
+        self.done.append("stop")
+
     async def retire(self) -> None:
-        answer = await self.retirement.answer(None)  # type: ignore[arg-type]
+        answer = await self.requests.retire(None)  # type: ignore[arg-type]
         assert answer.status == 200
+
+    async def asked_by_the_operator(self, candidate: str, *, leader: str = "db-0", user: tuple[str, str] = USER) -> tuple[int, str]:
+        app = web.Application()
+        app.add_routes([web.post("/switchover", self.requests.switch_over)])
+        async with TestClient(TestServer(app)) as client:
+            headers = {"Authorization": aiohttp.encode_basic_auth(*user)}
+            answer = await client.post("/switchover", json={"leader": leader, "candidate": candidate}, headers=headers)
+            return answer.status, (await answer.text()).strip()
 
 
 @pytest.fixture
@@ -115,66 +150,106 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(names, "PATRONI_PORT", port)
     monkeypatch.setattr(names, "POOLER_AGENT_PORT", port)
     monkeypatch.setattr(retire_module, "_AGAIN_SECONDS", 0.02)
-    monkeypatch.setattr(retire_module, "_GIVEN_UP_SECONDS", 1.0)
+    monkeypatch.setattr(retire_module, "_GIVEN_UP_SECONDS", 2.0)
+    monkeypatch.setattr(move_module, "_HANDED_OVER_SECONDS", 0.3)
+    (tmp_path / "pooler-token").write_text("token\n")
     async with aiohttp.ClientSession() as session:
         kube = Kube(session, "127.0.0.1", str(api.port), account=tmp_path)
         dcs = Dcs(kube, ME)
-        (tmp_path / "pooler-token").write_text("token\n")
-        made.retirement = Retirement(kube, session, ME, dcs, USER, token=tmp_path / "pooler-token")
+        made.mover = Mover(kube, session, ME, dcs, made, credentials=USER, token=tmp_path / "pooler-token")  # type: ignore[arg-type]
+        made.requests = Requests(made.mover, ME, dcs, USER)
         running = asyncio.create_task(dcs.run())
-        await until(lambda: dcs.state.lock.leader == "db-0")
+        await until(lambda: dcs.state.lock.leader == "db-0" and dcs.state.sync.leader == "db-0")
         yield made
         await stop(running)
     await runner.cleanup()
     await api.stop()
 
 
+MOVED = ["checkpoint", "stop", "told"]
+
+
 async def test_a_primary_whose_pod_is_deleted_hands_over_before_the_pod_may_go(world: World) -> None:
     world.delete("db-0")
+    term = world.api.term()
 
     await world.retire()
 
-    assert world.asked == [{"leader": "db-0", "candidate": "db-2"}]
-    assert world.authorized == [aiohttp.encode_basic_auth(*USER)]
+    assert world.done == MOVED
     assert world.api.leader() == "db-2"
+    assert json.loads(world.api.annotations(SYNC)[STOPPED]) == {"term": term, "to": "db-2"}
 
 
 @pytest.mark.parametrize("says", [200, 409, 500])
 async def test_clients_of_the_pooler_wait_meanwhile_and_what_a_pooler_says_holds_nobody_up(world: World, says: int) -> None:
+    world.start_pooler()
     world.pooler_says = says
-    world.api.put(f"{PODS}/db-pooler-x", metadata={"labels": {COMPONENT_LABEL: "pooler", NAME_LABEL: "db"}}, status={"podIP": "127.0.0.1"})
     world.delete("db-0")
 
     await world.retire()
 
-    assert world.poolers == [("pause", "Bearer token", 0)]
+    assert world.done == ["checkpoint", "pause", "stop", "told"], "nobody has to come back: poolers go on by themselves"
     assert world.api.leader() == "db-2"
 
 
-async def test_clients_go_on_when_the_switchover_did_not_come_about(world: World) -> None:
-    world.api.put(f"{PODS}/db-pooler-x", metadata={"labels": {COMPONENT_LABEL: "pooler", NAME_LABEL: "db"}}, status={"podIP": "127.0.0.1"})
+async def test_clients_go_on_when_the_move_did_not_come_about_and_do_not_wait_for_the_next_try(world: World) -> None:
+    world.start_pooler()
     world.delete("db-0")
     world.obeys = False
 
     await world.retire()
 
-    assert world.poolers[:2] == [("pause", "Bearer token", 0), ("resume", "Bearer token", 1)]
+    assert world.done[:5] == ["checkpoint", "pause", "stop", "told", "resume"]
+    assert world.done.count("pause") == 1
+    assert world.done.count("stop") > 1
+    assert world.api.leader() == "db-0"
+
+
+async def test_a_voter_that_does_not_confirm_is_not_waited_for_with_postgresql_stopped(world: World) -> None:
+    world.unconfirmed = {"db-1"}
+    assert await world.asked_by_the_operator("db-2") == (
+        503, "db-1 does not confirm: PostgreSQL's end would be waited for, and a new primary.",
+    )  # fmt: skip
+
+    assert world.done == ["checkpoint"]
+
+
+async def test_where_nobody_confirms_commits_patroni_is_asked(world: World) -> None:
+    world.api.synchronous(None, quorum=0)
+    await until(lambda: world.mover._dcs.state.sync.leader is None)
+
+    assert await world.asked_by_the_operator("db-1") == (200, "db-1 leads.")
+
+    assert world.done == ["checkpoint", "Patroni: db-0 to db-1"]
+
+
+async def test_the_operator_shows_a_password_and_asks_the_leader(world: World) -> None:
+    assert (await world.asked_by_the_operator("db-2", user=("patroni", "wrong")))[0] == 401
+    assert await world.asked_by_the_operator("db-2", leader="db-1") == (412, "db-0 does not lead.")
+    assert world.done == []
+
+    assert await world.asked_by_the_operator("db-2") == (200, "db-2 leads.")
+    assert world.done == MOVED
+
+
+async def test_another_than_the_candidate_is_told(world: World) -> None:
+    assert await world.asked_by_the_operator("db-1") == (503, "db-2 leads.")
 
 
 async def test_somebody_who_just_asks_moves_nothing(world: World) -> None:
     await world.retire()
 
-    assert world.asked == []
+    assert world.done == []
 
 
 async def test_a_standby_may_go_at_once(world: World) -> None:
     world.delete("db-0")
     world.api.lead("db-1")
-    await until(lambda: world.retirement._dcs.state.lock.leader == "db-1")
+    await until(lambda: not world.mover.leads)
 
     await world.retire()
 
-    assert world.asked == []
+    assert world.done == []
 
 
 async def test_where_all_go_nobody_is_waited_for(world: World) -> None:
@@ -183,7 +258,7 @@ async def test_where_all_go_nobody_is_waited_for(world: World) -> None:
     async with asyncio.timeout(0.5):
         await world.retire()
 
-    assert world.asked == []
+    assert world.done == []
 
 
 async def test_one_that_becomes_fit_a_moment_later_is_waited_for(world: World) -> None:
@@ -196,17 +271,17 @@ async def test_one_that_becomes_fit_a_moment_later_is_waited_for(world: World) -
     world.members[1] = member("db-1")
     await asking
 
-    assert [each["candidate"] for each in world.asked] == ["db-1"]
+    assert world.done == MOVED
 
 
-async def test_a_patroni_that_refuses_is_asked_again_and_keeps_the_pod_for_so_long_and_no_longer(world: World) -> None:
+async def test_a_move_that_does_not_come_about_keeps_the_pod_for_so_long_and_no_longer(world: World) -> None:
     world.delete("db-0")
-    world.obeys = False
+    world.unconfirmed = {"db-1"}
 
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(4):
         await world.retire()
 
-    assert len(world.asked) > 2
+    assert len(world.done) > 2
     assert world.api.leader() == "db-0"
 
 
@@ -216,4 +291,4 @@ async def test_without_the_api_server_the_pod_may_go(world: World) -> None:
 
     await world.retire()
 
-    assert world.asked == []
+    assert world.done == []

@@ -26,7 +26,7 @@ async def test_patroni_is_given_the_credentials_and_nothing_that_aiohttp_is_abou
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)
-            said = await monitor.patroni_switchover("127.0.0.1", port, leader="a", candidate="b", username="u", password="p\u00e4ss")
+            said = await monitor.switch_over("127.0.0.1", port, leader="a", candidate="b", username="u", password="p\u00e4ss")
     finally:
         await runner.cleanup()
 

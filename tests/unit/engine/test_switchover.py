@@ -1,74 +1,77 @@
-"""A switchover through the pooler: its clients wait before Patroni is asked, and go on at once when Patroni refuses."""
+"""A switchover is asked of the agent beside the primary; what it does not do now is asked again."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import pytest
 
 from baas_operator.api.kinds import DATABASE_REPLICA, OPERATION
 from baas_operator.engine import effects, monitor
 from baas_operator.engine.errors import Waiting
 from baas_operator.observe.view import View
-from baas_operator.policy.plan import Switchover
+from baas_operator.policy.plan import RestartPostgres, Switchover
 from tests.unit.objects import keyed, own, owner, secret
 
-ASKED = Switchover("db", "db-0", "10.0.0.0", "db-1", poolers=("10.0.1.0", "10.0.1.1"))
+ASKED = Switchover("db", "db-0", "10.0.0.0", "db-1")
 
 
-def view(*, token: bool = True) -> View:
+def view(*, password: bool = True) -> View:
     whose = owner(DATABASE_REPLICA, "db")
-    secrets = [secret(whose, "db-role-patroni", "postgresql", username="u", password="p")]
-    if token:
-        secrets.append(secret(whose, "db-role-pooler", "postgresql", token="t"))
+    secrets = [secret(whose, "db-role-patroni", "postgresql", username="u", password="p")] if password else []
     key = (DATABASE_REPLICA.name, "db")
     return View(resource=own(OPERATION, "op"), children={}, nodes={}, now=datetime.now(UTC), other_children={key: keyed(*secrets)})
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Who was asked for what, in order; Patroni answers with what `patroni` says."""
-    made: list[str] = []
-
-    async def pooler(host: str, port: int, *, token: str, resume: bool = False) -> str:
-        assert (port, token) == (8011, "t")
-        made.append(f"{host} {'resume' if resume else 'pause'}")
-        return "200"
-
-    async def patroni(*_: Any, **__: Any) -> tuple[int, str]:
-        made.append("switchover")
-        return (503, "no") if "refuse" in made else (200, "yes")
-
-    monkeypatch.setattr(monitor, "pause_pooler", pooler)
-    monkeypatch.setattr(monitor, "patroni_switchover", patroni)
-    return made
 
 
 async def bring_about(it: View) -> None:
     await effects.bring_about(ASKED, it, None, None)  # type: ignore[arg-type]
 
 
-async def test_clients_wait_before_the_primary_goes(asked: list[str]) -> None:
+async def test_the_primarys_agent_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    async def agent(host: str, port: int, **more: str) -> tuple[int, str]:
+        asked.append((host, port, more))
+        return 200, "db-1 leads."
+
+    monkeypatch.setattr(monitor, "switch_over", agent)
     await bring_about(view())
 
-    assert asked == ["10.0.1.0 pause", "10.0.1.1 pause", "switchover"], "nobody has to come back: poolers go on by themselves"
+    assert asked == [("10.0.0.0", 8010, {"leader": "db-0", "candidate": "db-1", "username": "u", "password": "p"})]
 
 
-async def test_clients_go_on_when_patroni_refuses(asked: list[str]) -> None:
-    asked.append("refuse")
+@pytest.mark.parametrize(
+    "answer", [(503, "db-2 does not confirm."), (412, "db-0 does not lead."), (404, ""), aiohttp.ClientError(), TimeoutError()]
+)
+async def test_what_it_does_not_do_now_is_asked_again(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+    async def agent(*_: Any, **__: Any) -> tuple[int, str]:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[no-any-return]
 
+    monkeypatch.setattr(monitor, "switch_over", agent)
     with pytest.raises(Waiting):
         await bring_about(view())
 
-    assert asked[-2:] == ["10.0.1.0 resume", "10.0.1.1 resume"]
+
+async def test_without_the_password_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Waiting, match="secret"):
+        await bring_about(view(password=False))
 
 
-async def test_a_pooler_without_a_secret_is_no_reason_not_to_switch_over(asked: list[str]) -> None:
-    await bring_about(view(token=False))
+async def test_a_restart_is_asked_of_patroni(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
 
-    assert asked == ["switchover"]
+    async def patroni(host: str, port: int, **more: str) -> tuple[int, str]:
+        asked.append((host, port, more))
+        return 200, "ok"
 
+    monkeypatch.setattr(monitor, "patroni_restart", patroni)
+    whose = owner(DATABASE_REPLICA, "db")
+    children = keyed(secret(whose, "db-role-patroni", "postgresql", username="u", password="p"))
+    it = View(resource=own(DATABASE_REPLICA, "db"), children=children, nodes={}, now=datetime.now(UTC))
+    await effects.bring_about(RestartPostgres("db-0", "10.0.0.0"), it, None, None)  # type: ignore[arg-type]
 
-async def test_a_pooler_that_does_not_answer_is_no_reason_either(unused_tcp_port: int) -> None:
-    assert "Connect" in await monitor.pause_pooler("127.0.0.1", unused_tcp_port, token="t")
+    assert asked == [("10.0.0.0", 8008, {"username": "u", "password": "p"})]

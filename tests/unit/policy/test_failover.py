@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from baas_operator.policy.failover import Fence, Here, Lock, Step, Sync, decide, heir
+from baas_operator.policy.failover import Fence, Here, Lock, Step, Stopped, Sync, decide, heir
 from tests.unit.policy.failover_model import P, Rules, World, start, steps, stroll
 
 LOCK = Lock(leader="db-0", term="7", version=10, position=1000)
@@ -53,6 +53,14 @@ def test_one_whose_connection_broke_is_asked_at_once_and_one_that_is_dead_still_
     assert step(broken) is Step.ASK
     assert step(dataclasses.replace(broken, answers=False)) is Step.FOLLOW
     assert step(dataclasses.replace(broken, answers=False, dead=True)) is Step.CUT
+
+
+def test_one_that_was_stopped_for_a_planned_move_is_cut_off_from_whatever_its_patroni_says() -> None:
+    moved = dataclasses.replace(SYNC, stopped=Stopped("7", "db-2"))
+
+    assert step(dataclasses.replace(HERE, answers=True), sync=moved) is Step.CUT
+    assert step(dataclasses.replace(CUT_OFF, answers=True, silence=0), sync=moved) is Step.RELEASE
+    assert step(HERE, sync=dataclasses.replace(SYNC, stopped=Stopped("6", "db-2"))) is Step.FOLLOW, "of an earlier term"
 
 
 @pytest.mark.parametrize(
@@ -119,6 +127,14 @@ def test_the_heir_is_who_has_most_of_the_log_and_of_two_that_have_the_same_whoev
 
     ahead = dataclasses.replace(both, fences={"db-1": Fence("7", 1000), "db-2": Fence("7", 1001)})
     assert heir(ahead, LOCK, "db-1") == "db-2"
+
+
+def test_of_two_that_have_the_same_the_one_that_a_planned_move_is_to_is_the_heir() -> None:
+    moved = dataclasses.replace(fenced("db-1", "db-2"), stopped=Stopped("7", "db-2"))
+    assert heir(moved, LOCK, "db-1") == "db-2"
+
+    before = dataclasses.replace(moved, stopped=Stopped("6", "db-2"))
+    assert heir(before, LOCK, "db-1") == "db-1", "news of an earlier term"
 
 
 def test_the_heir_is_a_voter_even_where_another_has_more_of_the_log() -> None:

@@ -14,8 +14,6 @@ from tests.unit.objects import message, reason, status
 from tests.unit.policy.postgres import MEBIBYTE
 from tests.unit.policy.switchover import World
 
-POOLERS = ("10.0.1.0", "10.0.1.1")
-
 
 def test_from_the_wish_to_the_new_primary() -> None:
     world = World(to="db-2")
@@ -27,7 +25,7 @@ def test_from_the_wish_to_the_new_primary() -> None:
     assert world.status["result"] == {"fromMember": "db-0"}, "who is the primary after is told once it is"
     assert reason(intent, RECONCILING) == "Running"
 
-    assert world.reconcile().effects == (Switchover("db", "db-0", "10.0.0.0", "db-2", POOLERS),)
+    assert world.reconcile().effects == (Switchover("db", "db-0", "10.0.0.0", "db-2"),)
     for _ in range(3):
         world.hand_over()
         assert world.reconcile().effects == (), "what is under way is not asked for again"
@@ -197,7 +195,7 @@ def test_it_begins_once_the_other_is_over_and_the_members_follow() -> None:
     world.reconcile()
     assert world.phase == "Running"
     assert world.status["result"] == {"fromMember": "db-1"}
-    assert world.reconcile().effects == (Switchover("db", "db-1", "10.0.0.1", "db-2", POOLERS),)
+    assert world.reconcile().effects == (Switchover("db", "db-1", "10.0.0.1", "db-2"),)
 
 
 def test_what_waits_in_vain_is_given_up() -> None:
@@ -306,28 +304,3 @@ def test_under_async_no_standby_is_synchronous_and_any_that_streams_will_do() ->
     world.db.sync = ()
     world.reconcile()
     assert world.phase == "Running"
-
-
-# --- through the pooler ---------------------------------------------------------------------------------------------
-
-
-def test_clients_do_not_wait_again_and_again_for_a_switchover_that_does_not_come() -> None:
-    world = World(to="db-2")
-    world.reconcile()
-    (first,) = world.plan().effects
-    world.db.wait(6)
-    (later,) = world.plan().effects
-
-    assert isinstance(first, Switchover)
-    assert isinstance(later, Switchover)
-    assert (first.poolers, later.poolers) == (POOLERS, ())
-
-
-def test_clients_of_a_session_pool_are_not_paused_for_a_pause_would_never_come_about() -> None:
-    world = World(to="db-2", spec={"pooler": {"mode": "session"}})
-    world.reconcile()
-
-    (effect,) = world.plan().effects
-
-    assert isinstance(effect, Switchover)
-    assert effect.poolers == ()

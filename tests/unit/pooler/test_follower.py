@@ -279,7 +279,7 @@ async def test_a_pgbouncer_that_was_started_anew_is_paused_again(serving: World)
 async def test_only_who_has_the_token_may_pause(serving: World) -> None:
     token = serving.folder / "token"
     token.write_text("secret\n")
-    async with TestClient(TestServer(Http(serving.follower, token).app())) as client:
+    async with TestClient(TestServer(Http(serving.follower, token, mode="transaction").app())) as client:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer "}, {"Authorization": "Bearer \u00e4"}):
             assert (await client.post("/pause", headers=headers)).status == 401
         assert not serving.bouncer.paused
@@ -296,8 +296,16 @@ async def test_only_who_has_the_token_may_pause(serving: World) -> None:
         assert (answer.status, (await answer.json())["paused"]) == (409, False)
 
 
+async def test_a_session_pool_is_not_paused_for_its_clients_never_let_go(serving: World) -> None:
+    token = serving.folder / "token"
+    token.write_text("secret\n")
+    async with TestClient(TestServer(Http(serving.follower, token, mode="session").app())) as client:
+        assert (await client.post("/pause", headers={"Authorization": "Bearer secret"})).status == 409
+    assert not serving.bouncer.paused
+
+
 async def test_readiness_needs_a_primary_and_a_console_that_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with TestClient(TestServer(Http(world.follower, world.folder / "token").app())) as client:
+    async with TestClient(TestServer(Http(world.follower, world.folder / "token", mode="transaction").app())) as client:
         assert (await client.get("/readyz")).status == 503
         assert (await client.get("/livez")).status == (await client.get("/pgbouncer/livez")).status == 200
 

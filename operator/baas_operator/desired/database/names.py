@@ -10,6 +10,8 @@ PATRONI_PORT = 8008
 AGENT_PORT = 8010
 RETIRE_PATH = "/retire"
 """Where the kubelet asks a member's agent to move the primary away, before it ends the pod."""
+SWITCHOVER_PATH = "/switchover"
+"""Where the operator asks for it."""
 SUPERUSER = "postgres"
 REPLICATOR = "replicator"
 REWIND = "rewind"

@@ -91,13 +91,17 @@ def _pgbouncer(spec: DatabaseReplicaSpec, images: Images) -> dict[str, Any]:
     }
 
 
-def _agent(owner: Owner, images: Images) -> dict[str, Any]:
+def _agent(spec: DatabaseReplicaSpec, owner: Owner, images: Images) -> dict[str, Any]:
     return {
         "name": "agent",
         "image": images.operator,
         "imagePullPolicy": "IfNotPresent",
         "args": ["pooler-agent"],
-        "env": [field_env("POD_NAMESPACE", "metadata.namespace"), {"name": "DATABASE", "value": owner.name}],
+        "env": [
+            field_env("POD_NAMESPACE", "metadata.namespace"),
+            {"name": "DATABASE", "value": owner.name},
+            {"name": "POOL_MODE", "value": spec.pooler.mode.value},
+        ],
         "ports": [{"name": "agent", "containerPort": names.POOLER_AGENT_PORT, "protocol": "TCP"}],
         "startupProbe": http_probe("/livez", names.POOLER_AGENT_PORT, period=1, failures=60),
         "livenessProbe": http_probe("/livez", names.POOLER_AGENT_PORT, period=10, failures=6),
@@ -143,7 +147,7 @@ def build_pooler(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, har
                         {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 15}
                         for state in ("not-ready", "unreachable")
                     ],
-                    "containers": [_pgbouncer(spec, images), _agent(owner, images)],
+                    "containers": [_pgbouncer(spec, images), _agent(spec, owner, images)],
                     "volumes": [
                         {"name": "config", "configMap": {"name": name}},
                         {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},

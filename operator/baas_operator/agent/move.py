@@ -1,0 +1,176 @@
+"""A planned move: the primary's own agent makes another member the primary, within a second.
+
+Clients of the pooler are let wait. PostgreSQL is shut down, which ships all of its log to the standbys first; that is told in Patroni's
+synchronous state, as news of a death is elsewhere. The agents beside the standbys then do what they do for any primary that is dead
+(policy/failover.py): they fence their members and hand the lock over, to the member that was asked for if none has more of the log.
+
+Patroni's own switchover takes three seconds more: it polls each second whether PostgreSQL has gone, and who is not the candidate
+sleeps for two before it follows (its source, 4.1.5: `STOP_POLLING_INTERVAL`, and ha.py, `process_unhealthy_cluster`). It is still what
+is done where nobody confirms commits (durability async), as no fence would mean anything there.
+
+Whoever dies over this leaves a primary that crashed, and Patroni and the agents to deal with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from baas_operator.agent.dcs import Dcs
+from baas_operator.agent.identity import Identity
+from baas_operator.agent.kube import Kube
+from baas_operator.agent.postgres import Postgres
+from baas_operator.desired.database import names
+from baas_operator.desired.meta import COMPONENT_LABEL
+
+_ASK_SECONDS = 3.0
+_SWITCHOVER_SECONDS = 20.0
+_PAUSE_SECONDS = 8.0
+"""A pooler waits 5 s for transactions to end before it says that some still run."""
+_HANDED_OVER_SECONDS = 10.0
+"""For standbys to take the lock from a primary that has stopped; by then Patroni itself has let go of it."""
+_MOST_LAG_BYTES = 16 * 1024 * 1024
+_SYNCHRONOUS = ("quorum_standby", "sync_standby")
+_log = logging.getLogger("agent.move")
+Pods = Mapping[str, Mapping[str, Any]]
+
+
+class MoveError(Exception):
+    """The primary stays where it is; the message is a sentence."""
+
+
+def goes(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod is being deleted."""
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def successor(cluster: Mapping[str, Any], pods: Pods) -> str | None:
+    """The standby that should take over, of those that lack nothing that was acknowledged (with durability async: little) and are to stay.
+    The youngest pod, so that a rolling update meets the primary once; None if there is none.
+
+    `cluster`: what Patroni's REST API says on /cluster; `pods`: the members' pods by name.
+    """
+    members = [each for each in cluster.get("members") or [] if each.get("name") in pods and each.get("role") != "leader"]
+    synchronous = [each for each in members if each.get("role") in _SYNCHRONOUS]
+    fit = [
+        each["name"]
+        for each in synchronous or members
+        if each.get("state") == "streaming" and isinstance(lag := each.get("lag"), int) and lag <= _MOST_LAG_BYTES
+    ]
+    staying = [name for name in fit if not goes(pods[name])]
+    return max(staying, key=lambda name: (pods[name]["metadata"]["creationTimestamp"], name), default=None)
+
+
+def poolers(pods: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Addresses of the pooler's pods that run."""
+    found = [each for each in pods if (each["metadata"].get("labels") or {}).get(COMPONENT_LABEL) == names.POOLER]
+    return [address for each in found if (address := (each.get("status") or {}).get("podIP"))]
+
+
+class Mover:
+    """Moves the primary away from this member, where it is. `credentials`: of Patroni's REST API; `token`: file of the poolers'."""
+
+    def __init__(
+        self, kube: Kube, session: aiohttp.ClientSession, identity: Identity, dcs: Dcs, postgres: Postgres,
+        *, credentials: tuple[str, str], token: Path,
+    ) -> None:  # fmt: skip
+        self._kube = kube
+        self._session = session
+        self._identity = identity
+        self._dcs = dcs
+        self._postgres = postgres
+        self._headers = {"Authorization": aiohttp.encode_basic_auth(*credentials)}
+        self._token = token
+        self._turn = asyncio.Lock()
+        self._tried = ""
+        """The last term in which a move was tried."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this member has the lock."""
+        return self._dcs.state.lock.leader == self._identity.pod
+
+    async def pods(self) -> dict[str, dict[str, Any]]:
+        """All pods of the database by name. Raises as Kube.get."""
+        return {each["metadata"]["name"]: each for each in await self._kube.list(self._identity.pods, label=self._identity.scope_label)}
+
+    async def cluster(self) -> dict[str, Any]:
+        """What this member's Patroni knows of all. Raises aiohttp.ClientError, TimeoutError, ValueError."""
+        timeout = aiohttp.ClientTimeout(total=_ASK_SECONDS)
+        async with self._session.get(f"http://127.0.0.1:{names.PATRONI_PORT}/cluster", timeout=timeout) as response:
+            found: dict[str, Any] = json.loads(await response.text())
+            return found
+
+    async def move(self, to: str) -> None:
+        """Make `to` the primary; returns when this member leads no more.
+
+        Raises:
+            MoveError: it still leads. As Kube.get; UnavailableError: PostgreSQL does not answer.
+        """
+        async with self._turn:
+            if not self.leads:
+                return
+            addresses = poolers((await self.pods()).values())
+            voters = self._dcs.state.sync.voters
+            if missing := await self._postgres.checkpoint(confirmed_by=voters):
+                raise MoveError(f"{', '.join(sorted(missing))} does not confirm: PostgreSQL's end would be waited for, and a new primary.")
+            term = self._dcs.state.lock.term
+            if self._tried != term:  # clients should not have to wait again and again for a move that does not come about
+                await self._ask_poolers("pause", addresses)
+            self._tried = term
+            started = time.monotonic()
+            try:
+                if to in voters:
+                    await self._stop_and_tell(to)
+                else:
+                    await self._ask_patroni(to)
+            finally:
+                if self.leads:
+                    await self._ask_poolers("resume", addresses)
+            _log.warning("the primary has moved to %s after %.1f s", self._dcs.state.lock.leader, time.monotonic() - started)
+
+    async def _stop_and_tell(self, to: str) -> None:
+        term = self._dcs.state.lock.term
+        await self._postgres.stop()
+        await self._dcs.tell_stopped(term, to)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HANDED_OVER_SECONDS):
+                while self._dcs.state.lock.term == term:
+                    await self._dcs.changed()
+        if self.leads:
+            raise MoveError("The standbys did not take the lock: the primary is started again.")
+
+    async def _ask_patroni(self, to: str) -> None:
+        timeout = aiohttp.ClientTimeout(total=_SWITCHOVER_SECONDS)
+        url, body = f"http://127.0.0.1:{names.PATRONI_PORT}/switchover", {"leader": self._identity.pod, "candidate": to}
+        async with self._session.post(url, json=body, headers=self._headers, timeout=timeout) as response:
+            said = (await response.text()).strip()[:300]
+        if response.status != 200:
+            raise MoveError(f"Patroni did not switch over: {said}")
+        async with asyncio.timeout(_ASK_SECONDS):
+            while self.leads:
+                await self._dcs.changed()
+
+    async def _ask_poolers(self, what: str, addresses: list[str]) -> None:
+        """Let clients wait, or go on. A pooler that does not answer loses its clients what they would have lost without it."""
+        try:
+            headers = {"Authorization": f"Bearer {self._token.read_text().strip()}"}
+        except OSError:
+            return  # there is no pooler
+        timeout = aiohttp.ClientTimeout(total=_PAUSE_SECONDS)
+
+        async def ask(address: str) -> None:
+            url = f"http://{f'[{address}]' if ':' in address else address}:{names.POOLER_AGENT_PORT}/{what}"
+            with suppress(aiohttp.ClientError, TimeoutError, OSError):
+                async with self._session.post(url, headers=headers, timeout=timeout, allow_redirects=False) as response:
+                    _log.info("asked the pooler at %s to %s: %d", address, what, response.status)
+
+        await asyncio.gather(*map(ask, addresses))

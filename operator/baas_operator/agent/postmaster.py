@@ -1,0 +1,38 @@
+"""PostgreSQL's first process, found without a password: agent and PostgreSQL are one user in one process namespace, and the lock file of
+its socket names it (PostgreSQL's source, `src/include/miscadmin.h` on lock files)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from baas_operator.desired.database.names import POSTGRES_PORT
+
+
+class Postmaster:
+    """The postmaster whose socket is in `sockets`."""
+
+    def __init__(self, sockets: Path, processes: Path = Path("/proc")) -> None:
+        self._lock = sockets / f".s.PGSQL.{POSTGRES_PORT}.lock"
+        self._processes = processes
+
+    @property
+    def process(self) -> int | None:
+        """Its number, if it runs. After a crash the lock file may name a process that is another one by now."""
+        try:
+            process = int(self._lock.read_text().split("\n", 1)[0])
+            name = (self._processes / str(process) / "comm").read_text().strip()
+        except (OSError, ValueError):
+            return None
+        return process if process > 1 and name == "postgres" else None
+
+    def signal(self, number: int) -> int | None:
+        """Send it a signal (PostgreSQL documentation, "Shutting Down the Server"); the process that got it, if any."""
+        process = self.process
+        if process is None:
+            return None
+        try:
+            os.kill(process, number)
+        except ProcessLookupError:
+            return None
+        return process
