@@ -15,6 +15,7 @@ from aiohttp import web
 
 from baas_operator.agent.credentials import Credentials
 from baas_operator.agent.dcs import Dcs
+from baas_operator.agent.demotion import Demotion
 from baas_operator.agent.failover import Watcher
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, connector
@@ -71,7 +72,8 @@ async def _run(env: Mapping[str, str]) -> None:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, port=names.AGENT_PORT).start()
-        parts = (dcs.run(), router.run(), watcher.run(), _keep_certificates(credentials, server))
+        demotion = Demotion(kube, session, identity, dcs, postgres, rest)
+        parts = (dcs.run(), router.run(), watcher.run(), demotion.run(), _keep_certificates(credentials, server))
         running = asyncio.create_task(_together(*parts))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)
