@@ -20,25 +20,25 @@ SETTLE_SECONDS = 6.0
 PARTITION_SECONDS = 40.0
 """Twice the lock's shortest ttl: whatever a partition leads to has begun by then."""
 
-# Process 1 of the container is Patroni's own init, its child the Patroni that matters, forked with the same command line. The container
-# ends with that child, so the signal is sent when whoever asked for it has had its answer.
+# Patroni's own init is in each container, as process 1 where the pod's containers do not share theirs; its child is the Patroni that
+# matters, forked with the same command line. The container ends with that child, so the signal is sent when whoever asked for it has
+# had its answer.
 _KILL_PATRONI = """
 import os, signal, time
-first, found = open("/proc/1/cmdline", "rb").read(), []
+lines, parents = {}, {}
 for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
-        same = open(f"/proc/{pid}/cmdline", "rb").read() == first
-        parent = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1]
+        lines[pid] = open(f"/proc/{pid}/cmdline", "rb").read()
+        parents[pid] = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1]
     except OSError:
         continue
-    if same and parent == "1":
-        found.append(int(pid))
+found = [pid for pid in lines if b"patroni" in lines[pid] and lines[pid] == lines.get(parents.get(pid)) and pid != str(os.getpid())]
 assert len(found) == 1, f"these processes are Patroni: {found}"
 if os.fork() == 0:
     for stream in range(3):
         os.close(stream)
     time.sleep(0.2)
-    os.kill(found[0], signal.SIGKILL)
+    os.kill(int(found[0]), signal.SIGKILL)
 """
 
 

@@ -37,6 +37,8 @@ _PAUSE_SECONDS = 8.0
 """A pooler waits 5 s for transactions to end before it says that some still run."""
 _HANDED_OVER_SECONDS = 10.0
 """For standbys to take the lock from a primary that has stopped; by then Patroni itself has let go of it."""
+_SETTLED_SECONDS = 5.0
+"""Twice the time between two renewals, and a little."""
 _MOST_LAG_BYTES = 16 * 1024 * 1024
 _SYNCHRONOUS = ("quorum_standby", "sync_standby")
 _log = logging.getLogger("agent.move")
@@ -119,6 +121,7 @@ class Mover:
             if not self.leads:
                 return
             addresses = poolers((await self.pods()).values())
+            await self._settled()
             voters = self._dcs.state.sync.voters
             if missing := await self._postgres.checkpoint(confirmed_by=voters):
                 raise MoveError(f"{', '.join(sorted(missing))} does not confirm: PostgreSQL's end would be waited for, and a new primary.")
@@ -136,6 +139,13 @@ class Mover:
                 if self.leads:
                     await self._ask_poolers("resume", addresses)
             _log.warning("the primary has moved to %s after %.1f s", self._dcs.state.lock.leader, time.monotonic() - started)
+
+    async def _settled(self) -> None:
+        """Until the lock was renewed after the voters last changed: before that no fence counts, and who was stopped renews no lock."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLED_SECONDS):
+                while self._dcs.state.sync.voters and self._dcs.state.sync.floor is None:
+                    await self._dcs.changed()
 
     async def _stop_and_tell(self, to: str) -> None:
         term = self._dcs.state.lock.term

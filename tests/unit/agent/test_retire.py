@@ -86,6 +86,7 @@ class World:
             api.objects[f"{PODS}/{name}"]["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
         api.lead("db-0")
         api.synchronous("db-0", "db-1", "db-2")
+        api.renew()
         api.before("PATCH", SYNC, self.standbys_take_over)
 
     def standbys_take_over(self) -> None:
@@ -152,6 +153,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(retire_module, "_AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(retire_module, "_GIVEN_UP_SECONDS", 2.0)
     monkeypatch.setattr(move_module, "_HANDED_OVER_SECONDS", 0.3)
+    monkeypatch.setattr(move_module, "_SETTLED_SECONDS", 1.0)
     (tmp_path / "pooler-token").write_text("token\n")
     async with aiohttp.ClientSession() as session:
         kube = Kube(session, "127.0.0.1", str(api.port), account=tmp_path)
@@ -203,6 +205,20 @@ async def test_clients_go_on_when_the_move_did_not_come_about_and_do_not_wait_fo
     assert world.done.count("pause") == 1
     assert world.done.count("stop") > 1
     assert world.api.leader() == "db-0"
+
+
+async def test_voters_that_changed_just_now_are_waited_for_before_postgresql_is_stopped(world: World) -> None:
+    """Their fences count once the lock was renewed, which a primary that was stopped does not do."""
+    world.api.synchronous("db-0", "db-2", quorum=0)
+    await until(lambda: world.mover._dcs.state.sync.floor is None)
+    world.delete("db-0")
+    asking = asyncio.create_task(world.retire())
+    await asyncio.sleep(0.1)
+    assert world.done == []
+
+    world.api.renew()
+    await asking
+    assert world.done == MOVED
 
 
 async def test_a_voter_that_does_not_confirm_is_not_waited_for_with_postgresql_stopped(world: World) -> None:
