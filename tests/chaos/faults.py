@@ -20,9 +20,8 @@ SETTLE_SECONDS = 6.0
 PARTITION_SECONDS = 40.0
 """Twice the lock's shortest ttl: whatever a partition leads to has begun by then."""
 
-# Patroni's own init is in each container, as process 1 where the pod's containers do not share theirs; its child is the Patroni that
-# matters, forked with the same command line. The container ends with that child, so the signal is sent when whoever asked for it has
-# had its answer.
+# Where Patroni is process 1 it forks: its child is the Patroni that matters, with the same command line. (Where the pod's containers
+# share their processes it does not.) The container ends with it, so the signal is sent when whoever asked for it has had its answer.
 _KILL_PATRONI = """
 import os, signal, time
 lines, parents = {}, {}
@@ -32,7 +31,8 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
         parents[pid] = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1]
     except OSError:
         continue
-found = [pid for pid in lines if b"patroni" in lines[pid] and lines[pid] == lines.get(parents.get(pid)) and pid != str(os.getpid())]
+every = [pid for pid in lines if any(word.endswith(b"bin/patroni") for word in lines[pid].split(b"\\0")[:2])]
+found = [pid for pid in every if parents.get(pid) in every] or every
 assert len(found) == 1, f"these processes are Patroni: {found}"
 if os.fork() == 0:
     for stream in range(3):
