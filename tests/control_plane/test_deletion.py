@@ -66,7 +66,7 @@ def test_retain_keeps_volumes_and_passwords(cp: ControlPlane, namespace: str, ki
 
     # An object of the same name takes them up again: same volumes, same passwords.
     cp.must_apply(own(kind, "shop", {}), namespace)
-    cp.wait(lambda: len(cp.list("Pod", namespace)) == 3, 30, "three pods")
+    cp.wait(lambda: len(claims(cp, namespace, kind, "shop")) == 3 and len(cp.list("Pod", namespace)) >= 3, 30, "three pods")
     wait_quiet(cp)
     assert claims(cp, namespace, kind, "shop") == volumes
     again = passwords(children(cp, namespace, kind, "shop"))
@@ -127,7 +127,8 @@ def test_database_that_is_referred_to_outlives_the_instance(cp: ControlPlane, na
 
     delete(cp, namespace, "BaasInstance", "app")
 
-    cp.wait(lambda: cp.list("Deployment", namespace) == [], GONE_SECONDS, "no component is left")
+    gone = selector("BaasInstance", "app")
+    cp.wait(lambda: cp.list("Deployment", namespace, gone) == [], GONE_SECONDS, "no component is left")
     assert cp.get("DatabaseReplica", namespace, "shop") is not None
     assert len(claims(cp, namespace, "DatabaseReplica", "shop")) == 3
 

@@ -42,8 +42,10 @@ def test_empty_database_gets_its_children(cp: ControlPlane, namespace: str) -> N
     assert {name for kind, name in made if kind == "Service"} >= {"shop-rw", "shop-ro", "shop-r"}
     stateful_set = made["StatefulSet", "shop"]
     assert stateful_set["spec"]["replicas"] == 3
-    pods = cp.wait(lambda: running_pods(cp, namespace, "DatabaseReplica", 3), 30, "three running pods")
+    pods = cp.wait(lambda: running_pods(cp, namespace, "DatabaseReplica", 3, "postgresql"), 30, "three running pods")
     assert zones_of(cp, pods) == set(ZONES), "one member a zone"
+    poolers = cp.wait(lambda: running_pods(cp, namespace, "DatabaseReplica", 2, "pooler"), 30, "two poolers")
+    assert len(zones_of(cp, poolers)) == 2
 
 
 def test_empty_queue_gets_its_children(cp: ControlPlane, namespace: str) -> None:
@@ -194,8 +196,9 @@ def decoded(base64_text: str) -> str:
     return base64.b64decode(base64_text).decode()
 
 
-def running_pods(cp: ControlPlane, namespace: str, kind: str, wanted: int) -> list[Object] | None:
-    pods = cp.list("Pod", namespace, f"baas-operator.io/kind={kind}")
+def running_pods(cp: ControlPlane, namespace: str, kind: str, wanted: int, component: str = "") -> list[Object] | None:
+    of_component = f",app.kubernetes.io/component={component}" if component else ""
+    pods = cp.list("Pod", namespace, f"baas-operator.io/kind={kind}{of_component}")
     running = [pod for pod in pods if pod["status"].get("phase") == "Running"]
     return running if len(running) == wanted else None
 
