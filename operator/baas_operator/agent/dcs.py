@@ -167,6 +167,13 @@ class Dcs:
         text = json.dumps({"term": term, "to": to})
         await self._kube.merge(self._identity.sync_path, {"metadata": {"annotations": {STOPPED: text}}})
 
+    async def begin_term(self, lock: Lock) -> None:
+        """Make a new term of the leader's, if the lock still is at that version. Patroni keeps what it finds as `acquireTime` (its source,
+        dcs/kubernetes.py, `update_leader`). Raises as Kube.get; KubeError 409 if it is not."""
+        said = {"acquireTime": datetime.now(UTC).isoformat()}
+        body = {"metadata": {"resourceVersion": str(lock.version), "annotations": said}}
+        self._take(await self._kube.merge(self._identity.lock_path, body))
+
     async def hand_over(self, lock: Lock, heir: str) -> None:
         """Make a member the leader, if the lock still is at that version. Raises as Kube.get; KubeError 409 if it is not.
 

@@ -69,7 +69,8 @@ class Demotion:
                 _log.info("could not look at the role: %s", str(error) or type(error).__name__)
 
     async def _restart(self) -> None:
+        """Not with a role in the request: Patroni compares it with just the one that is wrong."""
         url, timeout = f"http://127.0.0.1:{names.PATRONI_PORT}/restart", aiohttp.ClientTimeout(total=_RESTART_SECONDS)
-        async with self._session.post(url, json={"role": "replica"}, headers=self._headers, timeout=timeout) as response:
+        async with self._session.post(url, json={}, headers=self._headers, timeout=timeout) as response:
             said = (await response.text()).strip()[:300]
-        _log.warning("it streams, and Patroni takes it for demoted: restarted, %d %s", response.status, said)
+        _log.warning("it streams, and Patroni takes it for demoted: asked for a restart: %d %s", response.status, said)

@@ -70,6 +70,12 @@ class Watcher:
             self._withdrawn = (await self._dcs.fresh()).lock.version
         state = self._dcs.state  # from here to the decision nothing is waited for
         lock = state.lock
+        if lock.leader == self._identity.pod and look is not None and not look.standby and stopped(state.sync, lock):
+            # It was shut down for a move that did not come about, and is the primary again. Fences that were made for it must not count:
+            # in a new term none does.
+            await self._dcs.begin_term(lock)
+            _log.warning("PostgreSQL is the primary again after it was stopped: a new term begins")
+            return _ALARMED_SECONDS
         if lock.term != self._term:
             self._term, self._heard, self._answers, self._dead, self._address = lock.term, time.monotonic(), None, False, None
         receives = look is None or not look.standby or look.silence is not None
@@ -117,9 +123,9 @@ class Watcher:
 
     async def _follows(self, look: Look | None, leader: str) -> bool:
         """Whether PostgreSQL would receive from the leader, and from nobody else. One that does not run will: Patroni tells it at its
-        start, and needs the certificate for a first copy."""
+        start, and needs the certificate for a first copy. One that runs and does not answer may still name the old one."""
         if look is None:
-            return True
+            return not self._postgres.runs
         if leader == self._identity.pod:
             return not look.standby
         if self._address is None:

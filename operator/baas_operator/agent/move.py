@@ -27,7 +27,7 @@ import aiohttp
 from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
-from baas_operator.agent.postgres import Postgres
+from baas_operator.agent.postgres import Postgres, UnavailableError
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import COMPONENT_LABEL
 
@@ -72,9 +72,14 @@ def successor(cluster: Mapping[str, Any], pods: Pods) -> str | None:
 
 
 def poolers(pods: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Addresses of the pooler's pods that run."""
+    """Addresses of the pooler's pods that are ready."""
     found = [each for each in pods if (each["metadata"].get("labels") or {}).get(COMPONENT_LABEL) == names.POOLER]
-    return [address for each in found if (address := (each.get("status") or {}).get("podIP"))]
+    return [address for each in found if _ready(each) and (address := each["status"].get("podIP"))]
+
+
+def _ready(pod: Mapping[str, Any]) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
 class Mover:
@@ -118,21 +123,24 @@ class Mover:
             MoveError: it still leads. As Kube.get; UnavailableError: PostgreSQL does not answer.
         """
         async with self._turn:
+            term = self._dcs.state.lock.term
             if not self.leads:
                 return
             addresses = poolers((await self.pods()).values())
+            paused = (await self.cluster()).get("pause")  # then Patroni promotes nobody by itself
             await self._settled()
             voters = self._dcs.state.sync.voters
-            if missing := await self._postgres.checkpoint(confirmed_by=voters):
-                raise MoveError(f"{', '.join(sorted(missing))} does not confirm: PostgreSQL's end would be waited for, and a new primary.")
-            term = self._dcs.state.lock.term
+            if missing := await self._postgres.checkpoint(confirmed_by=voters, replayed_by=to):
+                raise MoveError(
+                    f"{', '.join(sorted(missing))} does not confirm or replay what was written: a new primary would be waited for."
+                )
             if self._tried != term:  # clients should not have to wait again and again for a move that does not come about
                 await self._ask_poolers("pause", addresses)
             self._tried = term
             started = time.monotonic()
             try:
-                if to in voters:
-                    await self._stop_and_tell(to)
+                if to in voters and not paused:
+                    await self._stop_and_tell(term, to)
                 else:
                     await self._ask_patroni(to)
             finally:
@@ -147,9 +155,14 @@ class Mover:
                 while self._dcs.state.sync.voters and self._dcs.state.sync.floor is None:
                     await self._dcs.changed()
 
-    async def _stop_and_tell(self, to: str) -> None:
-        term = self._dcs.state.lock.term
-        await self._postgres.stop()
+    async def _stop_and_tell(self, term: str, to: str) -> None:
+        now = (await self._dcs.fresh()).lock  # and the API server is there: without it nobody could take over
+        if now.term != term:
+            raise MoveError(f"{now.leader} leads by now.")
+        try:
+            await self._postgres.stop()
+        except UnavailableError as error:
+            _log.warning("%s; it takes no writes any more, so others may", error)
         await self._dcs.tell_stopped(term, to)
         with suppress(TimeoutError):
             async with asyncio.timeout(_HANDED_OVER_SECONDS):
@@ -175,7 +188,7 @@ class Mover:
             headers = {"Authorization": f"Bearer {self._token.read_text().strip()}"}
         except OSError:
             return  # there is no pooler
-        timeout = aiohttp.ClientTimeout(total=_PAUSE_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=_PAUSE_SECONDS, sock_connect=1.0)
 
         async def ask(address: str) -> None:
             url = f"http://{f'[{address}]' if ':' in address else address}:{names.POOLER_AGENT_PORT}/{what}"

@@ -19,8 +19,8 @@ _POLL_SECONDS = 0.02
 _GONE_SECONDS = 3.0
 _CHECKPOINT_SECONDS = 30.0
 _CONFIRMED_SECONDS = 3.0
-_STOPPED_SECONDS = 15.0
-"""Longer than a standby that does not answer is waited for (`wal_sender_timeout`)."""
+_STOPPED_SECONDS = 5.0
+"""Who still receives may hold it up for longer, such as a logical consumer that lags."""
 # pg_stat_wal_receiver shows a receiver only once it is connected; pg_stat_activity from its first moment, before it reads its key.
 _LOOK = """
 SELECT pg_is_in_recovery(),
@@ -30,6 +30,12 @@ SELECT pg_is_in_recovery(),
             THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn END::bigint,
        pg_is_in_recovery() AND coalesce(pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn(), false),
        current_setting('primary_conninfo')
+"""
+
+
+_CONFIRMED = """
+SELECT application_name FROM pg_stat_replication
+ WHERE CASE WHEN application_name = $2 THEN replay_lsn >= $1::pg_lsn ELSE flush_lsn >= $1::pg_lsn END
 """
 
 
@@ -64,6 +70,11 @@ class Postgres:
         self._postmaster = postmaster
         self._connection: asyncpg.Connection | None = None
         self._turn = asyncio.Lock()
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a PostgreSQL, whether or not it answers."""
+        return self._postmaster.process is not None
 
     async def look(self) -> Look:
         """How replication stands.
@@ -111,8 +122,9 @@ class Postgres:
             now = await self.look()
         return now
 
-    async def checkpoint(self, *, confirmed_by: Collection[str]) -> set[str]:
-        """Write what is not written yet, so that the checkpoint of a shutdown is a short one; which of the standbys have not confirmed it.
+    async def checkpoint(self, *, confirmed_by: Collection[str], replayed_by: str) -> set[str]:
+        """Write what is not written yet, so that the checkpoint of a shutdown is a short one; which of the standbys have not confirmed it,
+        or not replayed it (a query there may hold replay up, and a promotion waits for that).
 
         Raises:
             UnavailableError: PostgreSQL does not answer.
@@ -121,11 +133,12 @@ class Postgres:
             connection = await asyncpg.connect(host=self._socket, user="postgres", database="postgres", timeout=_SECONDS)
             try:
                 await connection.execute("CHECKPOINT", timeout=_CHECKPOINT_SECONDS)
-                missing, until = set(confirmed_by), time.monotonic() + _CONFIRMED_SECONDS
+                wanted = set(confirmed_by) | {replayed_by}
+                missing, until = wanted, time.monotonic() + _CONFIRMED_SECONDS
                 position = await connection.fetchval("SELECT pg_current_wal_flush_lsn()")
                 while missing and time.monotonic() < until:
-                    found = await connection.fetch("SELECT application_name FROM pg_stat_replication WHERE flush_lsn >= $1", position)
-                    if missing := set(confirmed_by) - {each["application_name"] for each in found}:
+                    found = await connection.fetch(_CONFIRMED, position, replayed_by)
+                    if missing := wanted - {each["application_name"] for each in found}:
                         await asyncio.sleep(_POLL_SECONDS)
                 return missing
             finally:

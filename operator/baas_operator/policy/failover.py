@@ -149,7 +149,9 @@ def heir(sync: Sync, lock: Lock, me: str) -> str | None:
     if not len(good) > sync.quorum >= len(sync.voters) - len(good):
         return None
     to = sync.stopped.to if stopped(sync, lock) and sync.stopped else None
-    return max(sorted(good), key=lambda name: (good[name].position, name == to, name == me))
+    chosen = max(sorted(good), key=lambda name: (good[name].position, name == to, name == me))
+    # Who was stopped has shipped all of its log first. One that has renewed the lock with more runs again, on a timeline that nobody has.
+    return None if to and good[chosen].position < lock.position else chosen
 
 
 def stopped(sync: Sync, lock: Lock) -> bool:

@@ -111,7 +111,7 @@ def _step(spec: DatabaseReplicaSpec, found: list[_Pod], seen: DatabaseObservatio
     leader = seen.leader
     broken = [each for each in found if each.outdated and not is_ready(each.manifest) and not each.goes and each.name != leader]
     well = [each for each in found if is_ready(each.manifest)]
-    if broken and len(well) == len(found) - 1:
+    if broken and len(well) == len(found) - 1 and len(found) == spec.replicas:
         return _replaced(broken[0])  # what does not work can not be harmed, and may be what the new template puts right
     if _hindrance(spec, found, seen):
         return None

@@ -39,6 +39,7 @@ class World:
 
     async def restart(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == aiohttp.encode_basic_auth(*USER)
+        assert await request.json() == {}, "Patroni compares a role with the one that is wrong"
         self.restarts += 1
         self.label("standby")
         return web.Response(text="restarted successfully")

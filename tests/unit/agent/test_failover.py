@@ -44,6 +44,7 @@ class Postgres:
         self.primary_speaks = True
         self.receiving = True
         self.away = False
+        self.runs = True
         self.position = 1000
         self.looks = 0
         self.while_looking: Callable[[], None] | None = None
@@ -564,6 +565,36 @@ async def test_a_member_that_leads_now_has_its_key_back(world: World) -> None:
     world.me.postgres.standby = False
 
     await until(lambda: world.me.connected)
+
+
+async def test_one_that_runs_and_does_not_answer_may_still_name_the_old_primary(world: World) -> None:
+    await world.me.start()
+    world.api.fence("db-2", position=1001)
+    world.power_cut()
+    await world.fenced()
+    world.me.postgres.away = True
+    await world.released()
+    await world.me.looks(10)
+    assert not world.me.connected
+
+    world.me.postgres.runs = False
+    await until(lambda: world.me.connected)
+
+
+async def test_a_primary_that_runs_again_after_it_was_stopped_begins_a_new_term(world: World) -> None:
+    """The move did not come about. Fences that were made for it count no more."""
+    await world.me.start()
+    world.api.lead("db-1")
+    world.api.synchronous("db-1", "db-0", "db-2")
+    term = world.api.term()
+    world.me.postgres.standby = False
+    world.api.put(SYNC, annotations={STOPPED: json.dumps({"term": term, "to": "db-2"})})
+
+    await until(lambda: world.api.term() != term)
+    assert world.api.leader() == "db-1"
+    writes = len(world.api.writes)
+    await world.me.looks(5)
+    assert len(world.api.writes) == writes, "once"
 
 
 async def test_one_that_was_promoted_a_moment_ago_publishes_nothing(world: World) -> None:

@@ -19,10 +19,11 @@ from baas_operator.agent.dcs import STOPPED, Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
 from baas_operator.agent.move import Mover, successor
+from baas_operator.agent.postgres import UnavailableError
 from baas_operator.agent.retire import Requests
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import COMPONENT_LABEL, NAME_LABEL
-from tests.unit.agent.stand_in import PODS, SYNC, StandIn, serve, stop, until
+from tests.unit.agent.stand_in import LOCK, PODS, SYNC, StandIn, serve, stop, until
 
 ME = Identity(database="db", namespace="prod", pod="db-0", ip="10.0.0.1", node="node-a")
 USER = ("patroni", "secret")
@@ -78,6 +79,9 @@ class World:
         """What was done, in order."""
         self.unconfirmed: set[str] = set()
         self.obeys = True
+        self.stops = False
+        """PostgreSQL is shutting down, and somebody who still receives holds it up."""
+        self.paused = False
         self.pooler_says = 200
         self.mover: Mover
         self.requests: Requests
@@ -96,14 +100,16 @@ class World:
 
     def start_pooler(self) -> None:
         labels = {COMPONENT_LABEL: "pooler", NAME_LABEL: "db"}
-        self.api.put(f"{PODS}/db-pooler-x", metadata={"labels": labels}, status={"podIP": "127.0.0.1"})
+        ready = {"podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
+        self.api.put(f"{PODS}/db-pooler-x", metadata={"labels": labels}, status=ready)
+        self.api.put(f"{PODS}/db-pooler-y", metadata={"labels": labels}, status=ready | {"conditions": []})
 
     def delete(self, *pods: str) -> None:
         for name in pods:
             self.api.objects[f"{PODS}/{name}"]["metadata"]["deletionTimestamp"] = "2026-01-02T00:00:00Z"
 
     async def cluster(self, _: web.Request) -> web.Response:
-        return web.json_response({"members": self.members})
+        return web.json_response({"members": self.members} | ({"pause": True} if self.paused else {}))
 
     async def switchover(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == aiohttp.encode_basic_auth(*USER)
@@ -121,12 +127,14 @@ class World:
 
     # its PostgreSQL
 
-    async def checkpoint(self, *, confirmed_by: Collection[str]) -> set[str]:
+    async def checkpoint(self, *, confirmed_by: Collection[str], replayed_by: str) -> set[str]:
         self.done.append("checkpoint")
-        return self.unconfirmed & set(confirmed_by)
+        return self.unconfirmed & {*confirmed_by, replayed_by}
 
     async def stop(self) -> None:
         self.done.append("stop")
+        if self.stops:
+            raise UnavailableError("PostgreSQL does not shut down")
 
     async def retire(self) -> None:
         answer = await self.requests.retire(None)  # type: ignore[arg-type]
@@ -224,9 +232,30 @@ async def test_voters_that_changed_just_now_are_waited_for_before_postgresql_is_
 async def test_a_voter_that_does_not_confirm_is_not_waited_for_with_postgresql_stopped(world: World) -> None:
     world.unconfirmed = {"db-1"}
     assert await world.asked_by_the_operator("db-2") == (
-        503, "db-1 does not confirm: PostgreSQL's end would be waited for, and a new primary.",
+        503, "db-1 does not confirm or replay what was written: a new primary would be waited for.",
     )  # fmt: skip
 
+    assert world.done == ["checkpoint"]
+
+
+async def test_a_shutdown_that_somebody_holds_up_is_told_all_the_same(world: World) -> None:
+    world.stops = True
+
+    assert await world.asked_by_the_operator("db-2") == (200, "db-2 leads.")
+    assert world.done == MOVED
+
+
+async def test_while_patroni_is_paused_it_is_asked_itself(world: World) -> None:
+    world.paused = True
+
+    assert await world.asked_by_the_operator("db-2") == (200, "db-2 leads.")
+    assert world.done == ["checkpoint", "Patroni: db-0 to db-2"]
+
+
+async def test_another_term_that_began_meanwhile_is_left_alone(world: World) -> None:
+    world.api.before("GET", LOCK, lambda: world.api.lead("db-1"))
+
+    assert await world.asked_by_the_operator("db-2") == (503, "db-1 leads by now.")
     assert world.done == ["checkpoint"]
 
 

@@ -133,6 +133,9 @@ def test_of_two_that_have_the_same_the_one_that_a_planned_move_is_to_is_the_heir
     moved = dataclasses.replace(fenced("db-1", "db-2"), stopped=Stopped("7", "db-2"))
     assert heir(moved, LOCK, "db-1") == "db-2"
 
+    again = dataclasses.replace(LOCK, position=1001)
+    assert heir(moved, again, "db-1") is None, "it has renewed the lock with more than it shipped: it runs again"
+
     before = dataclasses.replace(moved, stopped=Stopped("6", "db-2"))
     assert heir(before, LOCK, "db-1") == "db-1", "news of an earlier term"
 
