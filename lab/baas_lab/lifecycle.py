@@ -15,6 +15,7 @@ from baas_lab.cluster import KIND_LABEL, ZONE_LABEL, Cluster
 from baas_lab.daemon import PrivateDaemon
 from baas_lab.docker import Docker
 from baas_lab.errors import CommandError, LabError
+from baas_lab.freezer import thaw
 from baas_lab.process import run
 from baas_lab.progress import Progress
 from baas_lab.system import allow_inotify, is_root, lacks_sys_resource, restore_inotify
@@ -178,7 +179,13 @@ def discard(cluster: Cluster) -> None:
     label = f"label={KIND_LABEL}.cluster={cluster.name}"
     listed = cluster.docker.run("container", "ls", "--all", "--filter", label, "--format", "{{.ID}} {{.Image}}").splitlines()
     if listed:
-        cluster.docker.run("rm", "--force", "--volumes", *[line.split()[0] for line in listed])
+        nodes = [line.split()[0] for line in listed]
+        try:
+            cluster.docker.run("rm", "--force", "--volumes", *nodes)
+        except CommandError:
+            if not thaw(nodes):
+                raise
+            cluster.docker.run("rm", "--force", "--volumes", *nodes)
         if not is_root():
             _empty_volumes(cluster, image=listed[0].split()[1])
     network.remove_network(cluster.docker, cluster.name)
