@@ -12,8 +12,8 @@ from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
 _STATES = (("freezer.state", "FROZEN", "THAWED"), ("cgroup.freeze", "1", "0"))
-"""File, what says that it is frozen, and what thaws it: of control groups version 1 and 2 (Linux documentation, `cgroup-v1/freezer-subsystem`
-and `cgroup-v2`)."""
+"""File, what says that it is frozen, and what thaws it: of control groups version 1 and 2 (Linux documentation,
+`cgroup-v1/freezer-subsystem` and `cgroup-v2`)."""
 
 
 def thaw(containers: Iterable[str], root: Path = _ROOT) -> int:
