@@ -511,6 +511,7 @@ async def test_one_that_was_struck_off_meanwhile_comes_back_and_becomes_a_voter_
     world.api.synchronous("db-0", "db-2", quorum=0)
     await until(lambda: world.api.fence_of("db-1") is None)
     world.comes_back()
+    await world.me.looks(3)  # it has read the lock after that
     world.api.renew()
 
     await until(lambda: world.me.connected and world.me.postgres.receiving)
