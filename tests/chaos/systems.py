@@ -155,11 +155,6 @@ class System:
         except LabError as error:
             raise LabError(f"{error} {why}") from error
 
-    def rollout(self, workload: str) -> None:
-        """Until all pods of a workload are as it now wants them. Raises CommandError."""
-        words = ("rollout", "status", workload, f"--timeout={ROLLOUT_SECONDS:.0f}s")
-        self.lab.kubectl("--namespace", self.namespace, *words, timeout_seconds=ROLLOUT_SECONDS + 10)
-
 
 @dataclass
 class Ours(System):

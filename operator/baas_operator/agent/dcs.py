@@ -94,6 +94,11 @@ class Dcs:
         """Version up to which the watch has brought everything."""
         self.state = State()
 
+    @property
+    def leads(self) -> bool:
+        """Whether this member has the lock."""
+        return self.state.lock.leader == self._identity.pod
+
     async def run(self) -> None:
         """Watch until cancelled. A watch that ends is taken up where it was, as long as the server knows what came after."""
         while True:
@@ -170,9 +175,7 @@ class Dcs:
     async def begin_term(self, lock: Lock) -> None:
         """Make a new term of the leader's, if the lock still is at that version. Patroni keeps what it finds as `acquireTime` (its source,
         dcs/kubernetes.py, `update_leader`). Raises as Kube.get; KubeError 409 if it is not."""
-        said = {"acquireTime": datetime.now(UTC).isoformat()}
-        body = {"metadata": {"resourceVersion": str(lock.version), "annotations": said}}
-        self._take(await self._kube.merge(self._identity.lock_path, body))
+        await self._write_lock(lock, {"acquireTime": datetime.now(UTC).isoformat()})
 
     async def hand_over(self, lock: Lock, heir: str) -> None:
         """Make a member the leader, if the lock still is at that version. Raises as Kube.get; KubeError 409 if it is not.
@@ -181,5 +184,8 @@ class Dcs:
         """
         now = datetime.now(UTC).isoformat()
         said = {"leader": heir, "acquireTime": now, "renewTime": now, "transitions": str(lock.transitions + 1)}
+        await self._write_lock(lock, said)
+
+    async def _write_lock(self, lock: Lock, said: Mapping[str, str]) -> None:
         body = {"metadata": {"resourceVersion": str(lock.version), "annotations": said}}
         self._take(await self._kube.merge(self._identity.lock_path, body))

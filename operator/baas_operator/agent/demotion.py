@@ -39,23 +39,19 @@ class Demotion:
         self._postgres = postgres
         self._headers = {"Authorization": aiohttp.encode_basic_auth(*credentials)}
 
-    @property
-    def _leads(self) -> bool:
-        return self._dcs.state.lock.leader == self._identity.pod
-
     async def run(self) -> None:
         """Until cancelled. An agent that starts does not know who led before, and so looks once."""
         led = True
         while True:
-            if led and not self._leads and self._dcs.state.lock.leader:
+            if led and not self._dcs.leads and self._dcs.state.lock.leader:
                 await self._see_to_it()
-            led = self._leads or (led and not self._dcs.state.lock.leader)
+            led = self._dcs.leads or (led and not self._dcs.state.lock.leader)
             await self._dcs.changed()
 
     async def _see_to_it(self) -> None:
         for _ in range(_LOOKS):
             await asyncio.sleep(_LOOK_SECONDS)
-            if self._leads:
+            if self._dcs.leads:
                 return
             try:
                 look = await self._postgres.look()

@@ -30,6 +30,7 @@ from baas_operator.agent.kube import Kube
 from baas_operator.agent.postgres import Postgres, UnavailableError
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import COMPONENT_LABEL
+from baas_operator.observe.conditions import READY, is_true
 
 _ASK_SECONDS = 3.0
 _SWITCHOVER_SECONDS = 20.0
@@ -74,12 +75,7 @@ def successor(cluster: Mapping[str, Any], pods: Pods) -> str | None:
 def poolers(pods: Iterable[Mapping[str, Any]]) -> list[str]:
     """Addresses of the pooler's pods that are ready."""
     found = [each for each in pods if (each["metadata"].get("labels") or {}).get(COMPONENT_LABEL) == names.POOLER]
-    return [address for each in found if _ready(each) and (address := each["status"].get("podIP"))]
-
-
-def _ready(pod: Mapping[str, Any]) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+    return [address for each in found if is_true(each, READY) and (address := each["status"].get("podIP"))]
 
 
 class Mover:
@@ -100,11 +96,6 @@ class Mover:
         self._tried = ""
         """The last term in which a move was tried."""
 
-    @property
-    def leads(self) -> bool:
-        """Whether this member has the lock."""
-        return self._dcs.state.lock.leader == self._identity.pod
-
     async def pods(self) -> dict[str, dict[str, Any]]:
         """All pods of the database by name. Raises as Kube.get."""
         return {each["metadata"]["name"]: each for each in await self._kube.list(self._identity.pods, label=self._identity.scope_label)}
@@ -124,7 +115,7 @@ class Mover:
         """
         async with self._turn:
             term = self._dcs.state.lock.term
-            if not self.leads:
+            if not self._dcs.leads:
                 return
             addresses = poolers((await self.pods()).values())
             paused = (await self.cluster()).get("pause")  # then Patroni promotes nobody by itself
@@ -144,7 +135,7 @@ class Mover:
                 else:
                     await self._ask_patroni(to)
             finally:
-                if self.leads:
+                if self._dcs.leads:
                     await self._ask_poolers("resume", addresses)
             _log.warning("the primary has moved to %s after %.1f s", self._dcs.state.lock.leader, time.monotonic() - started)
 
@@ -168,7 +159,7 @@ class Mover:
             async with asyncio.timeout(_HANDED_OVER_SECONDS):
                 while self._dcs.state.lock.term == term:
                     await self._dcs.changed()
-        if self.leads:
+        if self._dcs.leads:
             raise MoveError("The standbys did not take the lock: the primary is started again.")
 
     async def _ask_patroni(self, to: str) -> None:
@@ -179,7 +170,7 @@ class Mover:
         if response.status != 200:
             raise MoveError(f"Patroni did not switch over: {said}")
         async with asyncio.timeout(_ASK_SECONDS):
-            while self.leads:
+            while self._dcs.leads:
                 await self._dcs.changed()
 
     async def _ask_poolers(self, what: str, addresses: list[str]) -> None:

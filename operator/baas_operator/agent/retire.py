@@ -51,7 +51,7 @@ class Requests:
         if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), self._wanted):
             raise web.HTTPUnauthorized(text="The password of Patroni's REST API is needed.\n")
         body = await request.json()
-        if body.get("leader") != self._identity.pod or not self._mover.leads:
+        if body.get("leader") != self._identity.pod or not self._dcs.leads:
             return web.Response(status=412, text=f"{self._identity.pod} does not lead.\n")
         try:
             await self._mover.move(str(body["candidate"]))
@@ -61,7 +61,7 @@ class Requests:
         return web.Response(status=200 if leader == body["candidate"] else 503, text=f"{leader} leads.\n")
 
     async def _move_away(self) -> None:
-        while self._mover.leads:
+        while self._dcs.leads:
             pods = await self._mover.pods()
             mine = pods.get(self._identity.pod)
             if mine is None or not goes(mine):

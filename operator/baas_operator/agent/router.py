@@ -87,7 +87,7 @@ class Router:
         """Whenever the lock or the slice changed: until the slice leads here, or the lock names another."""
         while True:
             self._due.clear()
-            if self._dcs.state.lock.leader == self._identity.pod and (self._slice is None or not leads_here(self._slice, self._identity)):
+            if self._dcs.leads and (self._slice is None or not leads_here(self._slice, self._identity)):
                 if await self._shows_all():
                     await self._claim()
                 await asyncio.sleep(_LOOK_SECONDS)

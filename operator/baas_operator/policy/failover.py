@@ -139,8 +139,7 @@ def _good(sync: Sync, lock: Lock) -> dict[str, Fence]:
 
 def heir(sync: Sync, lock: Lock, me: str) -> str | None:
     """Who may have the lock now: the fenced voter that has most of the log, of those that have the same the one that a planned move is
-    to, and `me` before others; None while the leader of the lock's term
-    may still acknowledge something.
+    to, and `me` before others; None while the leader of the lock's term may still acknowledge something.
 
     `quorum` + 1 fences end the acknowledging, and all that was acknowledged is on one of them. The second count is for an heir that
     dies: it keeps a voter that lags from winning Patroni's race with the votes of the rest.

@@ -290,7 +290,7 @@ async def test_somebody_who_just_asks_moves_nothing(world: World) -> None:
 async def test_a_standby_may_go_at_once(world: World) -> None:
     world.delete("db-0")
     world.api.lead("db-1")
-    await until(lambda: not world.mover.leads)
+    await until(lambda: not world.mover._dcs.leads)
 
     await world.retire()
 
