@@ -44,8 +44,8 @@ def test_empty_database_gets_its_children(cp: ControlPlane, namespace: str) -> N
     assert stateful_set["spec"]["replicas"] == 3
     pods = cp.wait(lambda: running_pods(cp, namespace, "DatabaseReplica", 3, "postgresql"), 30, "three running pods")
     assert zones_of(cp, pods) == set(ZONES), "one member a zone"
-    poolers = cp.wait(lambda: running_pods(cp, namespace, "DatabaseReplica", 2, "pooler"), 30, "two poolers")
-    assert len(zones_of(cp, poolers)) == 2
+    poolers = cp.wait(lambda: running_pods(cp, namespace, "DatabaseReplica", 3, "pooler"), 30, "three poolers")
+    assert zones_of(cp, poolers) == set(ZONES), "one pooler a zone"
 
 
 def test_empty_queue_gets_its_children(cp: ControlPlane, namespace: str) -> None:

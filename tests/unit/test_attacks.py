@@ -22,11 +22,11 @@ from baas_operator.api.kinds import (
     VOLUME_CLAIM,
     OwnKind,
 )
-from baas_operator.desired.images import Images
 from baas_operator.desired.meta import ROLE_LABEL, Manifest
 from baas_operator.desired.secrets import password
 from baas_operator.desired.sql_job import build_sql_job
 from baas_operator.engine import applier, jetstream, leader, monitor
+from baas_operator.engine.config import Config
 from baas_operator.engine.differ import with_hash
 from baas_operator.engine.errors import Refused, Waiting
 from baas_operator.engine.gather import dependents, view_of
@@ -97,7 +97,7 @@ async def test_tear_down_leaves_config_maps_of_others_alone() -> None:
     ours = version(DB.child("v1", "ConfigMap", "db-leader", "postgresql", owned=False), 4, "c2")
     await put_all(api, store, database, theirs, ours)
 
-    await tear_down(api, store, view_of(store, database, Images()))  # type: ignore[arg-type]
+    await tear_down(api, store, view_of(store, database, Config()))  # type: ignore[arg-type]
 
     assert await api.get(CONFIG_MAP, NAMESPACE, "db-config") is not None
     assert await api.get(CONFIG_MAP, NAMESPACE, "db-leader") is None
@@ -117,7 +117,7 @@ async def test_data_is_kept_when_the_policy_was_changed_to_retain_just_before_th
 
     for _ in range(3):
         try:
-            await tear_down(api, store, view_of(store, store.get(*key_of(resource)) or {}, Images()))  # type: ignore[arg-type]
+            await tear_down(api, store, view_of(store, store.get(*key_of(resource)) or {}, Config()))  # type: ignore[arg-type]
         except Waiting:
             continue
 
@@ -141,7 +141,7 @@ async def test_what_an_instance_made_keeps_its_data_too_before_the_instance_is_l
     ]
     await put_all(api, store, instance, keys, *made)
 
-    await tear_down(api, store, view_of(store, instance, Images()))  # type: ignore[arg-type]
+    await tear_down(api, store, view_of(store, instance, Config()))  # type: ignore[arg-type]
 
     assert not api.objects[key_of(keys)]["metadata"].get("ownerReferences")
     assert [api.objects[key_of(each)]["spec"]["deletionPolicy"] for each in made] == ["Retain", "Retain"]

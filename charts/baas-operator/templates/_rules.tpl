@@ -44,6 +44,9 @@ why `update` stands beside `patch` in places where the operator itself would do 
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, update, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, update, delete]
 # Pods and volumes come from StatefulSets and Deployments: seen, labelled and, to repair, deleted; never made.
 - apiGroups: [""]
   resources: [pods]

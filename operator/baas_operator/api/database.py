@@ -75,8 +75,9 @@ class PoolMode(StrEnum):
 class PoolerSpec(ApiModel):
     """PgBouncer between clients and the primary."""
 
-    replicas: Annotated[int, Field(ge=0, le=20)] = 2
-    """PgBouncer pods, spread over the zones; 0 for none."""
+    replicas: Annotated[int, Field(ge=0, le=20)] = 3
+    """PgBouncer pods, spread over the zones; 0 for none. With one in each zone clients are led to the one in their own, so that a zone
+    that is lost takes no other zone's clients with it."""
     mode: PoolMode = PoolMode.TRANSACTION
     """`transaction`: a client has a server connection for a transaction, so that thousands share a few, and a switchover is a short
     stall; what belongs to a session (`SET`, `LISTEN`, advisory locks, temporary tables) does not last. `session`: it has one for as

@@ -140,10 +140,11 @@ JOB = Kind("batch/v1", "Job", "jobs")
 ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
 ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
 POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 
 CHILD_KINDS: tuple[Kind, ...] = (
     SERVICE_ACCOUNT, ROLE, ROLE_BINDING, SECRET, CONFIG_MAP, SERVICE, ENDPOINT_SLICE, POD_DISRUPTION_BUDGET,
-    STATEFUL_SET, DEPLOYMENT, JOB, POD, VOLUME_CLAIM,
+    NETWORK_POLICY, STATEFUL_SET, DEPLOYMENT, JOB, POD, VOLUME_CLAIM,
 )  # fmt: skip
 """Kinds of the objects that ours are made of: those that the operator watches, always with its own label."""
 

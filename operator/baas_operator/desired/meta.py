@@ -13,6 +13,8 @@ Manifest = dict[str, Any]
 """A Kubernetes object as the API server takes it."""
 
 MANAGED_BY = "baas-operator"
+OPERATOR_NAMESPACE = "baas-system"
+"""Where the operator runs unless it is told otherwise."""
 KIND_LABEL = "baas-operator.io/kind"
 NAME_LABEL = "baas-operator.io/name"
 COMPONENT_LABEL = "app.kubernetes.io/component"

@@ -98,8 +98,10 @@ def service(
     selector: dict[str, str] | None,
     headless: bool = False,
     not_ready: bool = False,
+    same_zone: bool = False,
 ) -> Manifest:
-    """A Service; `selector=None` for one whose EndpointSlice is written by hand, `not_ready` also publishes unready pods."""
+    """A Service; `selector=None` for one whose EndpointSlice is written by hand, `not_ready` also publishes unready pods, `same_zone` leads
+    clients to pods in their own zone while it has any (Kubernetes documentation, "Service", "Traffic distribution")."""
     spec: dict[str, Any] = {
         "type": "ClusterIP",
         "ports": [{"name": key, "port": port, "targetPort": port, "protocol": "TCP"} for key, port in ports.items()],
@@ -110,6 +112,8 @@ def service(
         spec["clusterIP"] = "None"
     if not_ready:
         spec["publishNotReadyAddresses"] = True
+    if same_zone:
+        spec["trafficDistribution"] = "PreferClose"  # 1.34 knows it as PreferSameZone, too; this name is understood by all
     return owner.child("v1", "Service", name, component, spec=spec)
 
 

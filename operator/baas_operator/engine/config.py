@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from baas_operator.desired.images import Images
+from baas_operator.desired.meta import OPERATOR_NAMESPACE
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Config:
     """Settings. `namespaces` empty means all; `workers` is how many objects are reconciled at the same time."""
 
     identity: str = "local"
-    namespace: str = "baas-system"
+    namespace: str = OPERATOR_NAMESPACE
     namespaces: tuple[str, ...] = ()
     log_level: str = "INFO"
     health_port: int = 8080

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE, NODE, OPERATION, POD, SECRET
 from baas_operator.api.operation import OperationPhase
 from baas_operator.api.queue import EventQueueSpec
-from baas_operator.desired.images import Images
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.queue import names as queue_names
 from baas_operator.engine import jetstream, monitor
+from baas_operator.engine.config import Config
 from baas_operator.engine.store import Key, Store
 from baas_operator.observe.queue import JetStreamState
 from baas_operator.observe.view import View, is_ready, secret_text
@@ -49,7 +49,7 @@ def dependents(store: Store, key: Key) -> list[Key]:
     ]
 
 
-def view_of(store: Store, resource: Manifest, images: Images) -> View:
+def view_of(store: Store, resource: Manifest, config: Config) -> View:
     """The part of a view that the store has."""
     metadata = resource["metadata"]
     others, other_children = {}, {}
@@ -64,7 +64,8 @@ def view_of(store: Store, resource: Manifest, images: Images) -> View:
         children=store.children(Key(resource["kind"], metadata["namespace"], metadata["name"])),
         nodes={node["metadata"]["name"]: node for node in store.of_kind(NODE.name)},
         now=datetime.now(UTC),
-        images=images,
+        images=config.images,
+        operator_namespace=config.namespace,
         others=others,
         other_children=other_children,
     )

@@ -76,12 +76,12 @@ class Reconciler:
             await summarize(self._client, self._store, resource, plan, self._config.identity)
             return Outcome(), "suspended"
         # gather, decide
-        view = view_of(self._store, resource, self._config.images)
+        view = view_of(self._store, resource, self._config)
         plan = PLANNERS[key.kind](view)
         problem = None
         if not plan.refused:
             problem = await _problem_of(self._make(view, plan))
-            view = view_of(self._store, resource, self._config.images)
+            view = view_of(self._store, resource, self._config)
         # ask
         try:
             view = await self._asking.answer(key, view)
@@ -120,7 +120,7 @@ class Reconciler:
         for request in plan.secrets:
             await applier.ensure_secret(self._client, self._store, request)
         if _lacks_secrets(view, plan) or any(each.replaces for each in plan.secrets):
-            view = view_of(self._store, view.resource, self._config.images)
+            view = view_of(self._store, view.resource, self._config)
             plan = PLANNERS[view.owner.kind](view)
         # apply
         for manifest in plan.manifests:
@@ -141,7 +141,7 @@ class Reconciler:
             await let_go(self._client, self._store, view)
 
     async def _delete(self, resource: Manifest) -> tuple[Outcome, str]:
-        view = view_of(self._store, resource, self._config.images)
+        view = view_of(self._store, resource, self._config)
         try:
             await tear_down(self._client, self._store, view)
         except Waiting as wait:

@@ -10,7 +10,7 @@ from typing import Any
 
 from baas_operator.api.kinds import Kind
 from baas_operator.desired.images import Images
-from baas_operator.desired.meta import ZONE_LABEL, Manifest, Owner
+from baas_operator.desired.meta import OPERATOR_NAMESPACE, ZONE_LABEL, Manifest, Owner
 from baas_operator.observe.conditions import READY, is_true
 from baas_operator.observe.text import of_scheduler, shorten
 
@@ -28,6 +28,7 @@ class View:
     nodes: Mapping[str, Manifest]
     now: datetime
     images: Images = field(default_factory=Images)
+    operator_namespace: str = OPERATOR_NAMESPACE
     others: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
     other_children: Mapping[tuple[str, str], Mapping[tuple[str, str], Manifest]] = field(default_factory=dict)
     external: Any = None

@@ -61,6 +61,7 @@ def plan_database(view: View) -> Plan:
         leader=seen.leader_endpoint if seen.primary else None,
         databases_wanted=serving or already,
         ca=secret_text(view.child(SECRET, names.ca(view.owner.name)), "ca.crt"),
+        operator_namespace=view.operator_namespace,
         members_per_zone=math.ceil(spec.replicas / max(1, len(view.zones()))),
     )
     manifests = as_made(view, build_database(spec, view.owner, view.images, facts))

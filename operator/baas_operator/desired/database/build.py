@@ -10,11 +10,12 @@ from baas_operator.desired.database import names
 from baas_operator.desired.database.access import build_access
 from baas_operator.desired.database.certificates import build_ca_bundle
 from baas_operator.desired.database.members import build_members
+from baas_operator.desired.database.network import build_network
 from baas_operator.desired.database.patroni import config_file
 from baas_operator.desired.database.pooler import build_pooler, pooler_secret
 from baas_operator.desired.database.routing import Endpoint, build_routing
 from baas_operator.desired.images import Images
-from baas_operator.desired.meta import Manifest, Owner
+from baas_operator.desired.meta import OPERATOR_NAMESPACE, Manifest, Owner
 from baas_operator.desired.pods import disruption_budget
 from baas_operator.desired.secrets import SecretRequest, password
 from baas_operator.desired.sql_job import build_sql_job
@@ -26,7 +27,7 @@ class DatabaseFacts:
     """What the manifests depend on besides the spec.
 
     `databases_wanted`: the SQL Job may run, as there is a primary. `members_per_zone`: what to expect before any pod has a place. `ca`:
-    the authority's certificate (PEM), None while it is not drawn.
+    the authority's certificate (PEM), None while it is not drawn. `operator_namespace`: whose pods may ask the members to move.
     """
 
     hard_spread: bool = True
@@ -36,6 +37,7 @@ class DatabaseFacts:
     databases_wanted: bool = True
     members_per_zone: int = 1
     ca: str | None = None
+    operator_namespace: str = OPERATOR_NAMESPACE
 
 
 def database_secrets(spec: DatabaseReplicaSpec, owner: Owner) -> list[SecretRequest]:
@@ -99,6 +101,7 @@ def build_database(spec: DatabaseReplicaSpec, owner: Owner, images: Images, fact
         *build_access(owner),
         owner.child("v1", "ConfigMap", f"{owner.name}-patroni", names.COMPONENT, data={"patroni.yml": text}),
         *build_ca_bundle(owner, facts.ca),
+        *build_network(spec, owner, operator_namespace=facts.operator_namespace),
         *build_routing(owner, current=facts.slice_now, leader=facts.leader),
         disruption_budget(owner, owner.name, names.COMPONENT),
         build_members(spec, owner, images, config_text=_static_part(text), hard_spread=facts.hard_spread),

@@ -165,7 +165,7 @@ def build_pooler(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, har
     return [
         *_access(owner, name),
         owner.child("v1", "ConfigMap", name, names.POOLER, data={"pgbouncer.ini": text}),
-        service(owner, name, names.POOLER, {"postgresql": names.POSTGRES_PORT}, selector=selector),
+        service(owner, name, names.POOLER, {"postgresql": names.POSTGRES_PORT}, selector=selector, same_zone=True),
         disruption_budget(owner, name, names.POOLER),
         deployment,
     ]
