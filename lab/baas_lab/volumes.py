@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,18 @@ class Volume:
         """Unmount unless something still uses it; whether it is unmounted now. A container that was killed may take
         a moment to let go."""
         return not os.path.ismount(self.path) or run(["umount", self.path], check=False).returncode == 0
+
+    def remount(self) -> bool:
+        """Mount anew what had its power cut; whether it is whole. As long as anything holds on to the old mount (a node that is not quite
+        dead, a mount namespace that somebody made meanwhile), the kernel gives the same file system once more, with its power still cut."""
+        if not self.try_unmount():
+            return False
+        self.mount()
+        try:
+            with tempfile.TemporaryFile(dir=self.path):
+                return True
+        except OSError:
+            return False
 
     def require_own_file_system(self) -> None:
         """Raises LabError when the folder has no file system of its own."""

@@ -38,8 +38,7 @@ def power_cut(cluster: Cluster, *nodes: str, restart: bool = True, wait: bool = 
         volume.cut_power()
     cluster.docker.run("kill", *names)
     for volume in found:
-        wait_until(volume.try_unmount, timeout_seconds=UNMOUNT_SECONDS, what=f"{volume.path} is unmounted")
-        volume.mount()
+        wait_until(volume.remount, timeout_seconds=UNMOUNT_SECONDS, what=f"{volume.path} is mounted anew")
     if restart:
         start(cluster, *names, wait=wait)
 

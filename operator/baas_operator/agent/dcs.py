@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +24,8 @@ from baas_operator.policy.failover import Fence, Lock, Stopped, Sync, settled
 
 STOPPED = "baas-operator.io/stopped"
 """Annotation: the leader's PostgreSQL was shut down for a planned move."""
+GIVEN = "baas-operator.io/given"
+"""Annotation of the lock: the time of its acquisition, if agents gave it to the leader."""
 FENCE = "fence.baas-operator.io/"
 """Prefix of the annotation that a fence is, followed by the member's name."""
 NO_LOCK = Lock(leader=None, term="", version=0, position=0)
@@ -42,14 +44,18 @@ def read_lock(found: Mapping[str, Any]) -> Lock:
     """The leader lock from its ConfigMap. A term ends when the leader changes or takes the lock anew."""
     said: Mapping[str, str] = found["metadata"].get("annotations") or {}
     leader = said.get("leader") or None
-    term = f"{leader}/{said.get('transitions', '')}/{said.get('acquireTime', '')}"
-    return Lock(leader, term, _number(found["metadata"]["resourceVersion"]), _number(said.get("optime")), _number(said.get("transitions")))
+    acquired = said.get("acquireTime", "")
+    return Lock(
+        leader=leader, term=f"{leader}/{said.get('transitions', '')}/{acquired}", version=_number(found["metadata"]["resourceVersion"]),
+        position=_number(said.get("optime")), transitions=_number(said.get("transitions")),
+        given=bool(leader) and bool(acquired) and said.get(GIVEN) == acquired,
+    )  # fmt: skip
 
 
 def _fence(text: str) -> Fence | None:
     try:
         told = json.loads(text)
-        return Fence(str(told["term"]), int(told["position"]))
+        return Fence(str(told["term"]), int(told["position"]), str(told["against"]), told.get("lives") is not False)
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None  # made by hand: it counts for nobody
 
@@ -160,7 +166,7 @@ class Dcs:
     async def publish(self, fence: Fence | None) -> None:
         """Write this member's fence, or (None) take it off; returns when the watch has brought it. Raises as Kube.get, TimeoutError."""
         # The same fence said again has to be a change: it is the version of the object that counts.
-        text = json.dumps({"term": fence.term, "position": fence.position, "at": time.time_ns()}) if fence else None
+        text = json.dumps(asdict(fence) | {"at": time.time_ns()}) if fence else None
         written = await self._kube.merge(self._identity.sync_path, {"metadata": {"annotations": {FENCE + self._identity.pod: text}}})
         version = _number(written["metadata"]["resourceVersion"])
         async with asyncio.timeout(2.0):
@@ -183,7 +189,7 @@ class Dcs:
         The annotations are those that Patroni writes when it takes the lock (its source, dcs/kubernetes.py); the heir's renews them.
         """
         now = datetime.now(UTC).isoformat()
-        said = {"leader": heir, "acquireTime": now, "renewTime": now, "transitions": str(lock.transitions + 1)}
+        said = {"leader": heir, "acquireTime": now, "renewTime": now, "transitions": str(lock.transitions + 1), GIVEN: now}
         await self._write_lock(lock, said)
 
     async def _write_lock(self, lock: Lock, said: Mapping[str, str]) -> None:

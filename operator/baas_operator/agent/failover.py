@@ -5,6 +5,7 @@ Whatever fails here leaves things as they were: without enough fences the lock r
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import replace
@@ -12,19 +13,29 @@ from dataclasses import replace
 import aiohttp
 
 from baas_operator.agent.credentials import Credentials
-from baas_operator.agent.dcs import Dcs
+from baas_operator.agent.dcs import Dcs, State
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.agent.postgres import Look, Postgres, UnavailableError
 from baas_operator.desired.database import names
-from baas_operator.policy.failover import ASK_AHEAD_SECONDS, Fence, Here, Lock, Step, decide, heir, stopped
+from baas_operator.policy.failover import ASK_AHEAD_SECONDS, Fence, Here, Lock, Step, decide, heir, stopped, usurped
 
 _CALM_SECONDS = 0.5
 _ALARMED_SECONDS = 0.1
 _NEWS_SECONDS = 1.0
 """A silence is no older news than this when a fence is published for it."""
+_OWN_PATRONI_SECONDS = 0.5
+"""It answers within milliseconds, and a failover waits for this."""
 _NO_ANSWER = (KubeError, aiohttp.ClientError, TimeoutError, OSError, UnavailableError)
 _log = logging.getLogger("agent.failover")
+
+
+def _why_cut(here: Here, state: State) -> str:
+    leader = state.lock.leader
+    if usurped(state.sync, state.lock):
+        return f"{leader} has the lock: turning away from {state.sync.leader}"
+    why = "was stopped for a planned move" if stopped(state.sync, state.lock) else f"is silent for {here.silence:.1f} s and does not answer"
+    return f"{leader} {why}: cutting off from it"
 
 
 class Watcher:
@@ -93,16 +104,13 @@ class Watcher:
             case Step.ASK:
                 await self._ask()
             case Step.CUT:
-                why = (
-                    "was stopped for a planned move"
-                    if stopped(state.sync, lock)
-                    else f"is silent for {here.silence:.1f} s and does not answer"
-                )
-                _log.warning("%s %s: cutting off from it", lock.leader, why)
+                _log.warning("%s", _why_cut(here, state))
                 self._credentials.disconnect()
                 return 0.0
             case Step.RELEASE:
                 await self._release(state.lock)
+            case Step.TURN:
+                await self._turn(state.lock, state.sync.leader or "")
             case Step.WITHDRAW:
                 await self._withdraw()
             case Step.CONNECT if self._in_doubt == lock.term:
@@ -114,6 +122,23 @@ class Watcher:
             case Step.WAIT:
                 return _ALARMED_SECONDS if state.lock.leader else _CALM_SECONDS
         return _ALARMED_SECONDS
+
+    async def _turn(self, lock: Lock, before: str) -> None:
+        """Publish that this member confirms nothing more to the one who led before; the new leader is promoted when enough have."""
+        calls = lock.leader == self._identity.pod
+        look = await (self._postgres.look() if calls else self._postgres.end_receivers())
+        if look.standby and self._dcs.state.lock.term == lock.term:
+            await self._dcs.publish(Fence(lock.term, look.position, against=before))
+            _log.warning("%s has the lock: %s", lock.leader, f"voters of {before} have to turn away" if calls else f"turned from {before}")
+
+    async def _patroni_lives(self) -> bool:
+        """Whether the Patroni beside this agent answers: the lock is of no use to a member where it does not."""
+        url, timeout = f"http://127.0.0.1:{names.PATRONI_PORT}/liveness", aiohttp.ClientTimeout(total=_OWN_PATRONI_SECONDS)
+        try:
+            async with self._session.get(url, timeout=timeout, allow_redirects=False):
+                return True
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
 
     async def _withdraw(self) -> None:
         await self._dcs.publish(None)
@@ -205,11 +230,11 @@ class Watcher:
             await self._ask()
             if self._answers is not False:
                 return
-        look = await self._postgres.end_receivers()
+        look, lives = await asyncio.gather(self._postgres.end_receivers(), self._patroni_lives())
         if not look.standby or self._dcs.state.lock.term != lock.term:
             return
         self._in_doubt = lock.term
-        await self._dcs.publish(Fence(lock.term, look.position))
+        await self._dcs.publish(Fence(lock.term, look.position, against=leader, lives=lives))
         self._in_doubt = ""
         if (chosen := heir(self._dcs.state.sync, lock, me)) is None:
             _log.info("fenced against %s at %d, waiting for others", leader, look.position)

@@ -22,6 +22,7 @@ from baas_operator.agent.kube import Kube, connector
 from baas_operator.agent.move import Mover
 from baas_operator.agent.postgres import Postgres
 from baas_operator.agent.postmaster import Postmaster
+from baas_operator.agent.promotion import Promotion
 from baas_operator.agent.reload import ServerCertificate
 from baas_operator.agent.retire import Requests
 from baas_operator.agent.router import Router
@@ -66,9 +67,12 @@ async def _run(env: Mapping[str, str]) -> None:
         mover = Mover(kube, session, identity, dcs, postgres, credentials=rest, token=Path(names.POOLER_SECRET) / "token")
         requests = Requests(mover, identity, dcs, rest)
         app = web.Application()
-        app.add_routes(
-            [web.get("/livez", _livez), web.get(names.RETIRE_PATH, requests.retire), web.post(names.SWITCHOVER_PATH, requests.switch_over)]
-        )
+        app.add_routes([
+            web.get("/livez", _livez),
+            web.get(names.PROMOTION_PATH, Promotion(identity, dcs, postgres).ask),
+            web.get(names.RETIRE_PATH, requests.retire),
+            web.post(names.SWITCHOVER_PATH, requests.switch_over),
+        ])  # fmt: skip
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, port=names.AGENT_PORT).start()

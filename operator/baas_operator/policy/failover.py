@@ -22,6 +22,12 @@ cut off from its standbys alone. Patroni promotes a standby that holds the lock,
 The order of taking a fence back is: take the annotation off; wait until the lock was written once more; reconnect. Whoever read the lock
 before that and counts on this fence fails, as the lock's version is another now; whoever reads it later finds no fence.
 
+Where the lock ran out by itself, because P's Patroni hung while its PostgreSQL went on, Patroni's race has elected a leader with votes,
+and a vote is no fence: who gave one may still confirm commits of P. So the agent of the new leader calls upon the voters to *turn away*
+from P, which they do as they fence, and as publicly. It is promoted only once `quorum` + 1 have, itself among them, and none has more
+of the log (`hindrance`; Patroni asks its agent before each promotion). The call comes first, as it changes the version of the synchronous
+state: from then on P, if it wakes, can not strike off those who turn away.
+
 docs/decisions/early-release.md tells the story; tests/unit/policy/test_failover.py walks every interleaving.
 """
 
@@ -46,14 +52,22 @@ class Lock:
     """How far the leader had written its log, in bytes, when it last renewed the lock."""
     transitions: int = 0
     """How often the leader has changed."""
+    given: bool = False
+    """Whether agents gave it to the leader, when enough of them were fenced."""
 
 
 @dataclass(frozen=True)
 class Fence:
-    """A member that receives nothing more from the leader of a term, and how far it has its log, in bytes."""
+    """A member that receives nothing more from a leader, said in a term, and how far it has the log, in bytes.
+
+    `against`: that leader: the one of the term, or the one before it, whose commits the member still confirmed when the lock was
+    another's already. `lives`: whether the member's Patroni answered its agent, as it has to do to be promoted.
+    """
 
     term: str
     position: int
+    against: str
+    lives: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,6 +128,8 @@ class Step(Enum):
     """Make sure that this member receives nothing more, and see it done."""
     RELEASE = auto()
     """Publish the fence and, when it completes the set, hand the lock over."""
+    TURN = auto()
+    """Publish that this member receives nothing more from the one who led before. The new leader, who need not, calls upon others so."""
     WITHDRAW = auto()
     """Take the published fence off."""
     CONNECT = auto()
@@ -134,12 +150,16 @@ def _good(sync: Sync, lock: Lock) -> dict[str, Fence]:
     if lock.leader is None or sync.leader != lock.leader or sync.floor is None:
         return {}
     found = {name: each for name in sync.voters if (each := sync.fences.get(name))}
-    return {name: each for name, each in found.items() if each.term == lock.term and each.position >= sync.floor}
+    return {
+        name: each
+        for name, each in found.items()
+        if each.term == lock.term and each.against == lock.leader and each.position >= sync.floor
+    }  # fmt: skip
 
 
 def heir(sync: Sync, lock: Lock, me: str) -> str | None:
-    """Who may have the lock now: the fenced voter that has most of the log, of those that have the same the one that a planned move is
-    to, and `me` before others; None while the leader of the lock's term may still acknowledge something.
+    """Who may have the lock now: the fenced voter that has most of the log, of those that have the same one whose Patroni answers, then the
+    one that a planned move is to, and `me` before others; None while the leader of the lock's term may still acknowledge something.
 
     `quorum` + 1 fences end the acknowledging, and all that was acknowledged is on one of them. The second count is for an heir that
     dies: it keeps a voter that lags from winning Patroni's race with the votes of the rest.
@@ -148,9 +168,34 @@ def heir(sync: Sync, lock: Lock, me: str) -> str | None:
     if not len(good) > sync.quorum >= len(sync.voters) - len(good):
         return None
     to = sync.stopped.to if stopped(sync, lock) and sync.stopped else None
-    chosen = max(sorted(good), key=lambda name: (good[name].position, name == to, name == me))
+    chosen = max(sorted(good), key=lambda name: (good[name].position, good[name].lives, name == to, name == me))
     # Who was stopped has shipped all of its log first. One that has renewed the lock with more runs again, on a timeline that nobody has.
     return None if to and good[chosen].position < lock.position else chosen
+
+
+def usurped(sync: Sync, lock: Lock) -> bool:
+    """Whether another has the lock than the one that the voters belong to, and nobody has made sure that that one acknowledges no more."""
+    return lock.leader is not None and not lock.given and bool(sync.voters) and sync.leader not in (None, lock.leader)
+
+
+def _turned(sync: Sync, lock: Lock) -> dict[str, Fence]:
+    """Members that turned away from the one whom the voters belong to, as of this term; with the new leader among them, it has called."""
+    return {name: each for name, each in sync.fences.items() if each.term == lock.term and each.against == sync.leader}
+
+
+def hindrance(sync: Sync, lock: Lock, me: str, position: int) -> str:
+    """Why this member, which has the log up to `position`, may not be promoted now; empty if it may."""
+    if lock.leader != me:
+        return f"{lock.leader or 'nobody'} has the lock"
+    if not usurped(sync, lock):
+        return ""
+    turned = _turned(sync, lock)
+    if me not in turned:
+        return "the voters are not called upon yet"
+    if len(sync.voters & set(turned)) <= sync.quorum:
+        return f"{sync.leader} may still acknowledge what {', '.join(sorted(sync.voters - set(turned)))} confirms"
+    ahead = sorted(name for name in sync.voters & set(turned) - {me} if turned[name].position > position)
+    return f"{', '.join(ahead)} has more of what {sync.leader} acknowledged" if ahead else ""
 
 
 def stopped(sync: Sync, lock: Lock) -> bool:
@@ -168,16 +213,22 @@ def decide(here: Here, lock: Lock, sync: Sync, *, detection_seconds: float) -> S
     counts = _counts(here, lock, sync)
     suspected = counts and (stopped(sync, lock) or (here.answers is False and (here.dead or here.silence >= detection_seconds)))
     mine = sync.fences.get(here.name)
-    published = mine is not None and mine.term == lock.term  # one of an earlier term counts for nobody
+    published = mine is not None and mine.term == lock.term and mine.against == lock.leader  # others count for nobody, or against another
+    turns = usurped(sync, lock) and here.name not in (turned := _turned(sync, lock))
+    if turns and here.name == lock.leader:
+        return Step.TURN
+    turns = turns and here.name in sync.voters and lock.leader in turned
     if here.connected:
         if published:
             return Step.WITHDRAW
-        if suspected:
+        if suspected or turns:
             return Step.CUT
         wonders = not here.receives or here.silence >= detection_seconds - ASK_AHEAD_SECONDS
         return Step.ASK if counts and wonders and here.answers is None else Step.FOLLOW
     if suspected:
         return Step.RELEASE
+    if turns:
+        return Step.TURN
     if lock.leader is None:
         return Step.WAIT
     # Patroni turns PostgreSQL to a new leader some time after the lock names it. Until then it would go back to the old one, which may be

@@ -199,9 +199,9 @@ class StandIn:
         """Patroni writes the synchronous state."""
         self.put(SYNC, annotations={"leader": leader, "sync_standby": ",".join(voters), "quorum": str(quorum)})
 
-    def fence(self, member: str, *, position: int = 1000, term: str | None = None) -> None:
+    def fence(self, member: str, *, position: int = 1000, term: str | None = None, against: str = "db-0") -> None:
         """Another member's agent publishes its fence, of the term that is unless another is named."""
-        told = {"term": term or self.term(), "position": position, "at": self._version}
+        told = {"term": term or self.term(), "position": position, "against": against, "at": self._version}
         self.put(SYNC, annotations={FENCE + member: json.dumps(told)})
 
     def route(self, *addresses: str, to: str | None = None) -> None:

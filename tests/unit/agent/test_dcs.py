@@ -57,10 +57,10 @@ def test_a_position_that_is_no_number_is_none(optime: str) -> None:
 
 
 def test_a_synchronous_state_is_read_with_its_fences() -> None:
-    fence = json.dumps({"term": "t", "position": 1000, "at": 1})
+    fence = json.dumps({"term": "t", "position": 1000, "against": "db-0", "lives": False, "at": 1})
     sync = read_sync(found({"leader": "db-0", "sync_standby": "db-1,db-2", "quorum": "1", f"{FENCE}db-1": fence, "other": fence}), NO_SYNC)
 
-    assert sync == Sync("db-0", frozenset({"db-1", "db-2"}), 1, 7, None, {"db-1": Fence("t", 1000)})
+    assert sync == Sync("db-0", frozenset({"db-1", "db-2"}), 1, 7, None, {"db-1": Fence("t", 1000, "db-0", lives=False)})
 
 
 @pytest.mark.parametrize("said", [None, {}, {"leader": "", "sync_standby": "", "quorum": ""}, {"sync_standby": ",,", "quorum": "one"}])
@@ -74,18 +74,20 @@ def test_a_synchronous_state_of_nobody_has_no_voters(said: dict[str, str] | None
     "text",
     [
         "", "null", "7", '"term"', "[]", "{}", "{", '{"term": "t"}', '{"position": 1}', '{"term": "t", "position": null}',
-        '{"term": "t", "position": []}', '{"term": "t", "position": "x"}', '{"term": "t", "position": NaN}',
+        '{"term": "t", "position": [], "against": "db-0"}', '{"term": "t", "position": "x", "against": "db-0"}',
+        '{"term": "t", "position": NaN, "against": "db-0"}',
         pytest.param("[" * 100_000, id="deep"),
-        '{"term": "t", "position": Infinity}',
-        '{"term": "t", "position": 1e999}',
+        '{"term": "t", "position": Infinity, "against": "db-0"}',
+        '{"term": "t", "position": 1e999, "against": "db-0"}',
+        '{"term": "t", "position": 1}',
     ],
 )  # fmt: skip
 def test_a_fence_that_somebody_made_by_hand_counts_for_nobody_and_harms_nobody(text: str) -> None:
-    good = json.dumps({"term": "t", "position": 1})
+    good = json.dumps({"term": "t", "position": 1, "against": "db-0"})
 
     sync = read_sync(found({f"{FENCE}db-1": text, f"{FENCE}db-2": good}), NO_SYNC)
 
-    assert sync.fences == {"db-2": Fence("t", 1)}
+    assert sync.fences == {"db-2": Fence("t", 1, "db-0")}
 
 
 BEFORE = {"leader": "db-0", "sync_standby": "db-1,db-2", "quorum": "1"}
@@ -96,7 +98,7 @@ BEFORE = {"leader": "db-0", "sync_standby": "db-1,db-2", "quorum": "1"}
     [
         ({}, 7),
         ({"sync_standby": "db-2,db-1"}, 7),
-        ({f"{FENCE}db-1": '{"term": "t", "position": 1}'}, 7),
+        ({f"{FENCE}db-1": '{"term": "t", "position": 1, "against": "db-0"}'}, 7),
         ({"something": "else"}, 7),
         ({"leader": "db-1"}, 9),
         ({"sync_standby": "db-1"}, 9),
@@ -266,7 +268,7 @@ async def test_of_a_database_without_a_lock_nothing_is_known(api: StandIn, idle:
 
 async def test_publishing_waits_for_the_watch(api: StandIn, dcs: Dcs) -> None:
     api.hold(CONFIG_MAPS)
-    publishing = asyncio.create_task(dcs.publish(Fence("t", 1000)))
+    publishing = asyncio.create_task(dcs.publish(Fence("t", 1000, "db-0")))
     await until(lambda: api.fence_of("db-1") is not None)
     await asyncio.sleep(0.05)  # as above
     assert not publishing.done()
@@ -274,7 +276,7 @@ async def test_publishing_waits_for_the_watch(api: StandIn, dcs: Dcs) -> None:
     api.let_go(CONFIG_MAPS)
     await publishing
 
-    assert dcs.state.sync.fences == {"db-1": Fence("t", 1000)}
+    assert dcs.state.sync.fences == {"db-1": Fence("t", 1000, "db-0")}
     assert dcs.state.sync.changed < dcs.state.version, "a fence does not change the voters"
 
 
@@ -282,7 +284,7 @@ async def test_publishing_sees_what_happened_before_it(api: StandIn, dcs: Dcs) -
     """Voters that changed after the agent last looked, and before its fence."""
     api.before("PATCH", SYNC, lambda: api.synchronous("db-0", "db-2", quorum=0))
 
-    await dcs.publish(Fence("t", 1000))
+    await dcs.publish(Fence("t", 1000, "db-0"))
 
     assert dcs.state.sync.voters == {"db-2"}
     assert dcs.state.sync.changed < dcs.state.version
@@ -290,13 +292,13 @@ async def test_publishing_sees_what_happened_before_it(api: StandIn, dcs: Dcs) -
 
 async def test_publishing_gives_up_when_no_watch_brings_it(idle: Dcs) -> None:
     with pytest.raises(TimeoutError):
-        await idle.publish(Fence("t", 1000))
+        await idle.publish(Fence("t", 1000, "db-0"))
 
 
 async def test_the_same_fence_said_again_is_another_version_and_one_taken_off_is_gone(api: StandIn, dcs: Dcs) -> None:
-    await dcs.publish(Fence("t", 1000))
+    await dcs.publish(Fence("t", 1000, "db-0"))
     version = dcs.state.version
-    await dcs.publish(Fence("t", 1000))
+    await dcs.publish(Fence("t", 1000, "db-0"))
     assert dcs.state.version > version
 
     await dcs.publish(None)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from patroni.quorum import QuorumStateResolver  # type: ignore[import-untyped]
 
-from baas_operator.policy.failover import Fence, Here, Lock, Step, Sync, decide, heir, settled
+from baas_operator.policy.failover import Fence, Here, Lock, Step, Stopped, Sync, decide, heir, hindrance, settled
 
 P = "p"
 STANDBYS = ("a", "b")
@@ -39,19 +39,21 @@ class Standby(NamedTuple):
     known: int = 0  # flush position that the primary has heard of
     suspects: bool = False
     withdrawn: int | None = None
-    busy: tuple[Any, ...] = ()  # ("cleared",) | ("read", lock) | ("enough", version, heir) | ("unpublished",)
+    busy: tuple[Any, ...] = ()  # ("cleared",) | ("read", lock) | ("enough", version, heir) | ("unpublished",) | ("turned", term)
     race: tuple[int, frozenset[str], int, int, frozenset[str]] | None = None  # lock's version, voters, quorum, own position, votes
+    may: int = 0  # term in which its agent let it be promoted
 
 
 class Primary(NamedTuple):
     """The old primary: its PostgreSQL and its Patroni's cycle."""
 
-    alive: str = "runs"  # runs | frozen | dead
+    alive: str = "runs"  # runs | frozen | stopped: PostgreSQL is shut down for a planned move, Patroni is not
     leads: bool = True
     api: bool = True
     lsn: int = 0
     sync: frozenset[str] = frozenset(STANDBYS)  # synchronous_standby_names; empty with a number means any
     number: int = 1
+    tells: str = ""  # term in which it was stopped, until its agent has told so
     cycle: tuple[Any, ...] | None = None  # ("looked", lock's version, own position, sync's version, voters, quorum) | ("renewed", …)
 
 
@@ -66,6 +68,7 @@ class World(NamedTuple):
     version: int
     lock_version: int
     lock_position: int
+    given: bool
     voters: frozenset[str]
     quorum: int
     sync_version: int
@@ -74,6 +77,7 @@ class World(NamedTuple):
     fences: frozenset[tuple[str, Fence]]
     acked: int
     promoted: str | None
+    stopped: Stopped | None
     budget: tuple[tuple[str, int], ...]
 
 
@@ -94,8 +98,8 @@ def start(budget: dict[str, int], *, voters: frozenset[str] = frozenset(STANDBYS
     joined, apart = Standby(), Standby(streams=False, seen=False)
     return World(
         p=Primary(sync=voters), a=joined if "a" in voters else apart, b=joined if "b" in voters else apart,
-        leader=P, term=1, version=3, lock_version=3, lock_position=0, voters=voters,
-        quorum=len(voters) - 1, sync_version=2, sync_changed=2, floor=_ORIGIN, fences=frozenset(), acked=0, promoted=None,
+        leader=P, term=1, version=3, lock_version=3, lock_position=0, given=False, voters=voters,
+        quorum=len(voters) - 1, sync_version=2, sync_changed=2, floor=_ORIGIN, fences=frozenset(), acked=0, promoted=None, stopped=None,
         budget=tuple(sorted(budget.items())),
     )  # fmt: skip
 
@@ -129,12 +133,12 @@ def _settle(world: World) -> World:
 
 
 def _lock(world: World) -> Lock:
-    return Lock(world.leader, str(world.term), world.lock_version, world.lock_position + _ORIGIN)
+    return Lock(world.leader, str(world.term), world.lock_version, world.lock_position + _ORIGIN, given=world.given)
 
 
 def _sync(world: World) -> Sync:
     """Patroni writes a new leader into the synchronous state some time after a promotion; by then our story is over."""
-    return Sync(P, world.voters, world.quorum, world.sync_changed, world.floor, dict(world.fences))
+    return Sync(P, world.voters, world.quorum, world.sync_changed, world.floor, dict(world.fences), world.stopped)
 
 
 def check(world: World) -> None:
@@ -152,7 +156,7 @@ def steps(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     yield from _faults(world)
     for name in STANDBYS:
         yield from _agent(world, name, rules)
-        yield from _race(world, name)
+        yield from _race(world, name, rules)
 
 
 def _postgres(world: World) -> Iterator[tuple[str, World]]:
@@ -195,7 +199,7 @@ def _patroni_of_primary(world: World, rules: Rules) -> Iterator[tuple[str, World
             renewed = _write_lock(world, lock_position=position)
             yield "renew", renewed._replace(p=p._replace(cycle=("renewed", sync_version, 0, sync_version, voters, quorum)))
         elif world.leader is None and world.lock_version == lock_version:
-            taken = _write_lock(world, leader=P, term=world.term + 1)
+            taken = _write_lock(world, leader=P, term=world.term + 1, given=False)
             yield "take back", taken._replace(p=p._replace(cycle=None))
         elif world.leader is None:
             yield "look again", world._replace(p=p._replace(cycle=None))
@@ -231,8 +235,10 @@ def _faults(world: World) -> Iterator[tuple[str, World]]:
         yield "cut api", after._replace(p=p._replace(api=False))
     if not p.api:
         yield "heal api", world._replace(p=p._replace(api=True))
-    if world.leader not in (None, P) and not world.promoted and (after := _spend(world, "heir dies")):
+    what = "P hangs" if world.leader == P else "heir dies"
+    if world.leader and not world.promoted and (after := _spend(world, what)):
         yield "the lock runs out", _write_lock(after, leader=None)
+    yield from _planned_stop(world)
     for name in STANDBYS:
         x = _standby(world, name)
         for what, linked in (("cut", (False, False)), ("cut from", (False, True)), ("cut to", (True, False))):
@@ -246,6 +252,25 @@ def _faults(world: World) -> Iterator[tuple[str, World]]:
             yield f"agent {name} restarts", _with(after, name, busy=(), withdrawn=world.lock_version)
 
 
+def _planned_stop(world: World) -> Iterator[tuple[str, World]]:
+    """The agent beside the primary shuts PostgreSQL down, tells so, and Patroni starts it again if nobody has taken over."""
+    p = world.p
+    if p.alive == "runs" and p.leads and world.leader == P and (after := _spend(world, "stop")):
+        a, b = (each._replace(streams=False, seen=False) for each in (after.a, after.b))
+        yield "stop", after._replace(p=p._replace(alive="stopped", cycle=None, tells=str(world.term)), a=a, b=b)
+    if p.tells:
+        yield "tell", _write_sync(world, stopped=Stopped(p.tells, "a"), p=p._replace(tells=""))
+    if p.alive == "stopped":
+        if world.leader == P and (after := _spend(world, "cycle")):
+            yield "renew while stopped", _write_lock(after, lock_position=p.lsn)
+        if world.leader == P:
+            yield "start again", world._replace(p=p._replace(alive="runs"))
+        else:
+            yield "start as a standby", world._replace(p=p._replace(alive="runs", leads=False))
+    if p.alive == "runs" and p.leads and world.leader == P and world.stopped == Stopped(str(world.term), "a"):
+        yield "begin a term", _write_lock(world, term=world.term + 1)
+
+
 def _agent(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]:
     x = _standby(world, name)
     lock = _lock(world)
@@ -256,20 +281,25 @@ def _agent(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]
             else:
                 yield f"{name} reads the lock", _with(world, name, busy=("read", lock))
         case ("read", Lock() as read):
-            mine = (name, Fence(read.term, x.lsn + _ORIGIN))
-            after = _write_sync(world, fences=frozenset({each for each in world.fences if each[0] != name} | {mine}))
+            after = _publish(world, name, Fence(read.term, x.lsn + _ORIGIN, against=read.leader or ""))
             chosen = heir(_sync(after), read, name)
             yield f"{name} publishes", _with(after, name, busy=("enough", read.version, chosen) if chosen else ())
         case ("enough", version, chosen):
             if version == lock.version or rules.skip == "lock version":
-                given = _write_lock(world, leader=chosen, term=world.term + 1)
+                given = _write_lock(world, leader=chosen, term=world.term + 1, given=True)
                 yield f"{name} hands the lock to {chosen}", _with(given, name, busy=())
             else:
                 yield f"{name} is too late", _with(world, name, busy=())
+        case ("turned", term):
+            yield f"{name} tells that it turned away", _with(_publish(world, name, Fence(term, x.lsn + _ORIGIN, P)), name, busy=())
         case ("unpublished",):
             yield f"{name} notes the lock", _with(world, name, busy=(), withdrawn=lock.version)
         case _:
             yield from _next_step(world, name, x, lock, rules)
+
+
+def _publish(world: World, name: str, fence: Fence) -> World:
+    return _write_sync(world, fences=frozenset({each for each in world.fences if each[0] != name} | {(name, fence)}))
 
 
 def _next_step(world: World, name: str, x: Standby, lock: Lock, rules: Rules) -> Iterator[tuple[str, World]]:
@@ -287,6 +317,10 @@ def _next_step(world: World, name: str, x: Standby, lock: Lock, rules: Rules) ->
                 return
             streams = x.streams if rules.skip == "receiver" else False
             yield f"{name} sees its receiver gone", _with(world, name, streams=streams, busy=("cleared",))
+        case Step.TURN if lock.leader == name:
+            yield f"{name} calls", _publish(world, name, Fence(lock.term, x.lsn + _ORIGIN, P))._replace()
+        case Step.TURN:
+            yield f"{name} turns away", _with(world, name, streams=False, busy=("turned", lock.term))
         case Step.WITHDRAW:
             after = _write_sync(world, fences=frozenset(each for each in world.fences if each[0] != name))
             if rules.skip == "wait for the lock":
@@ -299,12 +333,17 @@ def _next_step(world: World, name: str, x: Standby, lock: Lock, rules: Rules) ->
             return
 
 
-def _race(world: World, name: str) -> Iterator[tuple[str, World]]:
+def _race(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]:
     x = _standby(world, name)
     if world.promoted:
         return
     if world.leader == name:
-        yield f"{name} promotes", _with(world._replace(promoted=name), name, streams=False, race=None)
+        if x.may == world.term or rules.skip == "turn":
+            yield f"{name} promotes", _with(world._replace(promoted=name), name, streams=False, race=None)
+        elif not hindrance(_sync(world), _lock(world), name, x.lsn + _ORIGIN):
+            yield f"{name} may be promoted", _with(world, name, may=world.term)
+        elif after := _spend(world, "give back"):
+            yield f"{name} gives the lock back", _write_lock(after, leader=None)
         return
     if x.race is None:
         if world.leader is None:
@@ -321,7 +360,7 @@ def _race(world: World, name: str) -> Iterator[tuple[str, World]]:
         return
     votes = (0 if name in voters else -1) + len(asked)
     if votes >= quorum and version == world.lock_version and world.leader is None:
-        yield f"{name} takes the lock", _write_lock(world, leader=name, term=world.term + 1)
+        yield f"{name} takes the lock", _write_lock(world, leader=name, term=world.term + 1, given=False)
     else:
         yield f"{name} loses the race", _with(world, name, race=None)
 

@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
-from baas_operator.policy.failover import Fence, Here, Lock, Step, Stopped, Sync, decide, heir
+from baas_operator.policy.failover import Fence, Here, Lock, Step, Stopped, Sync, decide, heir, hindrance
 from tests.unit.policy.failover_model import P, Rules, World, start, steps, stroll
 
 LOCK = Lock(leader="db-0", term="7", version=10, position=1000)
-FENCED = {name: Fence("7", 1000) for name in ("db-1", "db-2")}
+FENCED = {name: Fence("7", 1000, "db-0") for name in ("db-1", "db-2")}
 SYNC = Sync(leader="db-0", voters=frozenset({"db-1", "db-2"}), quorum=1, changed=5, floor=1000, fences={})
 HERE = Here(name="db-1", connected=True, silence=0.2, answers=None, withdrawn=None)
 SILENT = dataclasses.replace(HERE, silence=3.1, answers=False)
@@ -112,6 +112,57 @@ def test_an_agent_that_finds_its_fence_published_and_its_key_in_place_takes_the_
     assert step(SILENT, sync=fenced("db-1")) is Step.WITHDRAW
 
 
+VOTED = Lock(leader="db-1", term="8", version=12, position=1000)
+"""db-0's lock ran out, and db-1 won the race."""
+CALLED = dataclasses.replace(SYNC, fences={"db-1": Fence("8", 1000, "db-0")})
+
+
+def test_who_won_a_race_calls_upon_the_voters_and_they_turn_away_as_they_would_fence() -> None:
+    loser = dataclasses.replace(HERE, name="db-2")
+    assert step(HERE, lock=VOTED) is Step.TURN
+    assert step(loser, lock=VOTED) is Step.FOLLOW, "not before it has called: it might be struck off for it"
+
+    assert step(HERE, lock=VOTED, sync=CALLED) is Step.FOLLOW
+    assert step(loser, lock=VOTED, sync=CALLED) is Step.CUT
+    cut_off = dataclasses.replace(loser, connected=False, follows=False)
+    assert step(cut_off, lock=VOTED, sync=CALLED) is Step.TURN
+
+    both = dataclasses.replace(CALLED, fences=CALLED.fences | {"db-2": Fence("8", 1000, "db-0")})
+    assert step(cut_off, lock=VOTED, sync=both) is Step.WAIT, "until Patroni has turned PostgreSQL to db-1"
+    assert step(dataclasses.replace(cut_off, follows=True), lock=VOTED, sync=both) is Step.CONNECT
+
+
+def test_nobody_has_to_turn_away_where_the_lock_was_given_or_there_are_no_voters() -> None:
+    assert step(HERE, lock=dataclasses.replace(VOTED, given=True)) is Step.FOLLOW
+    assert step(HERE, lock=VOTED, sync=dataclasses.replace(SYNC, voters=frozenset(), quorum=0)) is Step.FOLLOW
+    assert step(HERE, lock=VOTED, sync=dataclasses.replace(SYNC, leader="db-1")) is Step.FOLLOW
+
+
+# --- who may be promoted ----------------------------------------------------------------------------------------------
+
+
+def test_who_won_a_race_is_promoted_once_enough_have_turned_away_and_none_has_more() -> None:
+    assert hindrance(SYNC, VOTED, "db-1", 1000) == "the voters are not called upon yet"
+    assert hindrance(CALLED, VOTED, "db-1", 1000) == "db-0 may still acknowledge what db-2 confirms"
+
+    both = dataclasses.replace(CALLED, fences=CALLED.fences | {"db-2": Fence("8", 1001, "db-0")})
+    assert hindrance(both, VOTED, "db-1", 1000) == "db-2 has more of what db-0 acknowledged"
+    assert hindrance(both, VOTED, "db-1", 1001) == ""
+
+
+def test_one_that_is_no_voter_needs_the_voters_all_the_same() -> None:
+    won = dataclasses.replace(VOTED, leader="db-3")
+    called = dataclasses.replace(SYNC, fences={name: Fence("8", 1000, "db-0") for name in ("db-1", "db-3")})
+    assert hindrance(called, won, "db-3", 1000) == "db-0 may still acknowledge what db-2 confirms"
+
+
+def test_promoted_at_once_is_whom_agents_gave_the_lock_and_who_led_before_but_nobody_without_it() -> None:
+    assert hindrance(SYNC, dataclasses.replace(VOTED, given=True), "db-1", 1000) == ""
+    assert hindrance(SYNC, LOCK, "db-0", 1000) == ""
+    assert hindrance(dataclasses.replace(SYNC, voters=frozenset(), quorum=0), VOTED, "db-1", 1000) == ""
+    assert hindrance(SYNC, VOTED, "db-2", 1000) == "db-1 has the lock"
+
+
 # --- who may have the lock --------------------------------------------------------------------------------------------
 
 
@@ -125,7 +176,7 @@ def test_the_heir_is_who_has_most_of_the_log_and_of_two_that_have_the_same_whoev
     assert heir(both, LOCK, "db-1") == "db-1"
     assert heir(both, LOCK, "db-2") == "db-2"
 
-    ahead = dataclasses.replace(both, fences={"db-1": Fence("7", 1000), "db-2": Fence("7", 1001)})
+    ahead = dataclasses.replace(both, fences={"db-1": Fence("7", 1000, "db-0"), "db-2": Fence("7", 1001, "db-0")})
     assert heir(ahead, LOCK, "db-1") == "db-2"
 
 
@@ -140,8 +191,16 @@ def test_of_two_that_have_the_same_the_one_that_a_planned_move_is_to_is_the_heir
     assert heir(before, LOCK, "db-1") == "db-1", "news of an earlier term"
 
 
+def test_of_two_that_have_the_same_the_heir_is_one_whose_patroni_answers() -> None:
+    dead = dataclasses.replace(fenced("db-1", "db-2"), fences=FENCED | {"db-1": Fence("7", 1000, "db-0", lives=False)})
+    assert heir(dead, LOCK, "db-1") == "db-2"
+
+    ahead = dataclasses.replace(dead, fences=FENCED | {"db-1": Fence("7", 1001, "db-0", lives=False)})
+    assert heir(ahead, LOCK, "db-2") == "db-1", "only it may have what was acknowledged"
+
+
 def test_the_heir_is_a_voter_even_where_another_has_more_of_the_log() -> None:
-    sync = dataclasses.replace(SYNC, voters=frozenset({"db-1", "db-2"}), fences=FENCED | {"db-3": Fence("7", 2000)})
+    sync = dataclasses.replace(SYNC, voters=frozenset({"db-1", "db-2"}), fences=FENCED | {"db-3": Fence("7", 2000, "db-0")})
 
     assert heir(sync, LOCK, "db-3") in ("db-1", "db-2")
 
@@ -149,15 +208,15 @@ def test_the_heir_is_a_voter_even_where_another_has_more_of_the_log() -> None:
 def test_where_a_commit_waits_for_two_of_four_three_fences_do() -> None:
     """Five members in three zones, the primary's zone is lost with one voter."""
     names = [f"db-{index}" for index in range(1, 5)]
-    sync = Sync("db-0", frozenset(names), quorum=2, changed=5, floor=1000, fences={name: Fence("7", 1000) for name in names[:2]})
+    sync = Sync("db-0", frozenset(names), quorum=2, changed=5, floor=1000, fences={name: Fence("7", 1000, "db-0") for name in names[:2]})
     assert heir(sync, LOCK, "db-1") is None
 
-    assert heir(dataclasses.replace(sync, fences={name: Fence("7", 1000) for name in names[:3]}), LOCK, "db-1")
+    assert heir(dataclasses.replace(sync, fences={name: Fence("7", 1000, "db-0") for name in names[:3]}), LOCK, "db-1")
 
 
 def test_a_voter_that_lags_does_not_win_with_no_votes() -> None:
     """Three members in two zones: both standbys confirm each commit. One fence ends the acknowledging; the other may lag all the same."""
-    sync = Sync("db-0", frozenset({"db-1", "db-2"}), quorum=0, changed=5, floor=1000, fences={"db-1": Fence("7", 1000)})
+    sync = Sync("db-0", frozenset({"db-1", "db-2"}), quorum=0, changed=5, floor=1000, fences={"db-1": Fence("7", 1000, "db-0")})
     assert heir(sync, LOCK, "db-1") is None
 
 
@@ -167,13 +226,14 @@ def test_a_voter_that_lags_does_not_win_with_no_votes() -> None:
         (fenced("db-1", "db-2"), dataclasses.replace(LOCK, term="8")),
         (fenced("db-1", "db-2"), dataclasses.replace(LOCK, leader=None)),
         (fenced("db-1", "db-2"), dataclasses.replace(LOCK, leader="db-2")),
+        (dataclasses.replace(SYNC, fences={name: Fence("7", 1000, "db-9") for name in ("db-1", "db-2")}), LOCK),
         (dataclasses.replace(fenced("db-1", "db-2"), floor=1001), LOCK),
         (dataclasses.replace(fenced("db-1", "db-2"), floor=None), LOCK),
         (dataclasses.replace(fenced("db-1", "db-2"), voters=frozenset()), LOCK),
         (dataclasses.replace(fenced("db-1", "db-2"), voters=frozenset({"db-1", "db-3"})), LOCK),
     ],
-    ids=["another term", "no leader", "another leader", "the fenced lag", "the voters changed since the lock was renewed", "no voters",
-         "a voter that is not fenced"],
+    ids=["another term", "no leader", "another leader", "fences against the one before", "the fenced lag",
+         "the voters changed since the lock was renewed", "no voters", "a voter that is not fenced"],
 )  # fmt: skip
 def test_it_may_not_with(sync: Sync, lock: Lock) -> None:
     assert heir(sync, lock, "db-1") is None
@@ -196,11 +256,12 @@ BOTH_FENCED = (
     "b changes its mind → b takes its key away → b sees its receiver gone → b reads the lock → b publishes"
 )
 MINDS = {"suspicion a": 3, "suspicion b": 3}
+_CONFIRMED_BY_A = "write → ship a → reply a → ack"
 
 
 def test_a_frozen_primary_is_replaced_and_acknowledges_nothing_when_it_wakes() -> None:
     world = follow(start(MINDS | {"write": 2, "freeze": 1}), Rules(), f"write → ship a → reply a → ack → write → freeze → {BOTH_FENCED}")
-    world = follow(world, Rules(), "b hands the lock to a → a promotes → thaw")
+    world = follow(world, Rules(), "b hands the lock to a → a may be promoted → a promotes → thaw")
 
     assert world.promoted == "a"
     assert "ack" not in dict(steps(world, Rules()))
@@ -238,6 +299,36 @@ def test_an_heir_that_dies_leaves_a_race_in_which_nothing_is_lost_either() -> No
     assert "b takes the lock" not in dict(steps(world, Rules()))
 
 
+_RACE = "the lock runs out → b races → b has the vote → b takes the lock"
+
+
+def test_a_vote_is_no_fence_so_who_gave_one_turns_away_before_the_promotion() -> None:
+    budget = {"write": 1, "P hangs": 1}
+    world = follow(start(budget), Rules(skip="turn"), f"{_RACE} → b promotes → {_CONFIRMED_BY_A}")
+    assert (world.promoted, world.acked, world.b.lsn) == ("b", 1, 0)
+
+    world = follow(start(budget), Rules(), f"{_RACE} → b calls → a takes its key away → a turns away → a tells that it turned away")
+    world = follow(world, Rules(), "b may be promoted → b promotes → write")
+    assert "ship a" not in dict(steps(world, Rules()))
+
+
+def test_a_commit_that_was_confirmed_after_the_vote_keeps_who_lacks_it_from_promotion() -> None:
+    way = f"{_RACE} → {_CONFIRMED_BY_A} → b calls → a takes its key away → a turns away → a tells that it turned away"
+    world = follow(start({"write": 1, "P hangs": 1, "give back": 1}), Rules(), way)
+    assert "b may be promoted" not in dict(steps(world, Rules()))
+
+    world = follow(world, Rules(), "b gives the lock back → a races → a has the vote → a takes the lock → a calls")
+    assert "b turns away" in dict(steps(follow(world, Rules(), "b takes its key away"), Rules()))
+
+
+def test_a_primary_that_wakes_can_not_strike_off_who_turns_away() -> None:
+    """What would be left of the voters might lack what the other has confirmed."""
+    way = f"look → renew → {_RACE} → {_CONFIRMED_BY_A} → b calls → a takes its key away → a turns away → gone a → names ['b'] 1"
+    world = follow(start({"write": 1, "cycle": 1, "P hangs": 1}), Rules(), way)
+
+    assert "synchronous state changed by someone else" in dict(steps(world, Rules()))
+
+
 def test_standbys_that_disagree_release_nothing() -> None:
     world = follow(
         start(MINDS), Rules(), "a changes its mind → a takes its key away → a sees its receiver gone → a reads the lock → a publishes"
@@ -272,9 +363,6 @@ def test_without_the_precondition_on_the_synchronous_state_a_commit_would_be_los
 
     world = follow(start(budget), Rules(), way + " → names ['b'] 1")
     assert "synchronous state changed by someone else" in dict(steps(world, Rules()))
-
-
-_CONFIRMED_BY_A = "write → ship a → reply a → ack"
 
 
 @pytest.mark.parametrize(
@@ -317,8 +405,10 @@ _STORIES = {
     "no API server": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "cut api": 1},
     "agents restart": {"write": 1, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "restart agent": 2},
     "heirs die": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "cut": 1, "heir dies": 1},
+    "the lock runs out": {"write": 3, "cycle": 1, "P hangs": 1, "give back": 2, "restart agent": 1},
+    "planned moves": {"write": 2, "cycle": 2, "suspicion a": 1, "suspicion b": 1, "stop": 2, "cut": 1, "heir dies": 1},
     "everything": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "freeze": 1, "cut": 1, "cut from": 1, "cut to": 1,
-                   "cut api": 1, "restart agent": 1, "heir dies": 1},
+                   "cut api": 1, "restart agent": 1, "heir dies": 1, "stop": 1},
 }  # fmt: skip
 _WALKS = 400
 

@@ -11,7 +11,7 @@ from baas_operator.desired.database.access import build_access
 from baas_operator.desired.database.certificates import build_ca_bundle
 from baas_operator.desired.database.members import build_members
 from baas_operator.desired.database.network import build_network
-from baas_operator.desired.database.patroni import config_file
+from baas_operator.desired.database.patroni import config_file, files
 from baas_operator.desired.database.pooler import build_pooler, pooler_secret
 from baas_operator.desired.database.routing import Endpoint, build_routing
 from baas_operator.desired.images import Images
@@ -99,7 +99,7 @@ def build_database(spec: DatabaseReplicaSpec, owner: Owner, images: Images, fact
     text = config_file(spec, owner, members_per_zone=facts.members_per_zone)
     made = [
         *build_access(owner),
-        owner.child("v1", "ConfigMap", f"{owner.name}-patroni", names.COMPONENT, data={"patroni.yml": text}),
+        owner.child("v1", "ConfigMap", f"{owner.name}-patroni", names.COMPONENT, data=files(text)),
         *build_ca_bundle(owner, facts.ca),
         *build_network(spec, owner, operator_namespace=facts.operator_namespace),
         *build_routing(owner, current=facts.slice_now, leader=facts.leader),

@@ -90,3 +90,8 @@ def config_file(spec: DatabaseReplicaSpec, owner: Owner, *, members_per_zone: in
         superuser=names.SUPERUSER,
         socket_dir=names.SOCKET_DIR,
     )
+
+
+def files(config: str) -> dict[str, str]:
+    """What Patroni reads: its configuration, and the script that it runs before a promotion."""
+    return {"patroni.yml": config, "may-promote.sh": render("may-promote.sh.j2", port=names.AGENT_PORT, path=names.PROMOTION_PATH)}
