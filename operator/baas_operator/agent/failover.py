@@ -18,7 +18,7 @@ from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.agent.postgres import Look, Postgres, UnavailableError
 from baas_operator.desired.database import names
-from baas_operator.policy.failover import ASK_AHEAD_SECONDS, Fence, Here, Lock, Step, decide, heir, stopped, usurped
+from baas_operator.policy.failover import ASK_AHEAD_SECONDS, Fence, Here, Lock, Step, decide, has_fenced, heir, stopped, usurped
 
 _CALM_SECONDS = 0.5
 _ALARMED_SECONDS = 0.1
@@ -222,8 +222,8 @@ class Watcher:
     async def _release(self, lock: Lock) -> None:
         """Publish this member's fence and, if it completes the set, hand the lock over (the order: policy/failover.py)."""
         me, leader = self._identity.pod, lock.leader
-        mine = self._dcs.state.sync.fences.get(me)
-        if leader is None or (mine is not None and mine.term == lock.term and heir(self._dcs.state.sync, lock, me) is None):
+        sync = self._dcs.state.sync
+        if leader is None or (has_fenced(sync, lock, me) and heir(sync, lock, me) is None):
             await self._ask_again()
             return
         if not stopped(self._dcs.state.sync, lock) and time.monotonic() - self._asked > _NEWS_SECONDS:

@@ -157,6 +157,13 @@ def _good(sync: Sync, lock: Lock) -> dict[str, Fence]:
     }  # fmt: skip
 
 
+def has_fenced(sync: Sync, lock: Lock, name: str) -> bool:
+    """Whether a member has published a fence against the leader of the lock's term. One of an earlier term counts for nobody, and one
+    that was made for the lock's leader is against the one before it."""
+    mine = sync.fences.get(name)
+    return mine is not None and mine.term == lock.term and mine.against == lock.leader
+
+
 def heir(sync: Sync, lock: Lock, me: str) -> str | None:
     """Who may have the lock now: the fenced voter that has most of the log, of those that have the same one whose Patroni answers, then the
     one that a planned move is to, and `me` before others; None while the leader of the lock's term may still acknowledge something.
@@ -213,7 +220,7 @@ def decide(here: Here, lock: Lock, sync: Sync, *, detection_seconds: float) -> S
     counts = _counts(here, lock, sync)
     suspected = counts and (stopped(sync, lock) or (here.answers is False and (here.dead or here.silence >= detection_seconds)))
     mine = sync.fences.get(here.name)
-    published = mine is not None and mine.term == lock.term and mine.against == lock.leader  # others count for nobody, or against another
+    published = has_fenced(sync, lock, here.name)
     turns = usurped(sync, lock) and here.name not in (turned := _turned(sync, lock))
     if turns and here.name == lock.leader:
         return Step.TURN

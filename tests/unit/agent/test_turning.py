@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from aiohttp import web
 
 from baas_operator.agent import promotion as promotion_module
-from baas_operator.agent.dcs import GIVEN
+from baas_operator.agent.dcs import GIVEN, STOPPED
 from baas_operator.agent.promotion import Promotion
 from baas_operator.desired.database import names
 from baas_operator.desired.text import render
@@ -59,6 +60,20 @@ async def test_one_that_turned_away_receives_from_the_new_leader_as_soon_as_patr
     await until(lambda: world.api.fence_of("db-2") is not None)
 
     await until(lambda: world.other.connected)
+
+
+async def test_who_turned_away_for_a_leader_fences_against_it_when_its_turn_comes(world: World) -> None:
+    """In the same term: what it published for the new leader is no fence against it."""
+    await world.me.start()
+    await world.other.start()
+    world.api.lead("db-2")
+    await until(lambda: world.api.fence_of("db-1") is not None)
+    world.api.synchronous("db-2", "db-1", quorum=0)
+    world.api.renew()
+
+    world.api.put(SYNC, annotations={STOPPED: json.dumps({"term": world.api.term(), "to": "db-1"})})
+
+    await until(lambda: world.api.leader() == "db-1")
 
 
 async def test_a_voter_that_does_not_turn_away_keeps_the_winner_from_promotion(world: World) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from patroni.quorum import QuorumStateResolver  # type: ignore[import-untyped]
 
-from baas_operator.policy.failover import Fence, Here, Lock, Step, Stopped, Sync, decide, heir, hindrance, settled
+from baas_operator.policy.failover import Fence, Here, Lock, Step, Stopped, Sync, decide, has_fenced, heir, hindrance, settled
 
 P = "p"
 STANDBYS = ("a", "b")
@@ -313,7 +313,7 @@ def _next_step(world: World, name: str, x: Standby, lock: Lock, rules: Rules) ->
             yield f"{name} takes its key away", _with(world, name, key=False)
         case Step.RELEASE:
             # Published and complete already, or not: each try writes the fence anew. One that is known to be of no use is not made.
-            if (mine := sync.fences.get(name)) and mine.term == lock.term and heir(sync, lock, name) is None:
+            if has_fenced(sync, lock, name) and heir(sync, lock, name) is None:
                 return
             streams = x.streams if rules.skip == "receiver" else False
             yield f"{name} sees its receiver gone", _with(world, name, streams=streams, busy=("cleared",))
