@@ -64,7 +64,7 @@ def job_refusals(view: View, name: str) -> list[str]:
     """What PostgreSQL refused of a Job's SQL, a sentence each, when it was last run to its end."""
     for pod in view.all(POD):
         if (pod["metadata"].get("labels") or {}).get(_JOB_LABEL) == name and (said := _last_words(pod)) and said[0] == REFUSED_CODE:
-            return [line for each in said[1].splitlines() if (line := each.strip())]
+            return list(dict.fromkeys(line for each in said[1].splitlines() if (line := each.strip())))
     return []
 
 

@@ -156,6 +156,18 @@ def test_extensions_are_made_moved_updated_and_dropped() -> None:
     assert "CASCADE;" not in found, "nothing is dropped that something depends on"
 
 
+def test_a_superuser_calls_nothing_that_an_owner_may_have_made() -> None:
+    """A function of the owner's that fits the arguments better would come before PostgreSQL's own (CVE-2018-1058)."""
+    path = "as it was set for the database"
+    for line in str(made()[0]["data"]["run.sql"]).splitlines():
+        if line.startswith("\\connect"):
+            path = "as it was set for the database"
+        elif line.startswith("SET search_path = "):
+            path = line.removeprefix("SET search_path = ").partition(";")[0]
+        elif line.startswith("SELECT"):
+            assert path == "pg_catalog", line
+
+
 def test_whatever_is_refused_is_noted_and_the_rest_goes_on() -> None:
     lines = str(made()[0]["data"]["run.sql"]).splitlines()
 
