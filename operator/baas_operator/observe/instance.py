@@ -6,9 +6,11 @@ from baas_operator.api.instance import ComponentStatus
 from baas_operator.api.kinds import DEPLOYMENT, JOB, POD
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.sql_job import REFUSED_CODE
-from baas_operator.observe.text import are, counted
+from baas_operator.observe.text import are, counted, shorten
 from baas_operator.observe.view import View, is_ready, trouble
 
+_MAX_WORDS = 200
+"""Characters of what a program said last: the cause comes first."""
 _JOB_LABEL = "batch.kubernetes.io/job-name"
 
 
@@ -54,8 +56,9 @@ def job_succeeded(view: View, name: str | None) -> bool:
 def job_trouble(view: View, component: str) -> str | None:
     """Why the pods of a Job do not get on: what the program said last, and else what keeps it from running."""
     for pod in view.all(POD, component):
-        why = (said[1] if (said := _last_words(pod)) else None) or trouble(pod)
-        if why:
+        said = _last_words(pod)
+        first = said[1].strip().partition("\n")[0] if said else ""
+        if why := shorten(first, _MAX_WORDS) or trouble(pod):
             return why
     return None
 

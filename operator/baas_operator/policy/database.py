@@ -73,7 +73,7 @@ def plan_database(view: View) -> Plan:
     rollout = roll_out(spec, workload, list(view.all(POD, names.COMPONENT)), seen)
     declared = judge(view, spec, job, seen.leader)
     situation = _Situation(spec, view, seen, job, observe_pooler(view), rollout, declared)
-    secrets = with_due_passwords(view, database_secrets(spec, view.owner), settled=job is not None and declared.pending is None)
+    secrets = with_due_passwords(view, database_secrets(spec, view.owner), settled=serving and job is not None and declared.pending is None)
     return Plan(
         conditions=_conditions(situation),
         status=_status(situation),

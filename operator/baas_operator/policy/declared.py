@@ -51,7 +51,7 @@ def judge(view: View, spec: DatabaseReplicaSpec, job: str | None, leader: str | 
     if job is None or job_succeeded(view, job) or refusals:
         return Declared(refused=refused)
     trouble = job_trouble(view, "databases")
-    why = f" {shorten(trouble.splitlines()[0], _QUOTE)}" if trouble else ""
+    why = f" {trouble}" if trouble else ""
     pending = Finding("CreatingDatabases", f"The databases and roles of the spec are being made.{why}")
     return Declared(pending, refused, ever=is_true(view.resource, READY))
 
@@ -98,7 +98,7 @@ def _not_rotated(view: View, spec: DatabaseReplicaSpec) -> Finding | None:
 
 def with_due_passwords(view: View, requests: Iterable[SecretRequest], *, settled: bool) -> tuple[SecretRequest, ...]:
     """The requests; those whose password is to be another say which version of the Secret. `settled`: PostgreSQL has the passwords of the
-    Secrets. Before that none is due, as the one that PostgreSQL has would be lost."""
+    Secrets, and can be given others. Before that none is due, as the one that PostgreSQL has would be lost."""
     return tuple(_judged(view, each) if settled and each.rotates else each for each in requests)
 
 

@@ -265,6 +265,17 @@ def test_the_next_waits_until_postgresql_has_the_last(world: World) -> None:
     assert world.due() == ["db-role-postgres"]
 
 
+def test_none_is_drawn_while_there_is_no_primary_that_could_be_given_it(world: World) -> None:
+    world.ask("db-role-shop")
+    world.db.lock(None)
+    assert world.due() == []
+
+    world.db.lock("db-1")
+    world.db.promote()
+    world.db.route()
+    assert world.due() == ["db-role-shop"]
+
+
 def test_one_that_is_refused_elsewhere_is_rotated_all_the_same(world: World) -> None:
     world.db.resource["spec"] = SPEC | {"roles": []}
     world.reconcile()
