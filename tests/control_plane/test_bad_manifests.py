@@ -87,6 +87,8 @@ CREATIONS = [
     Bad("parameter that loses data", DB, parameters(fsync="off"), RESERVED),
     Bad("parameter that breaks quorum", DB, parameters(synchronous_standby_names=""), RESERVED),
     Bad("parameter with a blank", DB, {"parameters": {"max connections": "9"}}, ("does not know", "use lower case")),
+    Bad("parameter of two lines", DB, parameters(log_line_prefix="%m\nfsync = off"), ("line break", "take it out")),
+    Bad("parameter with a bell", DB, parameters(log_line_prefix="\x07"), ("control character", "take it out")),
     Bad("parameter as a number", DB, parameters(max_connections=200), ("spec.parameters.max_connections", "string")),
     Bad("101 parameters", DB, parameters(**{f"a.p{i}": "1" for i in range(101)}), ("must have at most 100",)),
     Bad(

@@ -2,7 +2,8 @@
 
 Patroni keeps what can not be from PostgreSQL, and says so in its log alone: names that the server does not know and values that are none
 are left out, numbers beyond their bounds are drawn to them (its source, postgresql/validator.py), others keep what they were (config.py,
-`CMDLINE_OPTIONS`). So what Patroni was asked is held against what stands in the files, as PostgreSQL itself reads them.
+`CMDLINE_OPTIONS`). Texts it passes on: a running PostgreSQL keeps what it had, and one that starts would not. So what Patroni was asked
+is held against what stands in the files, as PostgreSQL itself reads them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _LOOK = """
 WITH files AS MATERIALIZED (
   SELECT DISTINCT ON (lower(name)) lower(name) AS name, setting, error FROM pg_file_settings
    WHERE name IS NOT NULL ORDER BY lower(name), seqno DESC)
-SELECT asked.name, known.name IS NOT NULL AS known, vartype, unit, min_val, max_val, enumvals, files.setting
+SELECT asked.name, known.name IS NOT NULL AS known, vartype, unit, min_val, max_val, enumvals, files.setting,
+       files.setting = asked.value AS taken
   FROM unnest($1::text[], $2::text[]) AS asked (name, value)
   LEFT JOIN pg_settings AS known ON lower(known.name) = lower(asked.name)
   LEFT JOIN files ON files.name = lower(asked.name)
@@ -55,7 +57,7 @@ def sentence(found: Mapping[str, Any]) -> str:
             unit = f", without a unit in {found['unit']}" if found["unit"] else ""
             return f"it is a number from {found['min_val']} to {found['max_val']}{unit} (Patroni may take fewer); {instead}"
         case _:
-            return "the value is not one that it takes"
+            return "the value is not one that it takes" + ("; it would not start with it" if found["taken"] else "")
 
 
 class Settings:

@@ -108,6 +108,11 @@ class DatabaseReplicaSpec(ApiModel):
                     "self.all(k, k.matches('^[a-z_][a-z0-9_.]*$'))",
                     "parameters has a name that PostgreSQL does not know: use lower case letters, digits, '_' and '.'.",
                 ),
+                rule(
+                    r"self.all(k, self[k].matches('^[^\\x00-\\x1f\\x7f]*$'))",
+                    "parameters has a value with a line break or another control character, and PostgreSQL would not start with that in "
+                    "its configuration file: take it out.",
+                ),
             )
             | {"additionalProperties": {"type": "string", "maxLength": 1000}},
         ),

@@ -153,9 +153,10 @@ async def test_an_answer_of_no_use_ends_nothing(world: World, config: Any, monke
         ),
         ({"vartype": "real", "min_val": "0", "max_val": "1"}, "it is a number from 0 to 1 (Patroni may take fewer); it is left out"),
         ({"vartype": "string", "setting": "a password"}, "the value is not one that it takes"),
+        ({"vartype": "string", "setting": "Mars", "taken": True}, "the value is not one that it takes; it would not start with it"),
     ],
 )
 def test_why(found: dict[str, Any], said: str) -> None:
-    row = dict.fromkeys(("vartype", "unit", "min_val", "max_val", "enumvals", "setting")) | {"known": True} | found
+    row = dict.fromkeys(("vartype", "unit", "min_val", "max_val", "enumvals", "setting", "taken")) | {"known": True} | found
 
     assert sentence(row) == said
