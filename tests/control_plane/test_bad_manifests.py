@@ -51,6 +51,10 @@ def database(**each: object) -> Object:
     return {"databases": [each]}
 
 
+def role(**each: object) -> Object:
+    return {"databases": [{"name": "shop"}], "roles": [{"name": "app"} | each]}
+
+
 def move(**more: object) -> Object:
     return {"action": "switchover", "target": {"name": "shop-db"}} | more
 
@@ -59,6 +63,8 @@ NEEDS_STANDBY = ("need a standby", "set replicas to 2 or more, or durability to 
 RESERVED = ("keep data safe", "remove it")
 OWNER = ("databases has an owner that is reserved", "choose another role")
 DATABASE = ("PostgreSQL brings itself", "choose another name")
+ROLE = ("roles has a name that is reserved", "choose another name")
+MEMBER = ("memberOf", "may be granted", "declare it, or take it out")
 SYSTEM_SCHEMA = ("gives the catalogue away", "Name your own")
 
 CREATIONS = [
@@ -81,6 +87,8 @@ CREATIONS = [
     Bad("parameter that loses data", DB, parameters(fsync="off"), RESERVED),
     Bad("parameter that breaks quorum", DB, parameters(synchronous_standby_names=""), RESERVED),
     Bad("parameter with a blank", DB, {"parameters": {"max connections": "9"}}, ("does not know", "use lower case")),
+    Bad("parameter of two lines", DB, parameters(log_line_prefix="%m\nfsync = off"), ("line break", "take it out")),
+    Bad("parameter with a bell", DB, parameters(log_line_prefix="\x07"), ("control character", "take it out")),
     Bad("parameter as a number", DB, parameters(max_connections=200), ("spec.parameters.max_connections", "string")),
     Bad("101 parameters", DB, parameters(**{f"a.p{i}": "1" for i in range(101)}), ("must have at most 100",)),
     Bad(
@@ -97,6 +105,31 @@ CREATIONS = [
     Bad("owner is a system role", DB, database(name="shop", owner="pg_monitor"), OWNER),
     Bad("owner is the operator's own role", DB, database(name="shop", owner="patroni"), OWNER),
     Bad("owner left out is a reserved role", DB, database(name="replicator"), OWNER),
+    Bad("owner is everybody", DB, database(name="shop", owner="public"), OWNER),
+    Bad("role is the superuser", DB, role(name="postgres"), ROLE),
+    Bad("role is the pooler's", DB, role(name="pooler"), ROLE),
+    Bad("role of PostgreSQL", DB, role(name="pg_monitor"), ROLE),
+    Bad("role is nobody", DB, role(name="none"), ROLE),
+    Bad("role with a quote", DB, role(name='a"b'), ("spec.roles[0].name", "should match")),
+    Bad("role twice", DB, {"roles": [{"name": "a"}, {"name": "a"}]}, ("spec.roles[1]", "Duplicate value")),
+    Bad("role as superuser", DB, role(superuser=True), ('unknown field "spec.roles[0].superuser"',)),
+    Bad("role that replicates", DB, role(replication=True), ('unknown field "spec.roles[0].replication"',)),
+    Bad("role that may run programs", DB, role(memberOf=["pg_execute_server_program"]), MEMBER),
+    Bad("role that may read files", DB, role(memberOf=["pg_read_server_files"]), MEMBER),
+    Bad("member of one that is not declared", DB, role(memberOf=["ghost"]), MEMBER),
+    Bad("member of the superuser", DB, role(memberOf=["postgres"]), MEMBER),
+    Bad("member of one that is dropped", DB, {"roles": [{"name": "a", "memberOf": ["b"]}, {"name": "b", "ensure": "absent"}]}, MEMBER),
+    Bad("acts as the superuser", DB, role(actsAs="postgres"), ("actsAs", "declare it, or name another")),
+    Bad("acts as itself", DB, role(actsAs="app"), ("actsAs", "or is the role itself")),
+    Bad("connects to what is not declared", DB, role(databases=["other"]), ("not in databases", "declare it there")),
+    Bad("drops an owner", DB, role(name="shop", ensure="absent"), ("drops the owner", "another owner first")),
+    Bad("password that ends someday", DB, role(validUntil="someday"), ("validUntil", "date-time")),
+    Bad("no number of connections", DB, role(connectionLimit=-1), ("connectionLimit", "greater than or equal to 0")),
+    Bad("extension that must stay", DB, database(name="a", extensions=[{"name": "plpgsql", "ensure": "absent"}]), ("take it out",)),
+    Bad("extension with a quote", DB, database(name="a", extensions=[{"name": 'x"y'}]), ("extensions[0].name", "should match")),
+    Bad("extension in a schema of PostgreSQL", DB, database(name="a", extensions=[{"name": "x", "schema": "pg_catalog"}]),
+        ("PostgreSQL's own", "choose another name")),
+    Bad("schema of PostgreSQL", DB, database(name="a", schemas=[{"name": "information_schema"}]), ("PostgreSQL's own",)),
     Bad("deletion policy unknown", DB, {"deletionPolicy": "Keep"}, ('"Retain", "Delete"',)),
     Bad("image empty", DB, {"image": ""}, ("spec.image", "at least 1 chars")),
     Bad("CPU in words", DB, {"resources": {"requests": {"cpu": "lots"}}}, ("spec.resources.requests.cpu", "should match")),

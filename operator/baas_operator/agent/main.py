@@ -26,6 +26,7 @@ from baas_operator.agent.promotion import Promotion
 from baas_operator.agent.reload import ServerCertificate
 from baas_operator.agent.retire import Requests
 from baas_operator.agent.router import Router
+from baas_operator.agent.settings import Settings
 from baas_operator.desired.database import names
 
 _CERTIFICATES_SECONDS = 10.0
@@ -77,7 +78,8 @@ async def _run(env: Mapping[str, str]) -> None:
         await runner.setup()
         await web.TCPSite(runner, port=names.AGENT_PORT).start()
         demotion = Demotion(kube, session, identity, dcs, postgres, rest)
-        parts = (dcs.run(), router.run(), watcher.run(), demotion.run(), _keep_certificates(credentials, server))
+        settings = Settings(kube, session, identity, dcs, names.SOCKET_DIR)
+        parts = (dcs.run(), router.run(), watcher.run(), demotion.run(), settings.run(), _keep_certificates(credentials, server))
         running = asyncio.create_task(_together(*parts))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)

@@ -11,13 +11,13 @@ from baas_operator.api.common import (
     ApiModel,
     DeletionPolicy,
     Resources,
-    SqlName,
     StatusBase,
     StorageSpec,
     immutable,
     rule,
     rules,
 )
+from baas_operator.api.roles import DATABASES_RULES, MAX_DATABASES, MAX_ROLES, ROLES_RULES, SPEC_RULES, Database, Role
 
 RESERVED_PARAMETERS = (
     "listen_addresses", "port", "cluster_name", "wal_level", "hot_standby", "archive_mode", "archive_command",
@@ -29,13 +29,6 @@ RESERVED_PARAMETERS = (
 )  # fmt: skip
 """Parameters that the operator or Patroni sets: changing one by hand would break replication or durability."""
 
-RESERVED_ROLES = ("postgres", "replicator", "rewind", "patroni", "pooler")
-"""Roles that the operator makes for itself, each with a Secret of its own."""
-
-_OWNER = "(has(d.owner) ? d.owner : d.name)"
-RESERVED_DATABASES = ("postgres", "template0", "template1")
-
-
 MAX_MEMBERS = 9
 """Most members: the primary has to feed them all."""
 
@@ -46,15 +39,6 @@ class Durability(StrEnum):
     ASYNC = "async"
     QUORUM = "quorum"
     ZONE_QUORUM = "zone-quorum"
-
-
-class Database(ApiModel):
-    """A database and the role that owns it."""
-
-    name: SqlName
-    """Name of the database."""
-    owner: SqlName | None = None
-    """Role that owns it; a role of the database's own name when left out."""
 
 
 class Failover(ApiModel):
@@ -95,6 +79,7 @@ class DatabaseReplicaSpec(ApiModel):
                 "self.durability == 'async' || self.replicas >= 2",
                 "durability quorum and zone-quorum need a standby to commit to: set replicas to 2 or more, or durability to async.",
             ),
+            *SPEC_RULES,
         )
     )
 
@@ -124,6 +109,11 @@ class DatabaseReplicaSpec(ApiModel):
                     "self.all(k, k.matches('^[a-z_][a-z0-9_.]*$'))",
                     "parameters has a name that PostgreSQL does not know: use lower case letters, digits, '_' and '.'.",
                 ),
+                rule(
+                    r"self.all(k, self[k].matches('^[^\\x00-\\x1f\\x7f]*$'))",
+                    "parameters has a value with a line break or another control character, and PostgreSQL would not start with that in "
+                    "its configuration file: take it out.",
+                ),
             )
             | {"additionalProperties": {"type": "string", "maxLength": 1000}},
         ),
@@ -132,23 +122,20 @@ class DatabaseReplicaSpec(ApiModel):
     databases: Annotated[
         list[Database],
         Field(
-            max_length=100,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
-            | rules(
-                rule(
-                    "self.all(d, !(d.name in [" + ", ".join(f"'{d}'" for d in RESERVED_DATABASES) + "]))",
-                    "databases names one that PostgreSQL brings itself (postgres, template0, template1): choose another name.",
-                ),
-                rule(
-                    f"self.all(d, !({_OWNER} in [" + ", ".join(f"'{r}'" for r in RESERVED_ROLES) + f"]) && !{_OWNER}.startsWith('pg_'))",
-                    f"databases has an owner that is reserved ({', '.join(RESERVED_ROLES)}, pg_*; one that is left out is called "
-                    "like its database): choose another role.",
-                ),
-            ),
+            max_length=MAX_DATABASES,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]} | DATABASES_RULES,
         ),
     ] = []
     """Databases to create, each with a role of its own and a Secret `NAME-role-ROLE` that holds its password and URI. One that is
     taken out of the list stays as it is."""
+    roles: Annotated[
+        list[Role],
+        Field(
+            max_length=MAX_ROLES,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]} | ROLES_RULES,
+        ),
+    ] = []
+    """Roles beside the owners of databases, or more about those. One that is taken out of the list stays as it is."""
     pooler: PoolerSpec = PoolerSpec()
     """PgBouncer in front of the primary, at `NAME-pooler:5432`, for the users and databases that there are. It follows a new primary
     by itself."""

@@ -3,7 +3,8 @@
 A secret of ours is created, never updated: whoever comes second finds it there and uses it. So two leaders, or a leader that
 dies between two steps, can not leave two versions of a password behind.
 
-Certificates end, so theirs alone are replaced in place: the request then names the version that is due, and a write to any other fails.
+Certificates end, and passwords of roles can be rotated, so theirs are replaced in place: the request then names the version that is due,
+and a write to any other fails.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from typing import Literal
 from baas_operator.desired.meta import Owner, checksum
 
 EXPIRES_ANNOTATION = "baas-operator.io/expires"
-"""When the certificate in a Secret ends (RFC 3339). One that has none was brought by somebody: it is used as it is, and never replaced."""
+"""When the certificate or password in a Secret ends (RFC 3339). A certificate that has none was brought by somebody: it is used as it is,
+and never replaced. A password has none, until somebody asks for another with a past date."""
+PREVIOUS = "previous"
+"""Key of the password before the last rotation, where whoever sets the new one has to log in with it."""
 CONTENT_ANNOTATION = "baas-operator.io/certificate"
 """A hash of what a certificate was asked to say: one that should say something else by now is drawn anew."""
 
@@ -44,7 +48,8 @@ class SecretRequest:
     """One Secret: `random` keys are drawn (URL-safe, 32 characters), then `fixed` ones are filled in, where `{key}` stands for
     the value of another key; `extra` ones likewise, which a Secret that was made before there were such need not have. `recipe` names
     a maker that draws more than a password (see engine/generate.py); `source` names the secret that it needs. `owned=False` lets it
-    outlive its owner. `replaces` is the version of a certificate's Secret that is due."""
+    outlive its owner. `rotates`: the password may be replaced in place, by us or by hand; `remembers` then keeps the one before under
+    `PREVIOUS`. `replaces` is the version of the Secret that is due."""
 
     owner: Owner
     name: str
@@ -57,14 +62,17 @@ class SecretRequest:
     owned: bool = True
     type: str = "Opaque"
     certificate: Certificate | None = None
+    rotates: bool = False
+    remembers: bool = False
     replaces: str | None = None
 
 
 def password(
-    owner: Owner, name: str, component: str, username: str, *, owned: bool, extra: dict[str, str] | None = None, **fixed: str
+    owner: Owner, name: str, component: str, username: str, *, owned: bool, extra: dict[str, str] | None = None, rotates: bool = False,
+    remembers: bool = False, **fixed: str,
 ) -> SecretRequest:  # fmt: skip
     """A user name and its password; further keys may use `{username}` and `{password}`."""
     return SecretRequest(
         owner, name, component, random=("password",), fixed={"username": username, **fixed}, owned=owned,
-        extra=extra or {},
+        extra=extra or {}, rotates=rotates, remembers=remembers,
     )  # fmt: skip

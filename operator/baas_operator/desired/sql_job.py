@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from baas_operator.desired.meta import Manifest, Owner, checksum
 from baas_operator.desired.pods import container_security, pod_security
 from baas_operator.desired.secrets import SecretRequest
 
 POSTGRES_UID = 999
 """User of the postgres image (Debian's convention for the role)."""
+REFUSED = "/tmp/refused"  # noqa: S108 - a path inside the pod
+"""Where the SQL notes what PostgreSQL refused, a line each, when the rest is to go on."""
+REFUSED_CODE = 3
+"""The container's exit code when PostgreSQL refused something: psql's own for an error in a script (its manual, "Exit Status")."""
+_MESSAGE_BYTES = 2000
+"""Kubernetes takes 4096 of a container's last words."""
+
+
+def _script(roles: list[str], passwords: str) -> str:
+    """What the container runs. `previous` is the superuser's password before a rotation, which PostgreSQL has until this has run."""
+    files = " ".join(["superuser/password", *(f"roles/{folder}/password" for folder in roles)])
+    check = (
+        f'[ "$(cat {files} | sha256sum | cut -c1-{len(passwords)})" = {passwords} ] || '
+        "{ echo 'This node has older passwords than the Secrets: waiting for the new ones.' >&2; exit 4; }; "
+    )
+    return (
+        "umask 077; cd /etc/baas; "
+        + (check if passwords else "")
+        + "as() { printf '*:*:*:*:%s' \"$(sed 's/[\\\\:]/\\\\&/g' superuser/$1)\" > /tmp/pgpass; }; "
+        "as password; "
+        'if [ -e superuser/previous ] && ! psql --no-psqlrc --command= "$CONNECTION" 2> /dev/null; then as previous; fi; '
+        # Terse: an error must not quote the statement, which may hold a password.
+        'psql --no-psqlrc --quiet --variable=VERBOSITY=terse --file=sql/run.sql "$CONNECTION" || exit $?; '
+        f"[ ! -s {REFUSED} ] || {{ head -c {_MESSAGE_BYTES} {REFUSED} | tee /dev/termination-log; exit {REFUSED_CODE}; }}"
+    )
 
 
 def build_sql_job(
     owner: Owner, name: str, component: str, *, image: str, sql: str, host: str, superuser_secret: str,
-    roles: dict[str, SecretRequest],
+    roles: dict[str, SecretRequest], passwords: str = "", again_seconds: int | None = None,
 ) -> list[Manifest]:  # fmt: skip
     """ConfigMap with the SQL and the Job that runs it as superuser; another image alone makes no new Job.
 
-    `roles`: mount folder -> Secret with the role's password. psql retries nothing; the kubelet restarts the container with back-off
-    until it has worked once.
+    `roles`: folder -> Secret with the role's password. `passwords`: the beginning of the SHA-256 of the superuser's and these, one after
+    another; nothing is done while the pod has others. psql retries nothing; the kubelet restarts the container with back-off until it has
+    worked once. `again_seconds`: the Job is deleted so long after it has.
     """
     connection = f"host={host} port=5432 user=postgres dbname=postgres sslmode=require connect_timeout=5 target_session_attrs=read-write"
-    digest = checksum(sql, connection, superuser_secret, {key: each.name for key, each in roles.items()})
+    folders = sorted(roles)
+    script = _script(folders, passwords)
+    digest = checksum(sql, script, connection, superuser_secret, {key: each.name for key, each in roles.items()})
     full = f"{name}-{digest[:8]}"
-    volumes = [
+    volumes: list[dict[str, Any]] = [
         {"name": "sql", "configMap": {"name": full}},
         {"name": "superuser", "secret": {"secretName": superuser_secret, "defaultMode": 0o440}},
         {"name": "tmp", "emptyDir": {}},
@@ -32,13 +62,12 @@ def build_sql_job(
         {"name": "superuser", "mountPath": "/etc/baas/superuser", "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the pod
     ]
-    for index, (folder, request) in enumerate(sorted(roles.items())):
-        volumes.append({"name": f"role-{index}", "secret": {"secretName": request.name, "defaultMode": 0o440}})
-        mounts.append({"name": f"role-{index}", "mountPath": f"/etc/baas/roles/{folder}", "readOnly": True})
-    script = (
-        "umask 077; printf '*:*:*:*:%s' \"$(cat /etc/baas/superuser/password)\" > /tmp/pgpass; "
-        'exec psql --no-psqlrc --quiet --file=/etc/baas/sql/run.sql "$CONNECTION"'
-    )
+    if folders:
+        sources = [
+            {"secret": {"name": roles[folder].name, "items": [{"key": "password", "path": f"{folder}/password"}]}} for folder in folders
+        ]
+        volumes.append({"name": "roles", "projected": {"defaultMode": 0o440, "sources": sources}})
+        mounts.append({"name": "roles", "mountPath": "/etc/baas/roles", "readOnly": True})
     return [
         owner.child("v1", "ConfigMap", full, component, data={"run.sql": sql}),
         owner.child(
@@ -48,10 +77,12 @@ def build_sql_job(
             component,
             spec={
                 "backoffLimit": 100,
+                **({"ttlSecondsAfterFinished": again_seconds} if again_seconds else {}),
                 "template": {
                     "metadata": {"labels": owner.labels(component)},
                     "spec": {
                         "restartPolicy": "OnFailure",
+                        "terminationGracePeriodSeconds": 1,  # one that was replaced must not go on beside its successor
                         "automountServiceAccountToken": False,
                         "enableServiceLinks": False,
                         "securityContext": pod_security(POSTGRES_UID),
@@ -61,6 +92,7 @@ def build_sql_job(
                                 "image": image,
                                 "imagePullPolicy": "IfNotPresent",
                                 "command": ["sh", "-ec", script],
+                                "terminationMessagePolicy": "FallbackToLogsOnError",
                                 "env": [
                                     {"name": "PGPASSFILE", "value": "/tmp/pgpass"},  # noqa: S108
                                     {"name": "CONNECTION", "value": connection},

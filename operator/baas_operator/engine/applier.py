@@ -14,7 +14,7 @@ from baas_operator.desired.secrets import CONTENT_ANNOTATION, EXPIRES_ANNOTATION
 from baas_operator.engine.client import Client
 from baas_operator.engine.differ import HASH_ANNOTATION, up_to_date, with_hash
 from baas_operator.engine.errors import ApiError, Refused, Waiting
-from baas_operator.engine.generate import build_secret, outline
+from baas_operator.engine.generate import build_secret, complete, outline
 from baas_operator.engine.store import DIGEST, Key, Store, key_of, owner_of
 from baas_operator.observe.view import secret_text
 
@@ -96,16 +96,18 @@ async def _take_out(client: Client, store: Store, wanted: Manifest, live: Manife
 
 
 async def ensure_secret(client: Client, store: Store, request: SecretRequest) -> None:
-    """Make a secret if there is none, and replace the content of a certificate's that is due. One that was deleted while we watched comes
-    back with what it held."""
+    """Make a secret if there is none, and replace the content of one that is due. One that was deleted while we watched comes back with
+    what it held."""
     wanted = outline(request)
     live = await _ours(client, store, wanted)
     if live is not None:
-        _complete(wanted, live)
+        _complete(request.random if request.rotates and not live.get("immutable") else wanted["data"], live)
         _same_place(wanted, live)
         await _adopt(client, store, wanted, live)
         if request.replaces == live["metadata"]["resourceVersion"]:
             await _replace(client, store, request, live)
+        elif request.rotates and not live.get("immutable"):
+            await _follow(client, store, request, live)
         return
     made = _drawn(store, request, None)
     belongs = owner_of(made)
@@ -151,22 +153,34 @@ def _drawn(store: Store, request: SecretRequest, live: Manifest | None) -> Manif
 
 
 async def _replace(client: Client, store: Store, request: SecretRequest, live: Manifest) -> None:
-    """Draw a certificate anew in its place: certificate, key and annotations in one write, to that very version."""
+    """Draw a certificate or a password anew in its place: all that it says and its annotations in one write, to that very version."""
     made = _drawn(store, request, live)
-    metadata = {"resourceVersion": live["metadata"]["resourceVersion"], "annotations": made["metadata"]["annotations"]}
+    annotations = made["metadata"].get("annotations") or {EXPIRES_ANNOTATION: None}
+    metadata = {"resourceVersion": live["metadata"]["resourceVersion"], "annotations": annotations}
     store.put(await client.merge(SECRET, request.owner.namespace, request.name, {"metadata": metadata, "data": made["data"]}))
-    _log.info("certificate renewed", extra={"secret": request.name})
+    _log.info("secret renewed", extra={"secret": request.name})
 
 
-def _complete(wanted: Manifest, live: Manifest) -> None:
+async def _follow(client: Client, store: Store, request: SecretRequest, live: Manifest) -> None:
+    """What is said beside a password follows it, and the object: a URI of one that was written by hand."""
+    drawn = {key: secret_text(live, key) or "" for key in request.random}
+    wanted = {key: text for key, text in complete(request, drawn).items() if secret_text(live, key) != text}
+    if wanted:
+        data = {key: base64.b64encode(text.encode()).decode() for key, text in wanted.items()}
+        patch = {"metadata": {"resourceVersion": live["metadata"]["resourceVersion"]}, "data": data}
+        store.put(await client.merge(SECRET, request.owner.namespace, request.name, patch))
+        _log.info("secret completed", extra={"secret": request.name})
+
+
+def _complete(keys: Iterable[str], live: Manifest) -> None:
     """A secret that was made by hand under our name and labels must have what ours has.
 
     Raises:
         Refused: it lacks keys.
     """
-    lacking = sorted(key for key in wanted["data"] if secret_text(live, key) is None)
+    lacking = sorted(key for key in keys if secret_text(live, key) is None)
     if lacking:
-        name = wanted["metadata"]["name"]
+        name = live["metadata"]["name"]
         raise Refused("SecretIncomplete", f"Secret {name!r} lacks {', '.join(lacking)}: add them, or delete it and a new one is made.")
 
 

@@ -8,6 +8,7 @@ import json
 import secrets
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from baas_operator.desired.meta import Manifest
-from baas_operator.desired.secrets import CONTENT_ANNOTATION, EXPIRES_ANNOTATION, SecretRequest
+from baas_operator.desired.secrets import CONTENT_ANNOTATION, EXPIRES_ANNOTATION, PREVIOUS, SecretRequest
 from baas_operator.engine.certificates import draw
 from baas_operator.observe.view import secret_text
 
@@ -40,8 +41,8 @@ def outline(request: SecretRequest) -> Manifest:
 
 
 def build_secret(request: SecretRequest, *, source: Manifest | None, now: int) -> Manifest:
-    """Draw the content of a secret. `source` is the secret that the request names, or an authority's own one that is renewed; `now` is
-    a Unix time in seconds.
+    """Draw the content of a secret. `source` is the secret that the request names, or its own one that is replaced; `now` is a Unix
+    time in seconds.
 
     Raises:
         ValueError: a certificate is to be signed with something that can not sign.
@@ -49,9 +50,9 @@ def build_secret(request: SecretRequest, *, source: Manifest | None, now: int) -
     expires = None
     match request.recipe:
         case "password":
-            drawn = {key: secrets.token_urlsafe(_PASSWORD_BYTES) for key in request.random}
-            values = drawn | request.fixed | request.extra
-            data = {key: text.format_map(values) if key not in drawn else text for key, text in values.items()}
+            data = complete(request, {key: secrets.token_urlsafe(_PASSWORD_BYTES) for key in request.random})
+            if request.remembers and (before := secret_text(source, "password")):
+                data[PREVIOUS] = before
         case "signing-key":
             data = _signing_key()
         case "api-keys":
@@ -65,8 +66,14 @@ def build_secret(request: SecretRequest, *, source: Manifest | None, now: int) -
     return _manifest(request, data, expires)
 
 
+def complete(request: SecretRequest, drawn: dict[str, str]) -> dict[str, str]:
+    """All keys, from those that are drawn. A password that was written by hand may need quoting where it becomes part of a URI."""
+    values = {key: quote(text, safe="") for key, text in (drawn | request.fixed).items()}
+    return drawn | {key: text.format_map(values) for key, text in (request.fixed | request.extra).items()}
+
+
 def _manifest(request: SecretRequest, data: dict[str, str], expires: datetime | None = None) -> Manifest:
-    """A secret is immutable, unless it holds a certificate: that one has an end, and is replaced before."""
+    """A secret is immutable, unless what it holds may be replaced."""
     annotations = None
     if request.certificate and expires:
         annotations = {EXPIRES_ANNOTATION: expires.isoformat(), CONTENT_ANNOTATION: request.certificate.content}
@@ -74,7 +81,7 @@ def _manifest(request: SecretRequest, data: dict[str, str], expires: datetime | 
         "v1", "Secret", request.name, request.component, owned=request.owned, annotations=annotations, type=request.type,
         data={key: base64.b64encode(text.encode()).decode() for key, text in sorted(data.items())},
     )  # fmt: skip
-    return made if request.certificate else made | {"immutable": True}
+    return made if request.certificate or request.rotates else made | {"immutable": True}
 
 
 def _signing_key() -> dict[str, str]:

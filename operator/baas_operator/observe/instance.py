@@ -5,8 +5,13 @@ from __future__ import annotations
 from baas_operator.api.instance import ComponentStatus
 from baas_operator.api.kinds import DEPLOYMENT, JOB, POD
 from baas_operator.desired.meta import Manifest
-from baas_operator.observe.text import are, counted
+from baas_operator.desired.sql_job import REFUSED_CODE
+from baas_operator.observe.text import are, counted, shorten
 from baas_operator.observe.view import View, is_ready, trouble
+
+_MAX_WORDS = 200
+"""Characters of what a program said last: the cause comes first."""
+_JOB_LABEL = "batch.kubernetes.io/job-name"
 
 
 def observe_component(view: View, name: str) -> ComponentStatus | None:
@@ -49,9 +54,29 @@ def job_succeeded(view: View, name: str | None) -> bool:
 
 
 def job_trouble(view: View, component: str) -> str | None:
-    """Why the pods of a Job do not get on."""
+    """Why the pods of a Job do not get on: what the program said last, and else what keeps it from running."""
     for pod in view.all(POD, component):
-        why = trouble(pod)
-        if why:
+        said = _last_words(pod)
+        first = said[1].strip().partition("\n")[0] if said else ""
+        if why := shorten(first, _MAX_WORDS) or trouble(pod):
             return why
+    return None
+
+
+def job_refusals(view: View, name: str) -> list[str]:
+    """What PostgreSQL refused of a Job's SQL, a sentence each, when it was last run to its end."""
+    for pod in view.all(POD):
+        if (pod["metadata"].get("labels") or {}).get(_JOB_LABEL) == name and (said := _last_words(pod)) and said[0] == REFUSED_CODE:
+            return list(dict.fromkeys(line for each in said[1].splitlines() if (line := each.strip())))
+    return []
+
+
+def _last_words(pod: Manifest) -> tuple[int, str] | None:
+    """Exit code and message of a container that failed, as the kubelet has it (Kubernetes documentation, "Determine the Reason for Pod
+    Failure"); also while it waits to be started again, or runs again."""
+    for each in (pod.get("status") or {}).get("containerStatuses") or []:
+        for state in (each.get("state") or {}, each.get("lastState") or {}):
+            ended = state.get("terminated")
+            if ended and ended.get("exitCode"):
+                return int(ended["exitCode"]), str(ended.get("message") or "")
     return None

@@ -13,13 +13,14 @@ from baas_operator.desired.database import names
 from baas_operator.desired.database.build import DatabaseFacts, build_database, database_secrets
 from baas_operator.desired.database.certificates import database_certificates
 from baas_operator.desired.database.patroni import dynamic_config
-from baas_operator.observe.conditions import Condition
+from baas_operator.observe.conditions import STALLED, Condition
 from baas_operator.observe.database import DatabaseObservation, observe_database, state_without_volumes
-from baas_operator.observe.instance import job_succeeded, job_trouble
+from baas_operator.observe.instance import job_trouble
 from baas_operator.observe.pooler import PoolerObservation, observe_pooler
 from baas_operator.observe.text import are, counted
 from baas_operator.observe.view import View, is_ready, secret_text, trouble
 from baas_operator.policy.certificates import with_due
+from baas_operator.policy.declared import Declared, judge, passwords, with_due_passwords
 from baas_operator.policy.placement import as_made, growth, hard_spread
 from baas_operator.policy.plan import Effect, Finding, PatchAnnotation, Plan, conditions, refusal
 from baas_operator.policy.rollout import Rollout, roll_out
@@ -38,6 +39,7 @@ class _Situation:
     job: str | None
     pooler: PoolerObservation
     rollout: Rollout
+    declared: Declared
 
     @property
     def wants_sync(self) -> bool:
@@ -60,21 +62,24 @@ def plan_database(view: View) -> Plan:
         slice_now=seen.slice_now,
         leader=seen.leader_endpoint if seen.primary else None,
         databases_wanted=serving or already,
+        passwords=passwords(view, spec),
         ca=secret_text(view.child(SECRET, names.ca(view.owner.name)), "ca.crt"),
         operator_namespace=view.operator_namespace,
         members_per_zone=math.ceil(spec.replicas / max(1, len(view.zones()))),
     )
     manifests = as_made(view, build_database(spec, view.owner, view.images, facts))
     job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), None)
-    if spec.databases and job is None:
+    if (spec.databases or spec.roles) and job is None:
         job = f"{view.owner.name}-databases"
     rollout = roll_out(spec, workload, list(view.all(POD, names.COMPONENT)), seen)
-    situation = _Situation(spec, view, seen, job, observe_pooler(view), rollout)
+    declared = judge(view, spec, job, seen.leader)
+    situation = _Situation(spec, view, seen, job, observe_pooler(view), rollout, declared)
+    secrets = with_due_passwords(view, database_secrets(spec, view.owner), settled=serving and job is not None and declared.pending is None)
     return Plan(
         conditions=_conditions(situation),
         status=_status(situation),
         manifests=manifests,
-        secrets=(*database_secrets(spec, view.owner), *with_due(view, database_certificates(spec, view.owner))),
+        secrets=(*secrets, *with_due(view, database_certificates(spec, view.owner))),
         effects=(*_effects(situation), *growth(view, spec.storage.size), *situation.rollout.effects),
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
         requeue_after=_LOOK_AGAIN_SECONDS,
@@ -139,16 +144,15 @@ def _unready(it: _Situation) -> Finding | None:
             "NoSynchronousStandby",
             "No standby in another zone streams, so commits wait (durability zone-quorum); they go on once one does.",
         )
-    if it.spec.databases and it.job and not job_succeeded(it.view, it.job):
-        stuck = job_trouble(it.view, "databases")
-        return Finding("CreatingDatabases", f"The databases and roles of the spec are being made.{' ' + stuck if stuck else ''}")
+    if it.spec.databases and not it.declared.ever:
+        return it.declared.pending
     return None
 
 
 def _incomplete(it: _Situation) -> Finding | None:
     ready = [each for each in it.seen.members if each.ready]
     if len(ready) >= it.spec.replicas and len(it.seen.members) == it.spec.replicas:
-        return it.rollout.told or _pooler_incomplete(it)
+        return it.rollout.told or (it.declared.pending if it.spec.databases or it.spec.roles else None) or _pooler_incomplete(it)
     reasons = [
         f"{pod['metadata']['name']}: {trouble(pod) or 'not ready'}" for pod in it.view.all(POD, names.COMPONENT) if not is_ready(pod)
     ]
@@ -163,7 +167,7 @@ def _pooler_incomplete(it: _Situation) -> Finding | None:
     wanted, pooler, service = it.spec.pooler.replicas, it.pooler, names.pooler_service(it.view.owner.name)
     if not wanted:
         return None
-    if it.job and not job_succeeded(it.view, it.job):
+    if it.declared.pending:
         stuck = job_trouble(it.view, "databases")
         return Finding("PoolerNotReady", f"The role that {service} looks up secrets with is being made.{' ' + stuck if stuck else ''}")
     if pooler.ready < wanted:
@@ -209,7 +213,7 @@ def _fragile(it: _Situation) -> Finding | None:
 def _conditions(it: _Situation) -> tuple[Condition, ...]:
     leader = it.seen.leader
     stuck, streaming = _stuck(it), len(it.seen.streaming())
-    return conditions(
+    made = conditions(
         unready=stuck or _unready(it),
         stuck=stuck is not None,
         incomplete=_incomplete(it),
@@ -217,6 +221,8 @@ def _conditions(it: _Situation) -> tuple[Condition, ...]:
         ready_message=f"{leader} takes the writes; {counted(streaming, 'standby')} {'streams' if streaming == 1 else 'stream'}.",
         tolerant_message="Any one zone can be lost without losing an acknowledged commit or the service.",
     )
+    refused = it.declared.refused
+    return (*made, Condition(STALLED, True, refused.reason, refused.message)) if refused and not stuck else made
 
 
 def _status(it: _Situation) -> dict[str, object]:

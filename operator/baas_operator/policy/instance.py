@@ -110,13 +110,15 @@ def _contested(it: _Situation) -> Finding | None:
     database = it.view.others.get((DATABASE_REPLICA.name, it.database))
     if database is None:
         return None
-    declared = [(each["name"], each.get("owner") or each["name"]) for each in (database.get("spec") or {}).get("databases") or []]
+    spec = database.get("spec") or {}
+    declared = [(each["name"], each.get("owner") or each["name"]) for each in spec.get("databases") or []]
+    declared += [(each["name"], each["name"]) for each in spec.get("roles") or []]
     mine = {names.sql_name(it.view.owner.name), *names.sql_roles(it.view.owner.name)}
     if not (taken := sorted({name for pair in declared for name in pair} & mine)):
         return None
     return Finding(
         "DatabaseContested",
-        f"spec.databases of the DatabaseReplica {it.database!r} declares {', '.join(taken)}, which this {BAAS_INSTANCE.name} makes for "
+        f"spec of the DatabaseReplica {it.database!r} declares {', '.join(taken)}, which this {BAAS_INSTANCE.name} makes for "
         f"itself: take it out there and use another name, or create this {BAAS_INSTANCE.name} under another name.",
     )
 

@@ -16,7 +16,20 @@ RICH: dict[str, Manifest] = {
         "durability": "quorum",
         "storage": {"size": "50Gi", "storageClassName": "fast"},
         "parameters": {"max_connections": "200", "work_mem": "8MB"},
-        "databases": [{"name": "shop"}, {"name": "reports", "owner": "data_analyst"}],
+        "databases": [
+            {
+                "name": "shop",
+                "connectionLimit": 50,
+                "schemas": [{"name": "api"}, {"name": "old", "ensure": "absent"}],
+                "extensions": [{"name": "vector", "version": "0.8.0", "schema": "api"}, {"name": "hstore", "ensure": "absent"}],
+            },
+            {"name": "reports", "owner": "data_analyst"},
+        ],
+        "roles": [
+            {"name": "reader", "memberOf": ["pg_read_all_data"], "databases": ["shop"], "connectionLimit": 5},
+            {"name": "shop_a", "actsAs": "shop", "validUntil": "2030-01-01T00:00:00Z"},
+            {"name": "gone", "ensure": "absent"},
+        ],
         "pooler": {"replicas": 3, "mode": "session", "resources": RESOURCES},
         "resources": RESOURCES,
         "image": "example/postgres:17.9",

@@ -13,8 +13,10 @@ from baas_operator.engine.store import Key
 
 
 def _merged(old: Any, new: Any) -> Any:
-    if not isinstance(old, dict) or not isinstance(new, dict):
+    """RFC 7386."""
+    if not isinstance(new, dict):
         return copy.deepcopy(new)
+    old = old if isinstance(old, dict) else {}
     made = {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
     return {key: value for key, value in made.items() if value is not None}
 

@@ -221,6 +221,15 @@ def test_a_database_or_role_of_the_backends_own_that_is_also_declared_is_refused
         assert f"declares {taken}, which" in message(plan, STALLED)
 
 
+@pytest.mark.parametrize("role", ["service_role", "shop_owner"])
+def test_a_role_of_backends_is_not_declared_by_itself_either(role: str) -> None:
+    shop = Backend().serving()
+    shop.others["DatabaseReplica", "shop-db"]["spec"] = {"roles": [{"name": role}]}
+
+    assert reason(shop.plan(), STALLED) == "DatabaseContested"
+    assert role in message(shop.plan(), STALLED)
+
+
 def test_a_database_that_was_brought_is_the_one_that_is_used() -> None:
     shop = Backend(databaseRef={"name": "theirs"})
     shop.has(DATABASE_REPLICA, "theirs", WELL)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from baas_operator.api.common import DeletionPolicy
-from baas_operator.api.database import RESERVED_ROLES, DatabaseReplicaSpec
+from baas_operator.api.database import DatabaseReplicaSpec
 from baas_operator.desired.database import names
 from baas_operator.desired.database.access import build_access
 from baas_operator.desired.database.certificates import build_ca_bundle
+from baas_operator.desired.database.declared import build_declared, role_secrets
 from baas_operator.desired.database.members import build_members
 from baas_operator.desired.database.network import build_network
 from baas_operator.desired.database.patroni import config_file, files
@@ -18,8 +19,6 @@ from baas_operator.desired.images import Images
 from baas_operator.desired.meta import OPERATOR_NAMESPACE, Manifest, Owner
 from baas_operator.desired.pods import disruption_budget
 from baas_operator.desired.secrets import SecretRequest, password
-from baas_operator.desired.sql_job import build_sql_job
-from baas_operator.desired.text import render
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,8 @@ class DatabaseFacts:
     """What the manifests depend on besides the spec.
 
     `databases_wanted`: the SQL Job may run, as there is a primary. `members_per_zone`: what to expect before any pod has a place. `ca`:
-    the authority's certificate (PEM), None while it is not drawn. `operator_namespace`: whose pods may ask the members to move.
+    the authority's certificate (PEM), None while it is not drawn. `operator_namespace`: whose pods may ask the members to move. `passwords`:
+    the `digest` of those that the SQL Job sets.
     """
 
     hard_spread: bool = True
@@ -38,6 +38,7 @@ class DatabaseFacts:
     members_per_zone: int = 1
     ca: str | None = None
     operator_namespace: str = OPERATOR_NAMESPACE
+    passwords: str = ""
 
 
 def database_secrets(spec: DatabaseReplicaSpec, owner: Owner) -> list[SecretRequest]:
@@ -47,51 +48,14 @@ def database_secrets(spec: DatabaseReplicaSpec, owner: Owner) -> list[SecretRequ
     """
     owned = spec.deletion_policy is DeletionPolicy.DELETE
     made = [
-        password(owner, names.role_secret(owner.name, role), names.COMPONENT, role, owned=owned)
+        password(
+            owner, names.role_secret(owner.name, role), names.COMPONENT, role, owned=owned, rotates=role == names.SUPERUSER,
+            remembers=role == names.SUPERUSER,
+        )
         for role in (names.SUPERUSER, names.REWIND, "patroni")
-    ]
+    ]  # fmt: skip
     made.append(pooler_secret(owner, owned=owned))
-    host = f"{names.rw_service(owner.name)}.{owner.namespace}.svc"
-    pooler = f"{names.pooler_service(owner.name)}.{owner.namespace}.svc"
-    by_role: dict[str, str] = {}
-    for database, role in names.database_owners(spec).items():
-        by_role.setdefault(role, database)
-    for role, database in sorted(by_role.items()):
-        made.append(
-            password(
-                owner, names.role_secret(owner.name, role), names.COMPONENT, role, owned=owned,
-                host=host, port=str(names.POSTGRES_PORT), dbname=database,
-                uri=f"postgresql://{{username}}:{{password}}@{host}:{names.POSTGRES_PORT}/{database}?sslmode=require",
-                extra={
-                    "pooler_host": pooler,
-                    "pooler_uri": f"postgresql://{{username}}:{{password}}@{pooler}:{names.POSTGRES_PORT}/{database}?sslmode=require",
-                } if spec.pooler.replicas else None,
-            )
-        )  # fmt: skip
-    return made
-
-
-def _databases_job(spec: DatabaseReplicaSpec, owner: Owner, image: str) -> list[Manifest]:
-    owners = names.database_owners(spec)
-    if not names.runs_sql(spec):
-        return []
-    roles = sorted(set(owners.values()))
-    folders = {role: role.replace("_", "-") for role in roles}
-    sql = render(
-        "databases.sql.j2",
-        roles=[{"name": role, "file": folders[role]} for role in roles],
-        databases=[{"name": name, "owner": role} for name, role in sorted(owners.items())],
-        pooler=names.POOLER if spec.pooler.replicas else None,
-        not_through_pooler=sorted(RESERVED_ROLES),
-    )
-    if spec.pooler.replicas:
-        folders[names.POOLER] = names.POOLER
-    return build_sql_job(
-        owner, f"{owner.name}-databases", "databases", image=image, sql=sql, host=names.rw_service(owner.name),
-        superuser_secret=names.role_secret(owner.name, names.SUPERUSER),
-        roles={folders[each.fixed["username"]]: each for each in database_secrets(spec, owner)
-               if each.fixed["username"] in folders},
-    )  # fmt: skip
+    return [*made, *role_secrets(spec, owner)]
 
 
 def build_database(spec: DatabaseReplicaSpec, owner: Owner, images: Images, facts: DatabaseFacts) -> list[Manifest]:
@@ -108,7 +72,7 @@ def build_database(spec: DatabaseReplicaSpec, owner: Owner, images: Images, fact
     ]
     made += build_pooler(spec, owner, images, hard_spread=facts.pooler_hard_spread)
     if facts.databases_wanted:
-        made += _databases_job(spec, owner, spec.image or images.postgres)
+        made += build_declared(spec, owner, spec.image or images.postgres, passwords=facts.passwords)
     return made
 
 

@@ -14,6 +14,8 @@ SWITCHOVER_PATH = "/switchover"
 """Where the operator asks for it."""
 PROMOTION_PATH = "/promotion"
 """Where a member's Patroni asks its agent whether it may be promoted."""
+PARAMETERS_ANNOTATION = "baas-operator.io/parameters"
+"""What the agent beside the primary notes on its pod: parameters that PostgreSQL does not take (JSON: name -> sentence)."""
 SUPERUSER = "postgres"
 REPLICATOR = "replicator"
 REWIND = "rewind"
@@ -94,7 +96,7 @@ def patroni_config_maps(database: str) -> tuple[str, ...]:
 
 def runs_sql(spec: DatabaseReplicaSpec) -> bool:
     """Whether roles or databases are to be made inside PostgreSQL."""
-    return bool(spec.databases or spec.pooler.replicas)
+    return bool(spec.databases or spec.roles or spec.pooler.replicas)
 
 
 def database_owners(spec: DatabaseReplicaSpec) -> dict[str, str]:
