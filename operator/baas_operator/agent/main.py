@@ -25,6 +25,7 @@ from baas_operator.agent.postmaster import Postmaster
 from baas_operator.agent.reload import ServerCertificate
 from baas_operator.agent.retire import Requests
 from baas_operator.agent.router import Router
+from baas_operator.agent.succession import Succession
 from baas_operator.desired.database import names
 
 _CERTIFICATES_SECONDS = 10.0
@@ -73,7 +74,8 @@ async def _run(env: Mapping[str, str]) -> None:
         await runner.setup()
         await web.TCPSite(runner, port=names.AGENT_PORT).start()
         demotion = Demotion(kube, session, identity, dcs, postgres, rest)
-        parts = (dcs.run(), router.run(), watcher.run(), demotion.run(), _keep_certificates(credentials, server))
+        succession = Succession(kube, identity, dcs, postgres, lambda: router.routed)
+        parts = (dcs.run(), router.run(), watcher.run(), demotion.run(), succession.run(), _keep_certificates(credentials, server))
         running = asyncio.create_task(_together(*parts))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)

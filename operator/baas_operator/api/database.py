@@ -29,8 +29,8 @@ RESERVED_PARAMETERS = (
 )  # fmt: skip
 """Parameters that the operator or Patroni sets: changing one by hand would break replication or durability."""
 
-RESERVED_ROLES = ("postgres", "replicator", "rewind", "patroni", "pooler")
-"""Roles that the operator makes for itself, each with a Secret of its own."""
+RESERVED_ROLES = ("postgres", "replicator", "rewind", "patroni", "pooler", "postgres_exporter")
+"""Roles that the operator makes for itself."""
 
 _OWNER = "(has(d.owner) ? d.owner : d.name)"
 RESERVED_DATABASES = ("postgres", "template0", "template1")
@@ -83,6 +83,14 @@ class PoolerSpec(ApiModel):
     long as it is connected."""
     resources: Resources = Resources()
     """CPU and memory of PgBouncer in each pod."""
+
+
+class MonitoringSpec(ApiModel):
+    """Metrics of each member (docs/monitoring.md)."""
+
+    enabled: bool = True
+    """Whether postgres_exporter runs beside each PostgreSQL, and pods say where to scrape. Patroni and the operator have metrics all the
+    same. A change rolls the members."""
 
 
 class DatabaseReplicaSpec(ApiModel):
@@ -151,6 +159,8 @@ class DatabaseReplicaSpec(ApiModel):
     pooler: PoolerSpec = PoolerSpec()
     """PgBouncer in front of the primary, at `NAME-pooler:5432`, for the users and databases that there are. It follows a new primary
     by itself."""
+    monitoring: MonitoringSpec = MonitoringSpec()
+    """Metrics of each member."""
     resources: Resources = Resources()
     """CPU and memory of PostgreSQL in each member."""
     image: Annotated[str, Field(min_length=1, max_length=300)] | None = None
@@ -180,6 +190,22 @@ class Member(ApiModel):
     """How far it is behind the primary, in bytes of WAL rounded down to whole MiB."""
 
 
+class LastFailover(ApiModel):
+    """A change of the primary, as the new one's agent saw it."""
+
+    at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """When the new primary took writes and `-rw` led to it."""
+    from_member: str
+    """Member that was the primary."""
+    to_member: str
+    """Member that became it."""
+    planned: bool
+    """Whether the old primary was shut down for it: a switchover, or a pod that had to go. (With durability `async` Patroni does that,
+    and nobody tells.)"""
+    seconds: Annotated[float, Field(ge=0, le=1e9)]
+    """Seconds from the old primary's last sign of life to `at`. An idle primary gives one every second or two."""
+
+
 class DatabaseReplicaStatus(StatusBase):
     """What the operator sees of a replicated PostgreSQL."""
 
@@ -195,6 +221,8 @@ class DatabaseReplicaStatus(StatusBase):
     """Member that holds the leader lock."""
     zones: int | None = None
     """Zones that ready members are in."""
+    last_failover: LastFailover | None = None
+    """The last change of the primary, planned or not."""
     members: Annotated[
         list[Member],
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),

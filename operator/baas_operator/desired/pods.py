@@ -98,6 +98,7 @@ def service(
     selector: dict[str, str] | None,
     headless: bool = False,
     not_ready: bool = False,
+    annotations: dict[str, str] | None = None,
 ) -> Manifest:
     """A Service; `selector=None` for one whose EndpointSlice is written by hand, `not_ready` also publishes unready pods."""
     spec: dict[str, Any] = {
@@ -110,7 +111,7 @@ def service(
         spec["clusterIP"] = "None"
     if not_ready:
         spec["publishNotReadyAddresses"] = True
-    return owner.child("v1", "Service", name, component, spec=spec)
+    return owner.child("v1", "Service", name, component, annotations=annotations, spec=spec)
 
 
 def service_account(owner: Owner, name: str, component: str) -> Manifest:

@@ -10,6 +10,7 @@ from baas_operator.desired.database import names
 from baas_operator.desired.database.access import build_access
 from baas_operator.desired.database.certificates import build_ca_bundle
 from baas_operator.desired.database.members import build_members
+from baas_operator.desired.database.monitoring import exporter_sql
 from baas_operator.desired.database.patroni import config_file
 from baas_operator.desired.database.pooler import build_pooler, pooler_secret
 from baas_operator.desired.database.routing import Endpoint, build_routing
@@ -82,6 +83,8 @@ def _databases_job(spec: DatabaseReplicaSpec, owner: Owner, image: str) -> list[
         pooler=names.POOLER if spec.pooler.replicas else None,
         not_through_pooler=sorted(RESERVED_ROLES),
     )
+    if spec.monitoring.enabled:
+        sql += exporter_sql()
     if spec.pooler.replicas:
         folders[names.POOLER] = names.POOLER
     return build_sql_job(
