@@ -27,7 +27,7 @@ _FLAGS = (
     "--log.level=error",
     # Those that look at tables see the one database that they are connected to; locks and roles are a series for each mode or role.
     "--no-collector.stat_user_tables", "--no-collector.statio_user_tables", "--no-collector.locks", "--no-collector.roles",
-    "--collector.database_wraparound", "--collector.long_running_transactions", "--collector.stat_checkpointer",
+    "--collector.database_wraparound", "--collector.stat_checkpointer",
 )  # fmt: skip
 
 
