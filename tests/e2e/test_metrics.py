@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from baas_lab import faults
 from baas_lab.errors import LabError
@@ -33,7 +33,7 @@ STATUS_SECONDS = 15.0
 BACK_SECONDS = 30.0
 FETCH = "import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout=8).read().decode())"
 
-Scraped = Mapping[str, Metric]
+Scraped = Mapping[str, list[Sample]]
 
 
 def told() -> dict[str, set[str]]:
@@ -47,8 +47,11 @@ def told() -> dict[str, set[str]]:
 
 def read(text: str) -> Scraped:
     """By name of the sample. Without what is said of types: the parser would add `_total` to the name of each counter that lacks it."""
-    samples = re.sub(r"^#.*\n", "", text, flags=re.M)
-    return {each.name: each for each in text_string_to_metric_families(samples)}
+    found: dict[str, list[Sample]] = {}
+    for family in text_string_to_metric_families(re.sub(r"^#.*\n", "", text, flags=re.M)):
+        for each in family.samples:
+            found.setdefault(each.name, []).append(each)
+    return found
 
 
 class Fetch:
@@ -81,10 +84,10 @@ def fetch(client: ClientPod) -> Fetch:
     return Fetch(client)
 
 
-def value(scraped: Scraped, name: str, **labels: str) -> float | None:
+def value(scraped: Scraped, metric: str, /, **labels: str) -> float | None:
     """The one sample with these labels; None if there is none."""
-    found = [each.value for each in scraped[name].samples if labels.items() <= each.labels.items()] if name in scraped else []
-    assert len(found) <= 1, f"{name} {labels}: {found}"
+    found = [each.value for each in scraped.get(metric, []) if labels.items() <= each.labels.items()]
+    assert len(found) <= 1, f"{metric} {labels}: {found}"
     return found[0] if found else None
 
 
@@ -112,14 +115,14 @@ def test_members_tell_their_role_and_that_none_lags(database: Database, fetch: F
         assert lag < 60
         assert value(scraped, "pg_database_size_bytes", datname="shop"), "a database that nobody else may connect to"
         if leads:
-            standbys = {each.labels["application_name"] for each in scraped["pg_stat_replication_pg_wal_lsn_diff"].samples}
+            standbys = {each.labels["application_name"] for each in scraped["pg_stat_replication_pg_wal_lsn_diff"]}
             assert standbys == set(database.names()) - {leader}
 
 
 def test_no_collector_fails_and_the_exporter_is_small(database: Database, fetch: Fetch) -> None:
     for member in database.names():
         scraped = fetch.member(database, member)
-        assert {each.labels["collector"]: each.value for each in scraped["pg_scrape_collector_success"].samples if each.value != 1} == {}
+        assert {each.labels["collector"]: each.value for each in scraped["pg_scrape_collector_success"] if each.value != 1} == {}
         assert value(scraped, "pg_exporter_last_scrape_error") == 0
         taken = value(scraped, "process_resident_memory_bytes")
         assert taken
