@@ -45,6 +45,7 @@ def exporter(image: str) -> dict[str, Any]:
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["sh", "-c", f"while :; do {program}; sleep {_AGAIN_SECONDS}; done"],
+        "workingDir": "/",  # the image's own one is PostgreSQL's
         "env": [
             {"name": "DATA_SOURCE_NAME", "value": source},
             {"name": "GOMAXPROCS", "value": "1"},
