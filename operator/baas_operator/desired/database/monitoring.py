@@ -49,7 +49,7 @@ def exporter(image: str) -> dict[str, Any]:
         "env": [
             {"name": "DATA_SOURCE_NAME", "value": source},
             {"name": "GOMAXPROCS", "value": "1"},
-            {"name": "GOMEMLIMIT", "value": "24MiB"},
+            {"name": "GOMEMLIMIT", "value": "24MiB"},  # it tidies up rather than be killed, which would make the pod unready for a moment
         ],
         "ports": [{"name": "metrics", "containerPort": names.EXPORTER_PORT, "protocol": "TCP"}],
         "resources": {"requests": {"cpu": "5m", "memory": "24Mi"}, "limits": {"memory": "48Mi"}},
