@@ -203,7 +203,8 @@ class LastFailover(ApiModel):
     """Whether the old primary was shut down for it: a switchover, or a pod that had to go. With durability `async` Patroni does that,
     and nobody tells."""
     seconds: Annotated[float, Field(ge=0, le=1e9)]
-    """Seconds from the old primary's last sign of life to `at`. An idle primary gives one every second or two."""
+    """Seconds from the old primary's last sign of life to `at`. An idle primary gives one every 2 seconds, or half of
+    `detectionSeconds` where that is more."""
 
 
 class DatabaseReplicaStatus(StatusBase):
