@@ -31,7 +31,7 @@ SELECT pg_is_in_recovery(),
        pg_is_in_recovery() AND coalesce(pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn(), false),
        current_setting('primary_conninfo')
 """
-# Patroni writes a count before the list, but where it is one (its source, postgresql/sync.py).
+# A list without a count before it stands for one standby (PostgreSQL manual, "synchronous_standby_names").
 _TAKES_WRITES = r"""
 SELECT NOT pg_is_in_recovery()
    AND (SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum'))

@@ -71,7 +71,7 @@ class Succession:
             try:
                 await self._kube.merge(self._identity.slice_path, {"metadata": {"annotations": {names.FAILOVER_ANNOTATION: text}}})
                 return
-            except (KubeError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (KubeError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 _log.info("could not note that: %s", str(error) or type(error).__name__)
                 await asyncio.sleep(_AGAIN_SECONDS)
 
