@@ -212,3 +212,63 @@ def test_values_that_it_does_not_know_are_refused(setting: str) -> None:
     done = run_helm("template", "x", str(CHART), "--kube-version", versions.KUBERNETES, "--set", setting)
     assert done.returncode != 0
     assert "values" in done.stderr
+
+
+# --- what Prometheus is told ----------------------------------------------------------------------------------------------
+
+
+def monitoring(*settings: str) -> list[Manifest]:
+    """What the chart makes for the Prometheus operator in a cluster that has its kinds."""
+    sets = [part for each in settings for part in ("--set", each)]
+    where = ["--kube-version", versions.KUBERNETES, "--api-versions", "monitoring.coreos.com/v1"]
+    done = run_helm("template", "baas-operator", str(CHART), "--namespace", "baas-system", *where, *sets)
+    assert done.returncode == 0, done.stderr
+    made = [each for each in yaml.safe_load_all(done.stdout) if each]
+    return [each for each in made if each["apiVersion"] == "monitoring.coreos.com/v1"]
+
+
+def alerts() -> list[Manifest]:
+    groups = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def test_the_prometheus_operators_kinds_are_made_only_where_they_are() -> None:
+    assert not [each for each in template() if each["kind"] in ("PodMonitor", "PrometheusRule")]
+    assert sorted(each["kind"] for each in monitoring()) == ["PodMonitor", "PodMonitor", "PrometheusRule"]
+    assert monitoring("monitoring.podMonitors=false", "monitoring.alerts=false") == []
+
+
+def test_podmonitors_find_members_by_labels_and_ports_that_they_have() -> None:
+    databases = one(monitoring("monitoring.labels.release=x"), "PodMonitor", "baas-operator-databases")
+    (members,) = [each for each in all_children() if each["kind"] == "StatefulSet" and "shop-db" in each["metadata"]["name"]]
+    template = members["spec"]["template"]
+
+    assert databases["metadata"]["labels"]["release"] == "x"
+    assert databases["spec"]["namespaceSelector"] == {"any": True}
+    assert databases["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    ports = {port["name"] for container in template["spec"]["containers"] for port in container["ports"]}
+    assert {each["port"] for each in databases["spec"]["podMetricsEndpoints"]} <= ports
+    (from_label,) = databases["spec"]["podMetricsEndpoints"][1]["relabelings"][0]["sourceLabels"]
+    labels = {f"__meta_kubernetes_pod_label_{re.sub('[^a-zA-Z0-9_]', '_', each)}" for each in template["metadata"]["labels"]}
+    assert from_label in labels
+
+
+def test_with_namespaces_podmonitors_look_there_alone() -> None:
+    databases = one(monitoring("watchNamespaces={a,b}"), "PodMonitor", "baas-operator-databases")
+    assert databases["spec"]["namespaceSelector"] == {"matchNames": ["a", "b"]}
+
+
+def test_the_chart_makes_the_alerts_of_the_rule_file() -> None:
+    rules = one(monitoring(), "PrometheusRule")["spec"]["groups"]
+    assert [rule for group in rules for rule in group["rules"]] == alerts()
+
+
+def test_every_alert_goes_by_metrics_that_are_documented_and_says_how_urgent_it_is() -> None:
+    """tests/e2e/test_metrics.py sees that those are there."""
+    docs = CHART.parents[1] / "docs"
+    told = set(re.findall(r"`((?:pg|patroni|baas)_\w+)`", (docs / "monitoring.md").read_text() + (docs / "reference.md").read_text()))
+    for rule in alerts():
+        used = set(re.findall(r"\b(?:pg|patroni|baas)_\w+", rule["expr"]))
+        assert used <= told, rule["alert"]
+        assert rule["labels"]["severity"] in ("page", "ticket", "info")
+        assert rule["annotations"]["summary"].endswith((".", "size."))

@@ -27,6 +27,7 @@ from baas_operator.agent.reload import ServerCertificate
 from baas_operator.agent.retire import Requests
 from baas_operator.agent.router import Router
 from baas_operator.agent.settings import Settings
+from baas_operator.agent.succession import Succession
 from baas_operator.desired.database import names
 
 _CERTIFICATES_SECONDS = 10.0
@@ -79,7 +80,11 @@ async def _run(env: Mapping[str, str]) -> None:
         await web.TCPSite(runner, port=names.AGENT_PORT).start()
         demotion = Demotion(kube, session, identity, dcs, postgres, rest)
         settings = Settings(kube, session, identity, dcs, names.SOCKET_DIR)
-        parts = (dcs.run(), router.run(), watcher.run(), demotion.run(), settings.run(), _keep_certificates(credentials, server))
+        succession = Succession(kube, identity, dcs, postgres, lambda: router.routed)
+        parts = (
+            dcs.run(), router.run(), watcher.run(), demotion.run(), settings.run(), succession.run(),
+            _keep_certificates(credentials, server),
+        )  # fmt: skip
         running = asyncio.create_task(_together(*parts))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)

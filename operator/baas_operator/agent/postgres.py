@@ -31,8 +31,13 @@ SELECT pg_is_in_recovery(),
        pg_is_in_recovery() AND coalesce(pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn(), false),
        current_setting('primary_conninfo')
 """
-
-
+# A list without a count before it stands for one standby (PostgreSQL manual, "synchronous_standby_names").
+_TAKES_WRITES = r"""
+SELECT NOT pg_is_in_recovery()
+   AND (SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum'))
+       >= CASE WHEN wanted = '' THEN 0 ELSE coalesce(substring(wanted FROM '^(?:ANY\s+|FIRST\s+)?(\d+)\s*\(')::int, 1) END
+  FROM current_setting('synchronous_standby_names') AS wanted
+"""
 _CONFIRMED = """
 SELECT application_name FROM pg_stat_replication
  WHERE CASE WHEN application_name = $2 THEN replay_lsn >= $1::pg_lsn ELSE flush_lsn >= $1::pg_lsn END
@@ -70,6 +75,8 @@ class Postgres:
         self._postmaster = postmaster
         self._connection: asyncpg.Connection | None = None
         self._turn = asyncio.Lock()
+        self.heard: float | None = None
+        """When this member, as a standby, last heard from its primary (monotonic seconds); None: not in this agent's life."""
 
     @property
     def runs(self) -> bool:
@@ -86,17 +93,33 @@ class Postgres:
             return await self._look()
 
     async def _look(self) -> Look:
+        standby, silence, receivers, position, replayed, conninfo = await self._row(_LOOK)
+        if silence is not None:
+            silence = max(0.0, silence)
+            self.heard = max(self.heard or 0.0, time.monotonic() - silence)
+        return Look(standby, silence, tuple(receivers), position or 0, _host(conninfo), replayed)
+
+    async def takes_writes(self) -> bool:
+        """Whether a commit would be acknowledged: it is the primary, and as many standbys as it waits for stream.
+
+        Raises:
+            UnavailableError: as `look`.
+        """
+        async with self._turn:
+            (takes,) = await self._row(_TAKES_WRITES)
+            return bool(takes)
+
+    async def _row(self, query: str) -> asyncpg.Record:
         try:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await asyncpg.connect(
                     host=self._socket, user="postgres", database="postgres", timeout=_SECONDS, command_timeout=_SECONDS,
                     server_settings={"application_name": "baas-agent"}, statement_cache_size=2,
                 )  # fmt: skip
-            standby, silence, receivers, position, replayed, conninfo = await self._connection.fetchrow(_LOOK)
+            return await self._connection.fetchrow(query)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             self.close()
             raise UnavailableError(str(error) or type(error).__name__) from error
-        return Look(standby, None if silence is None else max(0.0, silence), tuple(receivers), position or 0, _host(conninfo), replayed)
 
     async def end_receivers(self) -> Look:
         """Make sure that no WAL receiver is left that was there when this was called; how replication stands then.

@@ -56,6 +56,11 @@ class Router:
             tasks.create_task(self._watch_lock())
             tasks.create_task(self._keep())
 
+    @property
+    def routed(self) -> bool:
+        """Whether `-rw` leads to this member."""
+        return self._slice is not None and leads_here(self._slice, self._identity)
+
     async def _shows_all(self) -> bool:
         try:
             look = await self._postgres.look()
@@ -87,7 +92,7 @@ class Router:
         """Whenever the lock or the slice changed: until the slice leads here, or the lock names another."""
         while True:
             self._due.clear()
-            if self._dcs.leads and (self._slice is None or not leads_here(self._slice, self._identity)):
+            if self._dcs.leads and not self.routed:
                 if await self._shows_all():
                     await self._claim()
                 await asyncio.sleep(_LOOK_SECONDS)

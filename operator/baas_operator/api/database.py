@@ -70,6 +70,14 @@ class PoolerSpec(ApiModel):
     """CPU and memory of PgBouncer in each pod."""
 
 
+class MonitoringSpec(ApiModel):
+    """Metrics of each member (docs/monitoring.md)."""
+
+    enabled: bool = True
+    """Whether postgres_exporter runs beside each PostgreSQL, and pods say where to scrape. Patroni and the operator have metrics all the
+    same. A change rolls the members."""
+
+
 class DatabaseReplicaSpec(ApiModel):
     """What the user wants of a replicated PostgreSQL; an empty spec is highly available."""
 
@@ -139,6 +147,8 @@ class DatabaseReplicaSpec(ApiModel):
     pooler: PoolerSpec = PoolerSpec()
     """PgBouncer in front of the primary, at `NAME-pooler:5432`, for the users and databases that there are. It follows a new primary
     by itself."""
+    monitoring: MonitoringSpec = MonitoringSpec()
+    """Metrics of each member."""
     resources: Resources = Resources()
     """CPU and memory of PostgreSQL in each member."""
     image: Annotated[str, Field(min_length=1, max_length=300)] | None = None
@@ -168,6 +178,23 @@ class Member(ApiModel):
     """How far it is behind the primary, in bytes of WAL rounded down to whole MiB."""
 
 
+class LastFailover(ApiModel):
+    """A change of the primary, as the new one's agent saw it."""
+
+    at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """When the new primary took writes and `-rw` led to it."""
+    from_member: str
+    """Member that was the primary."""
+    to_member: str
+    """Member that became it."""
+    planned: bool
+    """Whether the old primary was shut down for it: a switchover, or a pod that had to go. With durability `async` Patroni does that,
+    and nobody tells."""
+    seconds: Annotated[float, Field(ge=0, le=1e9)]
+    """Seconds from the old primary's last sign of life to `at`. An idle primary gives one every 2 seconds, or half of
+    `detectionSeconds` where that is more."""
+
+
 class DatabaseReplicaStatus(StatusBase):
     """What the operator sees of a replicated PostgreSQL."""
 
@@ -183,6 +210,8 @@ class DatabaseReplicaStatus(StatusBase):
     """Member that holds the leader lock."""
     zones: int | None = None
     """Zones that ready members are in."""
+    last_failover: LastFailover | None = None
+    """The last change of the primary, planned or not."""
     members: Annotated[
         list[Member],
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),

@@ -15,8 +15,8 @@ from pydantic import ConfigDict, Field
 
 from baas_operator.api.common import ApiModel, SqlName, rule, rules
 
-RESERVED_ROLES = ("postgres", "replicator", "rewind", "patroni", "pooler")
-"""Roles that the operator makes for itself, each with a Secret of its own."""
+RESERVED_ROLES = ("postgres", "replicator", "rewind", "patroni", "pooler", "postgres_exporter")
+"""Roles that the operator makes for itself."""
 RESERVED_DATABASES = ("postgres", "template0", "template1")
 NO_ROLES = ("public", "none")
 """Names that PostgreSQL takes for no role (its manual, GRANT and SET ROLE)."""

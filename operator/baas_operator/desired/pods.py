@@ -99,6 +99,7 @@ def service(
     headless: bool = False,
     not_ready: bool = False,
     same_zone: bool = False,
+    annotations: dict[str, str] | None = None,
 ) -> Manifest:
     """A Service; `selector=None` for one whose EndpointSlice is written by hand, `not_ready` also publishes unready pods, `same_zone` leads
     clients to pods in their own zone while it has any (Kubernetes documentation, "Service", "Traffic distribution")."""
@@ -114,7 +115,7 @@ def service(
         spec["publishNotReadyAddresses"] = True
     if same_zone:
         spec["trafficDistribution"] = "PreferClose"  # 1.34 knows it as PreferSameZone, too; this name is understood by all
-    return owner.child("v1", "Service", name, component, spec=spec)
+    return owner.child("v1", "Service", name, component, annotations=annotations, spec=spec)
 
 
 def service_account(owner: Owner, name: str, component: str) -> Manifest:

@@ -12,8 +12,10 @@ from baas_operator.desired.pods import spread
 def build_stateful_set(
     owner: Owner, component: str, *, replicas: int, service: str, storage: StorageSpec, policy: DeletionPolicy, config_checksum: str,
     hard_spread: bool, pod: dict[str, Any], update: str = "RollingUpdate",
+    annotations: dict[str, str] | None = None,
 ) -> Manifest:  # fmt: skip
-    """The StatefulSet, named as its owner. `pod` is the pod's spec without what is the same for all; the volume is called `data`.
+    """The StatefulSet, named as its owner. `pod` is the pod's spec without what is the same for all, `annotations` are more of
+    the pod's; the volume is called `data`.
 
     Pods start in parallel: members find each other by themselves, and one that can not start must not keep the others from it.
     """
@@ -42,7 +44,7 @@ def build_stateful_set(
             },
             "selector": {"matchLabels": selector},
             "template": {
-                "metadata": {"labels": labels, "annotations": {CHECKSUM_ANNOTATION: config_checksum}},
+                "metadata": {"labels": labels, "annotations": {CHECKSUM_ANNOTATION: config_checksum} | (annotations or {})},
                 "spec": {
                     "enableServiceLinks": False,
                     "topologySpreadConstraints": spread(selector, hard=hard_spread),

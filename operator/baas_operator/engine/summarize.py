@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from baas_operator.api.kinds import ALL_KINDS, EVENT
+from baas_operator.api.kinds import ALL_KINDS, DATABASE_REPLICA, EVENT
 from baas_operator.api.operation import OperationPhase
 from baas_operator.desired.meta import Manifest, checksum
 from baas_operator.engine.client import Client
@@ -15,7 +15,7 @@ from baas_operator.engine.errors import ApiError
 from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, SUSPENDED, ZONE_TOLERANT, merge, transitions
 from baas_operator.policy.plan import Plan
-from baas_operator.telemetry.metrics import CONDITION
+from baas_operator.telemetry.metrics import CONDITION, LAST_FAILOVER, LAST_FAILOVER_TIME
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +41,9 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
     over = phase is not None and OperationPhase(phase).over  # nobody has to act on an Operation of last week: no series, no alert
     for each in () if over else (*({"type": absent, "status": "False"} for absent in (RECONCILING, STALLED)), *conditions):
         CONDITION.labels(*key, each["type"]).set(each["status"] == "True")
+    if last := status.get("lastFailover"):
+        LAST_FAILOVER.labels(key.namespace, key.name, str(last["planned"]).lower()).set(last["seconds"])
+        LAST_FAILOVER_TIME.labels(key.namespace, key.name).set(datetime.fromisoformat(last["at"]).timestamp())
     if status == before:
         return False
     written = await client.apply(
@@ -60,9 +63,13 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
 
 
 def forget(key: Key) -> None:
-    """Take an object's conditions out of the metrics: what was deleted would go on being alerted on."""
+    """Take an object out of the metrics: what was deleted would go on being alerted on."""
     for each in (READY, RECONCILING, STALLED, SUSPENDED, ZONE_TOLERANT):
         CONDITION.remove(*key, each)
+    if key.kind == DATABASE_REPLICA.name:
+        LAST_FAILOVER_TIME.remove(key.namespace, key.name)
+        for planned in ("true", "false"):
+            LAST_FAILOVER.remove(key.namespace, key.name, planned)
 
 
 async def _announce(client: Client, resource: Manifest, condition: Mapping[str, Any], identity: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from baas_operator.api.database import Member
+from baas_operator.api.database import LastFailover, Member
 from baas_operator.api.kinds import CONFIG_MAP, ENDPOINT_SLICE, POD, VOLUME_CLAIM
 from baas_operator.desired.database import names
 from baas_operator.desired.database.routing import Endpoint
@@ -36,6 +36,8 @@ class DatabaseObservation:
     dynamic_config: dict[str, Any] | None
     dynamic_version: str | None
     slice_now: Manifest | None
+    last_failover: LastFailover | None = None
+    """What the agents noted of the last one; as the status has it, where the slice was made anew since."""
 
     @property
     def primary(self) -> Member | None:
@@ -185,4 +187,19 @@ def observe_database(view: View) -> DatabaseObservation:
         dynamic_config=_json_object(dynamic) if dynamic else None,
         dynamic_version=config_map["metadata"]["resourceVersion"] if config_map else None,
         slice_now=slice_now,
+        last_failover=_last_failover(view, slice_now),
     )
+
+
+def _last_failover(view: View, slice_now: Manifest | None) -> LastFailover | None:
+    for found in (
+        _json_object(annotations_of(slice_now).get(names.FAILOVER_ANNOTATION, "{}")),
+        (view.resource.get("status") or {}).get("lastFailover"),
+    ):
+        try:
+            told = LastFailover.model_validate(found)
+        except ValueError:
+            continue  # there was none, or a hand made it something else
+        if _time(told.at) is not None and told.at.endswith("Z"):
+            return told
+    return None

@@ -235,6 +235,7 @@ def _status(it: _Situation) -> dict[str, object]:
         pooler_ready_replicas=it.pooler.ready if it.spec.pooler.replicas else None,
         primary=it.seen.leader,
         zones=len({each.zone for each in members if each.ready and each.zone}),
+        last_failover=it.seen.last_failover,
         members=list(members),
     )
     return status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"})

@@ -12,4 +12,14 @@ QUEUE_DEPTH = Gauge("baas_queue_depth", "Objects that wait for a reconcile.")
 WRITES = Counter("baas_api_writes_total", "Write requests to the API server, by verb and kind.", ["verb", "kind"])
 LEADING = Gauge("baas_leading", "1 while this replica holds the Lease.")
 WATCH_AGE = Gauge("baas_watch_seconds_since_progress", "Seconds since the watches last brought anything.")
+LAST_FAILOVER = Gauge(
+    "baas_database_last_failover_seconds",
+    "Seconds from the old primary's last sign of life to the new one's taking writes, of a database's last failover or switchover.",
+    ["namespace", "name", "planned"],
+)
+LAST_FAILOVER_TIME = Gauge(
+    "baas_database_last_failover_timestamp_seconds",
+    "When the new primary of a database's last failover or switchover took writes, in seconds since 1970.",
+    ["namespace", "name"],
+)
 CONDITION = Gauge("baas_condition", "1 while a condition of an object is true.", ["kind", "namespace", "name", "type"])

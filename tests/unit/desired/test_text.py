@@ -122,7 +122,9 @@ def test_durability_is_patronis_synchronous_mode(durability: str, mode: str) -> 
 def test_no_password_goes_over_the_wire_or_into_the_file() -> None:
     found = patroni(RICH["DatabaseReplica"])
 
-    assert all(rule.endswith(("scram-sha-256", "cert", "peer", "peer map=patroni", "reject")) for rule in found["postgresql"]["pg_hba"])
+    assert all(
+        rule.endswith(("scram-sha-256", "cert", "peer", "map=patroni", "map=exporter", "reject")) for rule in found["postgresql"]["pg_hba"]
+    )
     assert not any("password" in each for each in found["postgresql"]["authentication"].values())
     assert "restapi" not in found["postgresql"]["authentication"]
     assert "password" not in str(found).replace("password_encryption", "")

@@ -19,7 +19,7 @@ from baas_operator.engine.config import Config
 from baas_operator.engine.reconcile import Reconciler
 from baas_operator.engine.store import Key, Store
 from baas_operator.engine.teardown import FINALIZER
-from baas_operator.telemetry.metrics import CONDITION
+from baas_operator.telemetry.metrics import CONDITION, LAST_FAILOVER, LAST_FAILOVER_TIME
 from tests.unit.engine.api import StandInApi
 from tests.unit.objects import NAMESPACE, ZONES, condition, nodes, own, owner, pod
 
@@ -305,3 +305,31 @@ async def test_an_operation_waits_for_the_one_before_it_and_is_no_alert_once_it_
     await op.reconcile()
     assert op.ready()["reason"] == "TargetNotFound"
     assert told() == set()
+
+
+async def test_the_last_failover_is_a_metric_for_as_long_as_its_database_is_there() -> None:
+    def samples() -> list[tuple[str, str, float]]:
+        found = [each for metric in LAST_FAILOVER.collect() for each in metric.samples]
+        return [(each.labels["name"], each.labels["planned"], each.value) for each in found]
+
+    def times() -> list[float]:
+        return [each.value for metric in LAST_FAILOVER_TIME.collect() for each in metric.samples]
+
+    async def tell(note: dict[str, object]) -> None:
+        changed = {"metadata": {}, "status": {"lastFailover": note}}
+        database.store.put(await database.api.merge(DATABASE_REPLICA, NAMESPACE, "told", changed))
+
+    database = Operator(DATABASE_REPLICA, "told")
+    note = {"at": "2026-05-01T10:00:07Z", "fromMember": "told-0", "toMember": "told-1", "planned": False, "seconds": 4.25}
+    await tell(note)
+    await database.reconcile()
+    assert samples() == [("told", "false", 4.25)]
+    assert times() == [datetime(2026, 5, 1, 10, 0, 7, tzinfo=UTC).timestamp()]
+
+    await tell(note | {"planned": True, "seconds": 1.5})
+    await database.reconcile()
+    assert samples() == [("told", "true", 1.5)], "the one before is no longer the last"
+
+    database.delete_by_hand(DATABASE_REPLICA.name, "told")
+    await database.reconcile()
+    assert samples() == times() == []

@@ -26,8 +26,8 @@ class DatabaseFacts:
     """What the manifests depend on besides the spec.
 
     `databases_wanted`: the SQL Job may run, as there is a primary. `members_per_zone`: what to expect before any pod has a place. `ca`:
-    the authority's certificate (PEM), None while it is not drawn. `operator_namespace`: whose pods may ask the members to move. `passwords`:
-    the `digest` of those that the SQL Job sets.
+    the authority's certificate (PEM), None while it is not drawn. `operator_namespace`: whose pods may ask the members to move.
+    `passwords`: the `digest` of those that the SQL Job sets.
     """
 
     hard_spread: bool = True

@@ -11,6 +11,7 @@ from typing import Any
 
 from baas_operator.api.database import DatabaseReplicaSpec
 from baas_operator.desired.database import names
+from baas_operator.desired.database.monitoring import exporter, exporter_volumes, scrape
 from baas_operator.desired.images import Images
 from baas_operator.desired.meta import Manifest, Owner, checksum
 from baas_operator.desired.pods import (
@@ -123,6 +124,7 @@ def _certificate_volume(name: str, secret: str) -> dict[str, Any]:
 
 def build_members(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, config_text: str, hard_spread: bool) -> Manifest:
     """The StatefulSet. `config_text` is Patroni's file: pods roll when the part of it changes that is read only at start."""
+    image, monitored = spec.image or images.postgres, spec.monitoring.enabled
     return build_stateful_set(
         owner,
         names.COMPONENT,
@@ -133,6 +135,7 @@ def build_members(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, co
         config_checksum=checksum(config_text),
         hard_spread=hard_spread,
         update="OnDelete",  # policy/rollout.py
+        annotations=scrape(names.EXPORTER_PORT) if monitored else None,
         pod={
             "serviceAccountName": f"{owner.name}-member",
             "automountServiceAccountToken": True,
@@ -140,7 +143,7 @@ def build_members(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, co
             "securityContext": pod_security(POSTGRES_UID),
             "shareProcessNamespace": True,  # the agent signals PostgreSQL: at least that it has a new certificate
             "initContainers": [_agent(spec, owner, images)],
-            "containers": [_postgres(spec, owner, spec.image or images.postgres)],
+            "containers": [_postgres(spec, owner, image), *([exporter(image)] if monitored else [])],
             "volumes": [
                 {"name": "patroni", "configMap": {"name": f"{owner.name}-patroni"}},
                 _certificate_volume("server-tls", names.server_tls_secret(owner.name)),
@@ -158,6 +161,7 @@ def build_members(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, co
                 {"name": "run", "emptyDir": {}},
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
                 {"name": "tmp", "emptyDir": {}},
+                *(exporter_volumes() if monitored else []),
             ],
         },
     )

@@ -21,6 +21,13 @@ REPLICATOR = "replicator"
 REWIND = "rewind"
 POOLER = "pooler"
 """Role that PgBouncer looks up secrets with; also the component's name."""
+EXPORTER = "postgres_exporter"
+"""Role that reads the statistics, without a password."""
+EXPORTER_USER = "nobody"
+"""System user that may be that role: the exporter's own."""
+EXPORTER_PORT = 9187
+FAILOVER_ANNOTATION = "baas-operator.io/last-failover"
+"""On `-rw`'s EndpointSlice: what the agent of the last new primary saw of its taking over."""
 
 # Paths inside a member's pod, where postgres and the agent see the same files.
 SERVER_TLS_DIR = "/etc/server-tls"
@@ -96,7 +103,7 @@ def patroni_config_maps(database: str) -> tuple[str, ...]:
 
 def runs_sql(spec: DatabaseReplicaSpec) -> bool:
     """Whether roles or databases are to be made inside PostgreSQL."""
-    return bool(spec.databases or spec.roles or spec.pooler.replicas)
+    return bool(spec.databases or spec.roles or spec.pooler.replicas or spec.monitoring.enabled)
 
 
 def database_owners(spec: DatabaseReplicaSpec) -> dict[str, str]:

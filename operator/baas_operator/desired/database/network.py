@@ -37,6 +37,7 @@ def build_network(spec: DatabaseReplicaSpec, owner: Owner, *, operator_namespace
     made = [_policy(
         owner, owner.name, names.COMPONENT,
         _port(names.POSTGRES_PORT), _port(names.PATRONI_PORT, members, poolers, operator), _port(names.AGENT_PORT, members, operator),
+        *([_port(names.EXPORTER_PORT)] if spec.monitoring.enabled else []),
     )]  # fmt: skip
     if spec.pooler.replicas:
         made.append(_policy(

@@ -88,6 +88,8 @@ def config_file(spec: DatabaseReplicaSpec, owner: Owner, *, members_per_zone: in
         replicator=names.REPLICATOR,
         rewind=names.REWIND,
         superuser=names.SUPERUSER,
+        exporter=names.EXPORTER,
+        exporter_user=names.EXPORTER_USER,
         socket_dir=names.SOCKET_DIR,
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from baas_operator.desired.database import names
+from baas_operator.desired.database.monitoring import scrape
 from baas_operator.desired.meta import ROLE_LABEL, Manifest, Owner
 from baas_operator.desired.pods import service
 
@@ -72,6 +73,6 @@ def build_routing(owner: Owner, *, current: Manifest | None, leader: Endpoint | 
         service(owner, names.any_service(name), names.COMPONENT, ports, selector=selector),
         service(
             owner, names.pods_service(name), names.COMPONENT, ports | {"patroni": names.PATRONI_PORT},
-            selector=selector, headless=True, not_ready=True,
+            selector=selector, headless=True, not_ready=True, annotations=scrape(names.PATRONI_PORT),
         ),
     ]  # fmt: skip
