@@ -21,10 +21,10 @@ why `update` stands beside `patch` in places where the operator itself would do 
 - apiGroups: [baas-operator.io]
   resources: [databasereplicas, eventqueues]
   verbs: [create, delete]
-# Of the Operations on an object that are over, the youngest are kept.
+# Switchovers that the operator begins by itself are Operations too. Of those on an object that are over, the youngest are kept.
 - apiGroups: [baas-operator.io]
   resources: [operations]
-  verbs: [delete]
+  verbs: [create, delete]
 # What those are made of.
 - apiGroups: [""]
   resources: [serviceaccounts, secrets, configmaps, services]

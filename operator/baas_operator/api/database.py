@@ -17,6 +17,7 @@ from baas_operator.api.common import (
     rule,
     rules,
 )
+from baas_operator.api.placement import MaintenanceWindow, Placement
 from baas_operator.api.roles import DATABASES_RULES, MAX_DATABASES, MAX_ROLES, ROLES_RULES, SPEC_RULES, Database, Role
 
 RESERVED_PARAMETERS = (
@@ -102,6 +103,14 @@ class DatabaseReplicaSpec(ApiModel):
     one in another zone (without one, writes wait)."""
     failover: Failover = Failover()
     """How a primary that is gone is replaced."""
+    placement: Placement = Placement()
+    """Where members should be."""
+    maintenance_windows: Annotated[
+        list[MaintenanceWindow],
+        Field(max_length=20, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["schedule", "timeZone"]}),
+    ] = []
+    """When the operator may move a primary that works, for no other reason than that it should be elsewhere. What can not wait (a node
+    that goes, a scale-in, a rolling update) does not."""
     storage: StorageSpec = StorageSpec()
     """The volume of each member."""
     parameters: Annotated[

@@ -53,6 +53,8 @@ class OperationSpec(ApiModel):
     """What is done: `switchover` makes another member of a DatabaseReplica the primary."""
     parameters: Parameters = Parameters()
     """Parameters of the action."""
+    reason: Annotated[str, Field(max_length=500)] | None = None
+    """Why, for people to read; the operator says it in the Operations that it makes itself."""
     timeout_seconds: Annotated[int, Field(ge=5, le=3600)] = 120
     """This long after its creation it is given up, which leaves everything as it then is; what was not begun by then never is."""
 

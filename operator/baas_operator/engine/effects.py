@@ -24,9 +24,12 @@ from baas_operator.policy.plan import (
     GrowVolume,
     PatchAnnotation,
     RestartPostgres,
+    StartOperation,
     Switchover,
 )
 
+OF_OPERANDS = (EnsureStream, Switchover, RestartPostgres)
+"""Effects that an operand is asked for. It may take its time, and the object's turn does not wait for it (asking.py)."""
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +51,8 @@ async def bring_about(effect: Effect, view: View, client: Client, store: Store) 
             await _stream(effect, view)
         case Switchover():
             await _switchover(effect, view)
+        case StartOperation():
+            await _start(effect, namespace, client, store)
         case Discard():
             await client.delete(OPERATION, namespace, effect.name, uid=effect.uid)
         case DeletePod():
@@ -55,6 +60,19 @@ async def bring_about(effect: Effect, view: View, client: Client, store: Store) 
             _log.info("a pod is made anew", extra={"pod": effect.name})
         case RestartPostgres():
             await _restart(effect, view)
+
+
+async def _start(effect: StartOperation, namespace: str, client: Client, store: Store) -> None:
+    name = effect.manifest["metadata"]["name"]
+    try:
+        store.put(await client.create(OPERATION, effect.manifest))
+    except ApiError as error:
+        if error.conflict:
+            return  # made before a crash, or by another leader
+        if error.invalid:
+            raise Refused("Rejected", f"The API server refused Operation {name!r}: {error.message}") from error
+        raise
+    _log.info("an Operation is begun", extra={"operation": name, "why": effect.manifest["spec"].get("reason")})
 
 
 async def _grow(effect: GrowVolume, namespace: str, client: Client, store: Store) -> None:
@@ -102,6 +120,15 @@ async def _switchover(effect: Switchover, view: View) -> None:
     except (aiohttp.ClientError, TimeoutError) as error:
         raise Waiting("NoAnswer", f"the primary's agent did not answer: {error!r}", 1.0) from error
     _log.info("asked the primary's agent to switch over", extra={"status": status, "answer": text})
+    if status == 404:  # an agent of an older image, as members are rolled after the operator was: it has no such path
+        try:
+            status, text = await monitor.patroni_switch_over(
+                effect.leader_ip, database_names.PATRONI_PORT, leader=effect.leader, candidate=effect.candidate,
+                username=username, password=password,
+            )  # fmt: skip
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Waiting("NoAnswer", f"Patroni did not answer: {error!r}", 1.0) from error
+        _log.info("its agent does not know how, so Patroni was asked", extra={"status": status, "answer": text})
     if status != 200:
         raise Waiting("NotSwitchedOver", text, 1.0)
 

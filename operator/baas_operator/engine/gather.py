@@ -15,7 +15,7 @@ from baas_operator.desired.meta import Manifest
 from baas_operator.desired.queue import names as queue_names
 from baas_operator.engine import jetstream, monitor
 from baas_operator.engine.config import Config
-from baas_operator.engine.store import Key, Store
+from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.observe.queue import JetStreamState
 from baas_operator.observe.view import View, is_ready, secret_text
 
@@ -58,7 +58,7 @@ def view_of(store: Store, resource: Manifest, config: Config) -> View:
         if other is not None:
             others[(key.kind, key.name)] = other
             other_children[(key.kind, key.name)] = store.children(key)
-    others |= {(OPERATION.name, each["metadata"]["name"]): each for each in _rivals(store, resource)}
+    others |= {(OPERATION.name, each["metadata"]["name"]): each for each in _operations(store, resource)}
     return View(
         resource=resource,
         children=store.children(Key(resource["kind"], metadata["namespace"], metadata["name"])),
@@ -71,13 +71,18 @@ def view_of(store: Store, resource: Manifest, config: Config) -> View:
     )
 
 
-def _rivals(store: Store, resource: Manifest) -> Iterator[Manifest]:
-    """The other Operations on the object that this one is for, while this one is not over."""
-    if resource["kind"] != OPERATION.name or (resource.get("status") or {}).get("phase") in _OVER:
+def _operations(store: Store, resource: Manifest) -> Iterator[Manifest]:
+    """The Operations on a database; the others on the object that an Operation is for, while that is not over."""
+    metadata = resource["metadata"]
+    target: dict[str, str] | None
+    if resource["kind"] == DATABASE_REPLICA.name:
+        target = {"kind": DATABASE_REPLICA.name, "name": metadata["name"]}
+    elif resource["kind"] == OPERATION.name and (resource.get("status") or {}).get("phase") not in _OVER:
+        target = (resource.get("spec") or {}).get("target")
+    else:
         return
-    metadata, target = resource["metadata"], (resource.get("spec") or {}).get("target")
     for each in store.of_kind(OPERATION.name, metadata["namespace"]):
-        if (each.get("spec") or {}).get("target") == target and each["metadata"]["name"] != metadata["name"]:
+        if (each.get("spec") or {}).get("target") == target and key_of(each) != key_of(resource):
             yield each
 
 

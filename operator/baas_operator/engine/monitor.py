@@ -56,6 +56,11 @@ async def switch_over(host: str, port: int, *, leader: str, candidate: str, user
     )
 
 
+async def patroni_switch_over(host: str, port: int, *, leader: str, candidate: str, username: str, password: str) -> tuple[int, str]:
+    """The same of Patroni itself (Patroni documentation, "REST API"), which takes the same body, and some seconds more. Raises as above."""
+    return await _ask_member(f"http://{authority(host, port)}/switchover", {"leader": leader, "candidate": candidate}, username, password)
+
+
 async def patroni_restart(host: str, port: int, *, username: str, password: str) -> tuple[int, str]:
     """Ask a member's Patroni to restart its PostgreSQL, if parameters wait for that: HTTP status and its sentence. Raises as above."""
     return await _ask_member(f"http://{authority(host, port)}/restart", {"restart_pending": True}, username, password)

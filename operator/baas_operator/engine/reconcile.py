@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from baas_operator.api.kinds import OPERATION, SECRET
 from baas_operator.desired.meta import Manifest
@@ -20,16 +21,17 @@ from baas_operator.engine import applier
 from baas_operator.engine.asking import Asking
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
-from baas_operator.engine.effects import bring_about
+from baas_operator.engine.effects import OF_OPERANDS, bring_about
 from baas_operator.engine.errors import ApiError, Refused, Waiting
-from baas_operator.engine.gather import view_of
+from baas_operator.engine.gather import ask_operands, view_of
 from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.engine.summarize import forget, summarize
 from baas_operator.engine.teardown import FINALIZER, let_go, set_finalizer, tear_down
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, SUSPENDED, ZONE_TOLERANT, Condition
+from baas_operator.observe.queue import JetStreamState
 from baas_operator.observe.view import View
 from baas_operator.policy.controllers import PLANNERS
-from baas_operator.policy.plan import Plan
+from baas_operator.policy.plan import Effect, Plan
 from baas_operator.telemetry.metrics import RECONCILE_SECONDS, RECONCILES
 
 _log = logging.getLogger(__name__)
@@ -49,7 +51,8 @@ class Reconciler:
         self._client = client
         self._store = store
         self._config = config
-        self._asking = Asking()
+        self._questions: Asking[str, JetStreamState | None] = Asking()
+        self._requests: Asking[Effect, None] = Asking()
 
     async def reconcile(self, key: Key) -> Outcome:
         """One reconcile of one object. Errors that back-off should follow are raised."""
@@ -66,7 +69,8 @@ class Reconciler:
         resource = self._store.get(*key)
         if resource is None:
             forget(key)
-            self._asking.forget(key)
+            self._questions.forget(key)
+            self._requests.forget(key)
             return Outcome(), "gone"
         # guard
         if resource["metadata"].get("deletionTimestamp"):
@@ -84,7 +88,7 @@ class Reconciler:
             view = view_of(self._store, resource, self._config)
         # ask
         try:
-            view = await self._asking.answer(key, view)
+            view = replace(view, external=await self._questions.answer(key, "state", partial(ask_operands, view)))
         except Waiting as wait:
             return Outcome(wait.seconds), "waiting"
         plan = PLANNERS[key.kind](view)
@@ -131,8 +135,12 @@ class Reconciler:
         if _lacks_secrets(view, plan):
             raise Waiting("SecretGone", "a secret vanished just now", 0.0)  # what needs it is missing in the plan, and would be pruned
         # bring about
+        key = key_of(view.resource)
+        if not any(isinstance(each, OF_OPERANDS) for each in plan.effects):
+            self._requests.settle(key)
         for effect in plan.effects:
-            await bring_about(effect, view, self._client, self._store)
+            begin = partial(bring_about, effect, view, self._client, self._store)
+            await (self._requests.answer(key, effect, begin) if isinstance(effect, OF_OPERANDS) else begin())
         # prune
         wanted = [key_of(each) for each in plan.manifests]
         wanted += [Key("Secret", view.owner.namespace, each.name) for each in plan.secrets]

@@ -9,12 +9,12 @@ import uuid
 
 import aiohttp
 
-from baas_operator.api.kinds import CHILD_KINDS, NODE, OWN_KINDS, Kind
+from baas_operator.api.kinds import CHILD_KINDS, NODE, OPERATION, OWN_KINDS, Kind
 from baas_operator.desired.meta import KIND_LABEL, Manifest
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
 from baas_operator.engine.errors import ApiError
-from baas_operator.engine.gather import dependents
+from baas_operator.engine.gather import dependents, referred
 from baas_operator.engine.reconcile import Outcome, Reconciler
 from baas_operator.engine.store import Key, Store, key_of, owner_of, significant
 from baas_operator.engine.workqueue import WorkQueue
@@ -27,7 +27,7 @@ _MISSED_LIMIT = 3
 _RECHECK_SECONDS = 30.0
 """A list is ahead of the watches: what they bring within so long was on its way, or its watch just being renewed."""
 _RECONCILE_SECONDS = 60.0
-"""What a whole reconcile may take. The longest that is well waits for a switchover, 20 s, and for operands and the API server."""
+"""What a whole reconcile may take. The longest that is well waits for the API server: for operands none waits."""
 _log = logging.getLogger(__name__)
 
 
@@ -74,6 +74,9 @@ class Runtime:
             return
         if key.kind in _OWN:
             self.queue.add(key)
+        if key.kind == OPERATION.name:
+            for target in referred(resource):  # what takes its members away waits for an Operation to be over
+                self.queue.add(target)
         owner = owner_of(resource)
         for target in filter(None, (owner, key if key.kind in _OWN else None)):
             if target != key:

@@ -21,9 +21,12 @@ from baas_operator.observe.text import are, counted
 from baas_operator.observe.view import View, is_ready, secret_text, trouble
 from baas_operator.policy.certificates import with_due
 from baas_operator.policy.declared import Declared, judge, passwords, with_due_passwords
+from baas_operator.policy.moves import plan_move, under_way
 from baas_operator.policy.placement import as_made, growth, hard_spread
 from baas_operator.policy.plan import Effect, Finding, PatchAnnotation, Plan, conditions, refusal
 from baas_operator.policy.rollout import Rollout, roll_out
+from baas_operator.policy.scaling import Possible, possible, zones_missing
+from baas_operator.policy.windows import look
 
 _LOOK_AGAIN_SECONDS = 30.0
 """A lock that is no longer renewed makes no event, so it is looked at this often; it costs no request."""
@@ -40,6 +43,9 @@ class _Situation:
     pooler: PoolerObservation
     rollout: Rollout
     declared: Declared
+    possible: Possible
+    wrong: Finding | None
+    """What of the spec can never be had, and hinders nothing else."""
 
     @property
     def wants_sync(self) -> bool:
@@ -51,8 +57,11 @@ def plan_database(view: View) -> Plan:
     spec = DatabaseReplicaSpec.model_validate(view.spec)
     seen = observe_database(view)
     workload = view.child(STATEFUL_SET, view.owner.name)
-    if workload is None and (finding := _impossible(spec, view)):
+    if workload is None and (finding := zones_missing(spec, view)):
         return refusal(finding.reason, finding.message)
+    asked, busy = spec, under_way(view)
+    can = possible(asked, view, workload, seen, busy=busy)
+    spec, windows = can.spec, look(asked.maintenance_windows, view.now)
     spread = hard_spread(view, workload, spec.replicas)
     serving = seen.primary is not None and seen.routed_to_leader
     already = any(job["metadata"]["name"].startswith(f"{view.owner.name}-databases-") for job in view.all(JOB))
@@ -73,28 +82,25 @@ def plan_database(view: View) -> Plan:
         job = f"{view.owner.name}-databases"
     rollout = roll_out(spec, workload, list(view.all(POD, names.COMPONENT)), seen)
     declared = judge(view, spec, job, seen.leader)
-    situation = _Situation(spec, view, seen, job, observe_pooler(view), rollout, declared)
+    situation = _Situation(spec, view, seen, job, observe_pooler(view), rollout, declared, can, windows.wrong)
+    whole = not (_unready(situation) or _incomplete(situation))
+    move = plan_move(asked, view, seen, windows, whole=whole)
     secrets = with_due_passwords(view, database_secrets(spec, view.owner), settled=serving and job is not None and declared.pending is None)
     return Plan(
-        conditions=_conditions(situation),
+        conditions=_conditions(situation, move.note),
         status=_status(situation),
         manifests=manifests,
         secrets=(*secrets, *with_due(view, database_certificates(spec, view.owner))),
-        effects=(*_effects(situation), *growth(view, spec.storage.size), *situation.rollout.effects),
+        # A volume that can not grow should keep no primary on a node that goes.
+        effects=(
+            *_effects(situation),
+            *move.effects,
+            *growth(view, spec.storage.size),
+            *(() if busy or move.effects else rollout.effects),
+        ),
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
         requeue_after=_LOOK_AGAIN_SECONDS,
     )
-
-
-def _impossible(spec: DatabaseReplicaSpec, view: View) -> Finding | None:
-    zones = view.zones()
-    if spec.durability is Durability.ZONE_QUORUM and len(zones) < 2:
-        return Finding(
-            "ZonesInsufficient",
-            f"durability zone-quorum needs nodes in two zones at least and there are {len(zones)}: label the nodes with "
-            "topology.kubernetes.io/zone, or set spec.durability to quorum.",
-        )
-    return None
 
 
 def _effects(it: _Situation) -> list[Effect]:
@@ -150,6 +156,8 @@ def _unready(it: _Situation) -> Finding | None:
 
 
 def _incomplete(it: _Situation) -> Finding | None:
+    if it.possible.told:
+        return it.possible.told
     ready = [each for each in it.seen.members if each.ready]
     if len(ready) >= it.spec.replicas and len(it.seen.members) == it.spec.replicas:
         return it.rollout.told or (it.declared.pending if it.spec.databases or it.spec.roles else None) or _pooler_incomplete(it)
@@ -210,19 +218,23 @@ def _fragile(it: _Situation) -> Finding | None:
     return None
 
 
-def _conditions(it: _Situation) -> tuple[Condition, ...]:
-    leader = it.seen.leader
-    stuck, streaming = _stuck(it), len(it.seen.streaming())
+def _conditions(it: _Situation, note: str) -> tuple[Condition, ...]:
+    """`note`: what else to say of one that serves."""
+    leader, lost, streaming = it.seen.leader, _stuck(it), len(it.seen.streaming())
+    unready, incomplete = lost or _unready(it), _incomplete(it) or it.wrong
+    serves = f"{leader} takes the writes; {counted(streaming, 'standby')} {'streams' if streaming == 1 else 'stream'}."
     made = conditions(
-        unready=stuck or _unready(it),
-        stuck=stuck is not None,
-        incomplete=_incomplete(it),
+        unready=unready,
+        stuck=lost is not None or (unready is None and (it.possible.stuck or incomplete is it.wrong)),
+        incomplete=incomplete,
         fragile=_fragile(it),
-        ready_message=f"{leader} takes the writes; {counted(streaming, 'standby')} {'streams' if streaming == 1 else 'stream'}.",
+        ready_message=f"{serves} {note}".strip(),
         tolerant_message="Any one zone can be lost without losing an acknowledged commit or the service.",
     )
     refused = it.declared.refused
-    return (*made, Condition(STALLED, True, refused.reason, refused.message)) if refused and not stuck else made
+    if refused is None or any(each.type == STALLED for each in made):
+        return made
+    return (*made, Condition(STALLED, True, refused.reason, refused.message))
 
 
 def _status(it: _Situation) -> dict[str, object]:

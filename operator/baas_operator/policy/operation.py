@@ -18,9 +18,11 @@ from baas_operator.api.operation import (
     OperationStatus,
     OperationStep,
 )
+from baas_operator.desired.database import names
 from baas_operator.desired.meta import Manifest
 from baas_operator.observe.conditions import READY, RECONCILING, Condition
 from baas_operator.observe.database import DatabaseObservation, observe_database
+from baas_operator.observe.nodes import members_leaving
 from baas_operator.observe.view import View
 from baas_operator.policy.plan import Discard, Effect, Finding, Plan, Switchover
 
@@ -81,12 +83,13 @@ def _deadline(view: View, spec: OperationSpec) -> datetime:
     return _time(_created(view.resource)) + timedelta(seconds=spec.timeout_seconds)
 
 
-def _rivals(view: View) -> list[Manifest]:
-    """The other Operations on the same object."""
+def operations(view: View) -> list[Manifest]:
+    """The Operations on an object; seen from one of them, the others."""
     return [each for (kind, _), each in view.others.items() if kind == OPERATION.name]
 
 
-def _over(operation: Manifest) -> bool:
+def over(operation: Manifest) -> bool:
+    """Whether nothing comes of an Operation any more."""
     phase = (operation.get("status") or {}).get("phase")
     return phase is not None and OperationPhase(phase).over
 
@@ -100,7 +103,7 @@ def _turn(operation: Manifest) -> tuple[bool, str, str, str]:
 
 def _before(view: View) -> list[Manifest]:
     """The Operations that come before this one, in order."""
-    waiting = [each for each in _rivals(view) if not _over(each) and not each["metadata"].get("deletionTimestamp")]
+    waiting = [each for each in operations(view) if not over(each) and not each["metadata"].get("deletionTimestamp")]
     return sorted((each for each in waiting if _turn(each) < _turn(view.resource)), key=_turn)
 
 
@@ -117,8 +120,13 @@ def unfit(name: str | None, database: View, seen: DatabaseObservation) -> Findin
         return Finding("UnknownMember", f"{database.owner.name} has no standby {name!r}; its members are {known}.")
     fit = []
     why = None
+    leaving = members_leaving(database)
     for each in standbys:
-        if not each.ready or each.state != "streaming":
+        if names.ordinal(each.name) >= spec.replicas:
+            why = Finding("TargetGoes", f"{each.name} is one too many for spec.replicas {spec.replicas}, and is removed next.")
+        elif each.name in leaving and seen.primary.name not in leaving:
+            why = Finding("TargetNodeGoes", f"{each.name} would be moved away from at once: {leaving[each.name]}.")
+        elif not each.ready or each.state != "streaming":
             why = Finding("TargetNotStreaming", f"{each.name} is {each.state} and does not stream: wait until it does.")
         elif (each.lag_bytes or 0) > MAX_LAG_BYTES:
             why = Finding(
@@ -132,7 +140,8 @@ def unfit(name: str | None, database: View, seen: DatabaseObservation) -> Findin
             fit.append(each)
     if not fit:
         return why or Finding("NoStandby", "There is no standby.")
-    return min(fit, key=lambda each: (each.lag_bytes is None, each.lag_bytes or 0, each.name))  # one whose lag is not known last
+    # One whose lag is not known comes last, but for those whose node goes.
+    return min(fit, key=lambda each: (each.name in leaving, each.lag_bytes is None, each.lag_bytes or 0, each.name))
 
 
 def _switchover(view: View, spec: OperationSpec, status: OperationStatus, database: View, seen: DatabaseObservation) -> Plan:
@@ -213,8 +222,8 @@ def _end(view: View, status: OperationStatus, phase: OperationPhase, why: Findin
 
 def _discarded(view: View) -> tuple[Discard, ...]:
     """The oldest Operations on this object that are too many once this one is over. Only those that are over, too."""
-    over = sorted((each for each in _rivals(view) if _over(each)), key=_turn_of_over, reverse=True)
-    return tuple(Discard(each["metadata"]["name"], each["metadata"]["uid"]) for each in over[KEPT - 1 :])
+    done = sorted((each for each in operations(view) if over(each)), key=_turn_of_over, reverse=True)
+    return tuple(Discard(each["metadata"]["name"], each["metadata"]["uid"]) for each in done[KEPT - 1 :])
 
 
 def _turn_of_over(operation: Manifest) -> tuple[str, str]:

@@ -54,6 +54,13 @@ class Switchover:
 
 
 @dataclass(frozen=True)
+class StartOperation:
+    """Make an Operation, unless there is one of its name: then that is it."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
 class Discard:
     """Delete an Operation that has been over for long."""
 
@@ -77,7 +84,7 @@ class RestartPostgres:
     ip: str
 
 
-Effect = PatchAnnotation | EnsureStream | GrowVolume | Switchover | Discard | DeletePod | RestartPostgres
+Effect = PatchAnnotation | EnsureStream | GrowVolume | Switchover | StartOperation | Discard | DeletePod | RestartPostgres
 
 
 @dataclass(frozen=True)

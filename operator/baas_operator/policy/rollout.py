@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from baas_operator.api.database import DatabaseReplicaSpec, Durability, Member
+from baas_operator.desired.database import names
 from baas_operator.desired.meta import Manifest
 from baas_operator.observe.database import DatabaseObservation, waits_for_restart
 from baas_operator.observe.text import are, counted
@@ -49,11 +50,6 @@ class _Pod:
     @property
     def goes(self) -> bool:
         return bool(self.manifest["metadata"].get("deletionTimestamp"))
-
-    @property
-    def number(self) -> int:
-        last = self.name.rpartition("-")[2]
-        return int(last) if last.isdigit() else -1
 
     @property
     def outdated(self) -> bool:
@@ -116,7 +112,7 @@ def _step(spec: DatabaseReplicaSpec, found: list[_Pod], seen: DatabaseObservatio
     if _hindrance(spec, found, seen):
         return None
     primary = next(each for each in found if each.name == leader)
-    standbys = sorted((each for each in found if each is not primary), key=lambda each: -each.number)
+    standbys = sorted((each for each in found if each is not primary), key=lambda each: -names.ordinal(each.name))
     if outdated := [each for each in standbys if each.outdated]:
         return _replaced(outdated[0])
     lowered = any(primary.waiting.values())
@@ -143,11 +139,15 @@ def _hindrance(spec: DatabaseReplicaSpec, found: list[_Pod], seen: DatabaseObser
     if seen.primary is None or not seen.routed_to_leader:
         return "there is a primary"
     for each in found:
-        member = each.member
-        if member is None or each.name == seen.leader:
-            continue
-        if member.state != "streaming" or (member.lag_bytes or 0) > MAX_LAG_BYTES:
-            return f"{each.name} has caught up"
-        if spec.durability is not Durability.ASYNC and each.name not in seen.sync_standbys:
-            return f"{each.name} confirms commits"
+        if each.member is not None and each.name != seen.leader and (why := behind(spec, each.member, seen)):
+            return why
+    return ""
+
+
+def behind(spec: DatabaseReplicaSpec, standby: Member, seen: DatabaseObservation) -> str:
+    """What a standby has not done yet that makes up for another member; empty if it has."""
+    if standby.state != "streaming" or (standby.lag_bytes or 0) > MAX_LAG_BYTES:
+        return f"{standby.name} has caught up"
+    if spec.durability is not Durability.ASYNC and standby.name not in seen.sync_standbys:
+        return f"{standby.name} confirms commits"
     return ""

@@ -337,3 +337,14 @@ async def test_without_the_api_server_the_pod_may_go(world: World) -> None:
     await world.retire()
 
     assert world.done == []
+
+
+async def test_whose_rights_are_deleted_at_the_worst_moment_goes_soon(world: World) -> None:
+    """`kubectl delete --cascade=foreground` deletes the Role and the pods in any order."""
+    world.delete("db-0")
+    world.api.before("GET", LOCK, lambda: world.api.fail("refuse"))
+
+    async with asyncio.timeout(1.5):
+        await world.retire()
+
+    assert world.done == ["checkpoint", "stop"], "nobody was told, and the pod goes"

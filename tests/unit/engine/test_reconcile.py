@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -13,12 +14,14 @@ import pytest
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE, OPERATION, STATEFUL_SET, Kind, OwnKind
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.queue import names as queue_names
-from baas_operator.engine import gather
+from baas_operator.engine import effects, gather, reconcile
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
 from baas_operator.engine.reconcile import Reconciler
 from baas_operator.engine.store import Key, Store
 from baas_operator.engine.teardown import FINALIZER
+from baas_operator.observe.view import View
+from baas_operator.policy.plan import Plan, RestartPostgres
 from baas_operator.telemetry.metrics import CONDITION, LAST_FAILOVER, LAST_FAILOVER_TIME
 from tests.unit.engine.api import StandInApi
 from tests.unit.objects import NAMESPACE, ZONES, condition, nodes, own, owner, pod
@@ -139,6 +142,39 @@ async def test_servers_that_hang_keep_nothing_from_being_put_right_and_are_told_
         assert time.monotonic() - started < 30
         await queue.reconcile()
     assert queue.ready()["reason"] == "JetStreamNotReady"
+    silent.close()
+
+
+async def test_a_member_that_does_not_answer_keeps_nothing_from_being_put_right_while_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restart of PostgreSQL may take 20 s, and the member may never answer."""
+    op = Operator(DATABASE_REPLICA, "db")
+    await op.reconcile()
+    asked: list[str] = []
+
+    def ask(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        asked.append("restart")
+
+    silent = await asyncio.start_server(ask, "127.0.0.1")
+    port = silent.sockets[0].getsockname()[1]
+    restart, plan_of = effects.monitor.patroni_restart, reconcile.PLANNERS[DATABASE_REPLICA.name]
+    monkeypatch.setattr(effects.monitor, "patroni_restart", lambda host, _, **more: restart(host, port, **more))
+
+    def with_restart(view: View) -> Plan:
+        return replace(plan_of(view), effects=(RestartPostgres("db-0", "127.0.0.1"),))
+
+    monkeypatch.setitem(reconcile.PLANNERS, DATABASE_REPLICA.name, with_restart)  # type: ignore[arg-type]
+
+    started = time.monotonic()
+    for count in range(1, 3):
+        live = copy.deepcopy(op.live("Service", "db-ro"))
+        assert live
+        live["spec"]["ports"][0]["port"] = 9999
+        live["metadata"]["resourceVersion"] = str(9000 + count)
+        op.store.put(live)
+        op.api.objects[Key("Service", NAMESPACE, "db-ro")] = live
+        assert ("apply", "Service/db-ro") in await op.reconcile()
+    assert time.monotonic() - started < 5
+    assert asked == ["restart"]
     silent.close()
 
 

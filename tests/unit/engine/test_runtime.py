@@ -12,7 +12,7 @@ from typing import cast
 
 import pytest
 
-from baas_operator.api.kinds import CONFIG_MAP, EVENT_QUEUE, Kind
+from baas_operator.api.kinds import CONFIG_MAP, DATABASE_REPLICA, EVENT_QUEUE, OPERATION, Kind
 from baas_operator.desired.meta import KIND_LABEL, NAME_LABEL, Manifest
 from baas_operator.engine import runtime
 from baas_operator.engine.client import Client
@@ -212,3 +212,16 @@ async def test_watches_are_judged_a_while_after_the_list_and_not_at_once(monkeyp
 
     assert slept == [10.0, 30.0, 3570.0]
     assert missed == [0, 0, 0]
+
+
+async def test_what_becomes_of_an_operation_is_news_for_its_database() -> None:
+    one = runtime_of(StandInApi())
+    database = own(DATABASE_REPLICA, "db", status={"observedGeneration": 1})
+    one.store.put(database)
+
+    one.event(own(OPERATION, "mine", {"target": {"kind": "DatabaseReplica", "name": "db"}, "action": "switchover"}), deleted=False)
+
+    assert {await one.queue.get(), await one.queue.get()} == {
+        Key(OPERATION.name, NAMESPACE, "mine"),
+        Key("DatabaseReplica", NAMESPACE, "db"),
+    }

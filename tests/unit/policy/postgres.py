@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from baas_operator.api.kinds import DATABASE_REPLICA
+from baas_operator.api.kinds import DATABASE_REPLICA, OPERATION
 from baas_operator.desired.database import names
 from baas_operator.desired.database.routing import Endpoint, endpoints
 from baas_operator.desired.meta import ROLE_LABEL, Manifest
 from baas_operator.observe.view import View
 from baas_operator.policy.database import plan_database
-from baas_operator.policy.plan import PatchAnnotation, Plan
+from baas_operator.policy.plan import PatchAnnotation, Plan, StartOperation
 from tests.unit.objects import NAMESPACE, NOW, ZONES, keyed, nodes, own, owner, pod
 
 MEBIBYTE = 1024 * 1024
@@ -36,6 +36,9 @@ class Member:
     ready: bool = True
     behind: int | None = 0
     waiting: tuple[str, str] | None = None
+    since: datetime = NOW
+    """When its pod was made, and has been ready."""
+    goes: bool = False
 
 
 class Postgres:
@@ -56,6 +59,9 @@ class Postgres:
         self.dynamic: Any = None
         self.dynamic_version = 1
         self.applied: dict[tuple[str, str], Manifest] = {}
+        self.acquired: datetime = NOW
+        self.operations: list[Manifest] = []
+        """Operations on it."""
         self.poolers: tuple[str | None, ...] = ()
         """Zones of the pooler's ready pods."""
 
@@ -82,7 +88,7 @@ class Postgres:
 
     def lock(self, who: str | None) -> None:
         """A member takes the leader lock, or (None) lets go of it."""
-        self.leader, self.renewed = who, self.now
+        self.leader, self.renewed, self.acquired = who, self.now, self.now
         self.sync = tuple(each for each in self.sync if each != who)
         self.transitions += 1
 
@@ -108,6 +114,30 @@ class Postgres:
         self.now += timedelta(seconds=seconds)
         if self.leader and self.members[self.leader].ready:
             self.renewed = self.now
+
+    def switch_over(self, to: str) -> None:
+        """A planned move, from its beginning to its end."""
+        was = self.leader
+        assert was
+        self.lock(to)
+        self.promote()
+        self.route()
+        self.join(was)
+
+    def cordon(self, *zones: str, on: bool = True) -> None:
+        """`kubectl cordon` of the nodes in these zones."""
+        for zone in zones:
+            self.nodes[f"node-{zone}"]["spec"]["unschedulable"] = on
+
+    def begin(self, operation: Manifest) -> Manifest:
+        """An Operation is made, unless there is one of its name."""
+        made = copy.deepcopy(operation)
+        name = made["metadata"]["name"]
+        if name not in (each["metadata"]["name"] for each in self.operations):
+            made["metadata"] |= {"uid": f"uid-of-{name}", "creationTimestamp": self.now.isoformat()}
+            made["status"] = {}
+            self.operations.append(made)
+        return made
 
     def start_poolers(self) -> None:
         """The Deployment has made its pods, and they are ready."""
@@ -144,11 +174,15 @@ class Postgres:
             said |= {"state": "running", "replication_state": "streaming"}
         if member.behind is not None:
             said["xlog_location"] = position - member.behind
-        return pod(
+        made = pod(
             self.owner, name, names.COMPONENT, on=f"node-{member.zone}" if member.zone else None, ready=member.ready, ip=member.ip,
             labels={ROLE_LABEL: member.role} if member.role != "unknown" else None,
             annotations={"status": json.dumps(said)}, waiting=member.waiting,
         )  # fmt: skip
+        made["metadata"]["creationTimestamp"] = made["status"]["conditions"][0]["lastTransitionTime"] = member.since.isoformat()
+        if member.goes:
+            made["metadata"]["deletionTimestamp"] = self.now.isoformat()
+        return made
 
     def _poolers(self) -> list[Manifest]:
         return [
@@ -169,7 +203,7 @@ class Postgres:
         if self.transitions:
             lock = {
                 "renewTime": self.renewed.isoformat(), "ttl": str(_TTL_SECONDS), "transitions": str(self.transitions),
-                "optime": str(position),
+                "optime": str(position), "acquireTime": self.acquired.isoformat(),
             }  # fmt: skip
             made.append(self._config_map(names.leader_config_map(self.name), lock | ({"leader": self.leader} if self.leader else {})))
             made.append(self._config_map(names.sync_config_map(self.name), {"sync_standby": ",".join(self.sync)}))
@@ -180,7 +214,8 @@ class Postgres:
 
     def view(self) -> View:
         """What a decision would look at now."""
-        return View(resource=self.resource, children=self.children(), nodes=self.nodes, now=self.now)
+        others = {(OPERATION.name, each["metadata"]["name"]): each for each in self.operations}
+        return View(resource=self.resource, children=self.children(), nodes=self.nodes, now=self.now, others=others)
 
     def plan(self) -> Plan:
         """Decide, and do nothing."""
@@ -198,6 +233,9 @@ class Postgres:
                 each["status"] = self.applied[key]["status"]
         self.applied = wanted
         for effect in plan.effects:
+            if isinstance(effect, StartOperation):
+                self.begin(effect.manifest)
+                continue
             assert isinstance(effect, PatchAnnotation)
             assert effect.version == str(self.dynamic_version)
             self.dynamic, self.dynamic_version = json.loads(effect.value), self.dynamic_version + 1
@@ -211,5 +249,5 @@ class Postgres:
         """The same cluster, to go on from here twice."""
         made = copy.copy(self)
         made.members = {name: replace(member) for name, member in self.members.items()}
-        made.applied = copy.deepcopy(self.applied)
+        made.applied, made.operations = copy.deepcopy(self.applied), copy.deepcopy(self.operations)
         return made

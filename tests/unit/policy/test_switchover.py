@@ -254,6 +254,14 @@ def has_no_primary(world: World) -> None:
     world.db.lock(None)
 
 
+def is_one_too_many(world: World) -> None:
+    world.db.resource["spec"]["replicas"] = 1
+
+
+def is_on_a_node_that_goes(world: World) -> None:
+    world.db.cordon("zone-b")
+
+
 def nothing(world: World) -> None:
     """All is well."""
 
@@ -267,6 +275,8 @@ def nothing(world: World) -> None:
         ("db-1", does_not_stream, "TargetNotStreaming", "wait until it does"),
         ("db-1", is_not_ready, "TargetNotStreaming", "wait until it does"),
         ("db-1", is_not_synchronous, "TargetNotSynchronous", "may lack acknowledged commits"),
+        ("db-1", is_one_too_many, "TargetGoes", "one too many for spec.replicas 1"),
+        ("db-1", is_on_a_node_that_goes, "TargetNodeGoes", "would be moved away from at once: node-zone-b is cordoned"),
         ("db-1", has_no_primary, "NoPrimary", "wait until the database is Ready"),
         (None, has_no_primary, "NoPrimary", "wait until the database is Ready"),
     ],
@@ -297,6 +307,18 @@ def test_without_a_name_the_unfit_are_passed_over() -> None:
     lags(world)
     world.reconcile()
     assert world.status["candidate"] == "db-2"
+
+
+def test_without_a_name_one_whose_node_goes_is_passed_over_and_where_all_go_any_will_do() -> None:
+    world = World()
+    world.db.cordon("zone-b")
+    world.reconcile()
+    assert world.status["candidate"] == "db-2"
+
+    world = World(to="db-1")
+    world.db.cordon("zone-a", "zone-b")
+    world.reconcile()
+    assert world.status["candidate"] == "db-1"
 
 
 def test_under_async_no_standby_is_synchronous_and_any_that_streams_will_do() -> None:

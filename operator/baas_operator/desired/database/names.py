@@ -81,6 +81,12 @@ def role_secret(database: str, role: str) -> str:
     return f"{database}-role-{role.replace('_', '-')}"
 
 
+def ordinal(member: str) -> int:
+    """Number of a member; -1 for a name that no member has."""
+    last = member.rpartition("-")[2]
+    return int(last) if last.isascii() and last.isdigit() else -1
+
+
 def leader_config_map(database: str) -> str:
     """Patroni's leader lock."""
     return f"{database}-leader"
