@@ -23,6 +23,7 @@ from baas_operator.agent.move import Mover
 from baas_operator.agent.postgres import Postgres
 from baas_operator.agent.postmaster import Postmaster
 from baas_operator.agent.reload import ServerCertificate
+from baas_operator.agent.report import Reporter
 from baas_operator.agent.retire import Requests
 from baas_operator.agent.router import Router
 from baas_operator.desired.database import names
@@ -73,7 +74,10 @@ async def _run(env: Mapping[str, str]) -> None:
         await runner.setup()
         await web.TCPSite(runner, port=names.AGENT_PORT).start()
         demotion = Demotion(kube, session, identity, dcs, postgres, rest)
-        parts = (dcs.run(), router.run(), watcher.run(), demotion.run(), _keep_certificates(credentials, server))
+        reporter = Reporter(
+            kube, identity, dcs, postgres, credentials, volume=Path(names.DATA_VOLUME), certificate=Path(names.REPLICATION_TLS_DIR)
+        )
+        parts = (dcs.run(), router.run(), watcher.run(), demotion.run(), reporter.run(), _keep_certificates(credentials, server))
         running = asyncio.create_task(_together(*parts))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)

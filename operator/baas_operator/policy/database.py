@@ -14,16 +14,20 @@ from baas_operator.desired.database.build import DatabaseFacts, build_database, 
 from baas_operator.desired.database.certificates import database_certificates
 from baas_operator.desired.database.patroni import dynamic_config
 from baas_operator.observe.conditions import Condition
-from baas_operator.observe.database import DatabaseObservation, observe_database, state_without_volumes
+from baas_operator.observe.database import DatabaseObservation, observe_database, state_without_volumes, waits_for_restart
 from baas_operator.observe.instance import job_succeeded, job_trouble
 from baas_operator.observe.pooler import PoolerObservation, observe_pooler
 from baas_operator.observe.text import are, counted
 from baas_operator.observe.view import View, is_ready, secret_text, trouble
+from baas_operator.observe.vitals import vitals_of
 from baas_operator.policy.certificates import with_due
 from baas_operator.policy.placement import as_made, growth, hard_spread
 from baas_operator.policy.plan import Effect, Finding, PatchAnnotation, Plan, conditions, refusal
+from baas_operator.policy.repair import Repairs, repair
 from baas_operator.policy.rollout import Rollout, roll_out
+from baas_operator.policy.storage import Storage, guard
 
+_AT_ONCE_SECONDS = 0.5
 _LOOK_AGAIN_SECONDS = 30.0
 """A lock that is no longer renewed makes no event, so it is looked at this often; it costs no request."""
 
@@ -38,6 +42,8 @@ class _Situation:
     job: str | None
     pooler: PoolerObservation
     rollout: Rollout
+    storage: Storage
+    repairs: Repairs
 
     @property
     def wants_sync(self) -> bool:
@@ -67,16 +73,21 @@ def plan_database(view: View) -> Plan:
     job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), None)
     if spec.databases and job is None:
         job = f"{view.owner.name}-databases"
-    rollout = roll_out(spec, workload, list(view.all(POD, names.COMPONENT)), seen)
-    situation = _Situation(spec, view, seen, job, observe_pooler(view), rollout)
+    pods = list(view.all(POD, names.COMPONENT))
+    members = [vitals_of(view, each) for each in pods]
+    rollout = roll_out(spec, workload, pods, seen)
+    repairs = repair(spec, view, seen, members, rolling=bool(rollout.effects), pending=any(map(waits_for_restart, pods)))
+    storage = guard(spec, members, seen)
+    situation = _Situation(spec, view, seen, job, observe_pooler(view), rollout, storage, repairs)
     return Plan(
         conditions=_conditions(situation),
         status=_status(situation),
         manifests=manifests,
         secrets=(*database_secrets(spec, view.owner), *with_due(view, database_certificates(spec, view.owner))),
-        effects=(*_effects(situation), *growth(view, spec.storage.size), *situation.rollout.effects),
+        # Volumes last: where they can not grow, that is refused, and nothing comes after it.
+        effects=(*_effects(situation), *rollout.effects, *repairs.effects, *growth(view, storage.size)),
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
-        requeue_after=_LOOK_AGAIN_SECONDS,
+        requeue_after=_AT_ONCE_SECONDS if repairs.announced else _LOOK_AGAIN_SECONDS,
     )
 
 
@@ -96,7 +107,9 @@ def _effects(it: _Situation) -> list[Effect]:
     if seen.dynamic_config is None or seen.dynamic_version is None:
         return []
     has_standby = bool(seen.sync_standbys) or seen.strict
-    wanted = dynamic_config(it.spec, members_per_zone=seen.members_per_zone(it.spec.replicas), has_standby=has_standby)
+    wanted = dynamic_config(
+        it.spec, members_per_zone=seen.members_per_zone(it.spec.replicas), has_standby=has_standby, read_only=it.storage.read_only
+    )
     if wanted == seen.dynamic_config:
         return []
     text = json.dumps(wanted, sort_keys=True, separators=(",", ":"))
@@ -136,8 +149,11 @@ def _unready(it: _Situation) -> Finding | None:
     if it.spec.durability is Durability.ZONE_QUORUM and not seen.sync_standbys:
         return Finding(
             "NoSynchronousStandby",
-            "No standby in another zone streams, so commits wait (durability zone-quorum); they go on once one does.",
+            "No standby in another zone streams, so commits wait (durability zone-quorum); they go on once one does."
+            f"{' ' + it.repairs.told.message if it.repairs.told else ''}",
         )
+    if it.storage.held_off:
+        return it.storage.held_off
     if it.spec.databases and it.job and not job_succeeded(it.view, it.job):
         stuck = job_trouble(it.view, "databases")
         return Finding("CreatingDatabases", f"The databases and roles of the spec are being made.{' ' + stuck if stuck else ''}")
@@ -147,7 +163,9 @@ def _unready(it: _Situation) -> Finding | None:
 def _incomplete(it: _Situation) -> Finding | None:
     ready = [each for each in it.seen.members if each.ready]
     if len(ready) >= it.spec.replicas and len(it.seen.members) == it.spec.replicas:
-        return it.rollout.told or _pooler_incomplete(it)
+        return it.rollout.told or it.storage.growing or _pooler_incomplete(it)
+    if it.repairs.told:
+        return it.repairs.told
     reasons = [
         f"{pod['metadata']['name']}: {trouble(pod) or 'not ready'}" for pod in it.view.all(POD, names.COMPONENT) if not is_ready(pod)
     ]
@@ -208,14 +226,16 @@ def _fragile(it: _Situation) -> Finding | None:
 def _conditions(it: _Situation) -> tuple[Condition, ...]:
     leader = it.seen.leader
     stuck, streaming = _stuck(it), len(it.seen.streaming())
-    return conditions(
-        unready=stuck or _unready(it),
-        stuck=stuck is not None,
+    unready = stuck or _unready(it)
+    made = conditions(
+        unready=unready,
+        stuck=stuck is not None or (it.storage.stuck and unready is it.storage.held_off),
         incomplete=_incomplete(it),
         fragile=_fragile(it),
         ready_message=f"{leader} takes the writes; {counted(streaming, 'standby')} {'streams' if streaming == 1 else 'stream'}.",
         tolerant_message="Any one zone can be lost without losing an acknowledged commit or the service.",
     )
+    return (*made, *it.storage.pressure)
 
 
 def _status(it: _Situation) -> dict[str, object]:
@@ -228,6 +248,7 @@ def _status(it: _Situation) -> dict[str, object]:
         pooler_ready_replicas=it.pooler.ready if it.spec.pooler.replicas else None,
         primary=it.seen.leader,
         zones=len({each.zone for each in members if each.ready and each.zone}),
-        members=list(members),
+        members=[each.model_copy(update={"trouble": it.repairs.troubles.get(each.name)}) for each in members],
+        repairs=list(it.repairs.done),
     )
     return status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"})
