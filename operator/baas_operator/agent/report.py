@@ -28,6 +28,7 @@ _ALONE_LOOKS = 3
 """So often in a row it must be seen not to stream: who only starts, or follows a new primary, needs no trying."""
 _TRY_EVERY_LOOKS = 3
 _LOGIN_SECONDS = 5.0
+_MEASURE_SECONDS = 2.0
 _log = logging.getLogger("agent.report")
 
 
@@ -84,7 +85,7 @@ class Reporter:
         """In a thread, as a file system whose disk is away does not answer; a thread that hangs is left alone, and none put beside it."""
         if self._measured is None:
             self._measured = asyncio.create_task(asyncio.to_thread(volume_of, self._volume))
-        done, _ = await asyncio.wait({self._measured}, timeout=2.0)
+        done, _ = await asyncio.wait({self._measured}, timeout=_MEASURE_SECONDS)
         if not done:
             return self._told.volume if self._told else None
         measured, self._measured = self._measured, None
