@@ -27,6 +27,7 @@ _LOOK_SECONDS = 10.0
 _ALONE_LOOKS = 3
 """So often in a row it must be seen not to stream: who only starts, or follows a new primary, needs no trying."""
 _TRY_EVERY_LOOKS = 3
+_AGAIN_SECONDS = 1.0
 _LOGIN_SECONDS = 5.0
 _MEASURE_SECONDS = 2.0
 _log = logging.getLogger("agent.report")
@@ -103,6 +104,15 @@ class Reporter:
         return self._admitted
 
     async def _follows(self) -> bool:
+        if not self._alone:
+            return await self._receives()
+        # The primary refuses what it no longer has after the connection is made: for a moment that looks like streaming.
+        if not await self._receives():
+            return False
+        await asyncio.sleep(_AGAIN_SECONDS)
+        return await self._receives()
+
+    async def _receives(self) -> bool:
         try:
             look = await self._postgres.look()
         except UnavailableError:

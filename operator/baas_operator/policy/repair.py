@@ -21,11 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from baas_operator.api.common import ApiModel
 from baas_operator.api.database import DatabaseReplicaSpec, Durability, Reclone, Repaired, Trouble
 from baas_operator.observe.database import DatabaseObservation
 from baas_operator.observe.report import Room
@@ -33,12 +29,8 @@ from baas_operator.observe.view import View
 from baas_operator.observe.vitals import Vitals
 from baas_operator.policy import plan
 from baas_operator.policy.plan import DeletePod, Effect, Finding, ReplaceVolume
+from baas_operator.policy.trouble import NODE_GONE, NOT_FOLLOWING, NOT_STARTING, SEGMENT_BYTES, find_troubles, read_noted, to_text, to_time
 
-NOT_STARTING, NOT_FOLLOWING, NODE_GONE = "NotStarting", "NotFollowing", "NodeGone"
-SEGMENT_BYTES = 16 * 2**20
-"""The log is thrown away by the segment (PostgreSQL's default wal_segment_size): who is not one behind lacks none that is gone."""
-_FAILED = frozenset({"crashed", "start failed", "restart failed", "stopped"})
-"""Patroni's words (its source, postgresql/misc.py) for a PostgreSQL that is down."""
 _COPYING = "creating replica"
 AGAIN = timedelta(minutes=30)
 """What copying did not put right, copying again at once will not either."""
@@ -84,13 +76,14 @@ def repair(
 ) -> Repairs:
     """Judge the members. `rolling`: a step of a rolling update is taken now; `pending`: parameters wait for a start somewhere."""
     before = (view.resource.get("status") or {}).get("members") or []
-    troubles = _troubles(members, seen, {each["name"]: each.get("trouble") for each in before if "name" in each}, view.now)
-    done = tuple(filter(None, (_read(Repaired, each) for each in (view.resource.get("status") or {}).get("repairs") or [])))
+    troubles = find_troubles(members, seen, {each["name"]: each.get("trouble") for each in before if "name" in each}, view.now)
+    done = tuple(filter(None, (read_noted(Repaired, each) for each in (view.resource.get("status") or {}).get("repairs") or [])))
     case = _Case(spec, view, seen, members, done, rolling, pending)
     patience = timedelta(minutes=spec.repair.after_minutes)
     long = [
         each for each in members
-        if each.name in troubles and each.state != "starting" and view.now - _time(troubles[each.name].since) >= patience
+        if (trouble := troubles.get(each.name)) and not each.streams and each.state != "starting"
+        and view.now - to_time(trouble.since) >= patience
     ]  # fmt: skip
     if not long:
         return Repairs(troubles, done, _half_replaced(case), told=_copying(case))
@@ -100,37 +93,6 @@ def repair(
     first = long[0]
     told = _copying(case) or Finding("MemberStuck", f"{_described(first, troubles[first.name])} {blocked[first.name]}")
     return Repairs(troubles, done, told=told)
-
-
-# --- what is the matter ------------------------------------------------------------------------------------------------------------
-
-
-def _troubles(members: Sequence[Vitals], seen: DatabaseObservation, before: Mapping[str, Any], now: datetime) -> dict[str, Trouble]:
-    found = {}
-    for each in members:
-        old = _read(Trouble, before.get(each.name))
-        reason = _reason(each, seen)
-        if reason is None:
-            if each.state == "starting" and old and old.reason == NOT_STARTING:
-                found[each.name] = old  # one that fails starts again and again: between two failures nothing is better
-            continue
-        position = each.position if reason == NOT_FOLLOWING else None
-        same = old is not None and (old.reason, old.position) == (reason, position)
-        found[each.name] = old if same and old else Trouble(reason=reason, since=_text(now), position=position)
-    return found
-
-
-def _reason(member: Vitals, seen: DatabaseObservation) -> str | None:
-    if member.goes or member.name == seen.leader:
-        return None
-    if member.lost_node:
-        return NODE_GONE
-    if not member.runs or member.streams:
-        return None
-    if member.state in _FAILED:
-        return NOT_STARTING
-    behind = (seen.position or 0) - (member.position or 0)
-    return NOT_FOLLOWING if member.state == "running" and member.position is not None and behind >= SEGMENT_BYTES else None
 
 
 # --- whether it may be copied anew ---------------------------------------------------------------------------------------------------
@@ -144,7 +106,7 @@ def _hindrance(case: _Case, member: Vitals, trouble: Trouble) -> str:
         return "It is copied anew once there is a primary that works."
     if wait := _others(case, member):
         return f"It is copied anew once {wait}."
-    if wait := _rate(case, member):
+    if wait := _rate(case, member, trouble):
         return f"It is copied anew {wait}."
     return _worth(case, member, trouble)
 
@@ -156,21 +118,29 @@ def _others(case: _Case, member: Vitals) -> str:
         return f"{going[0]} is gone and back"
     if copied := [each.name for each in case.members if each is not member and each.state == _COPYING and each.runs]:
         return f"{copied[0]} is copied"
-    if busy := [each.member for each in case.done if each.member != member.name and case.now - _time(each.at) < DONE_WITHIN]:
+    if busy := [each.member for each in case.done if each.member != member.name and case.now - to_time(each.at) < DONE_WITHIN]:
         return f"{busy[0]} is copied"
     return "the rolling update has taken its step" if case.rolling else ""
 
 
-def _rate(case: _Case, member: Vitals) -> str:
-    """When it may be, if not now. One that was announced moments ago is the one that the rate allowed."""
-    last = max((_time(each.at) for each in case.done if each.member == member.name), default=None)
-    if last is not None and case.now - last < DONE_WITHIN:
+def _announced(case: _Case, member: Vitals, trouble: Trouble) -> bool:
+    """Whether it was written down moments ago that this is to be done: for this trouble, not for one before it."""
+    return any(
+        each.member == member.name and to_time(trouble.since) <= to_time(each.at) and case.now - to_time(each.at) < DONE_WITHIN
+        for each in case.done
+    )
+
+
+def _rate(case: _Case, member: Vitals, trouble: Trouble) -> str:
+    """When it may be, if not now. What was announced moments ago is what the rate allowed."""
+    if _announced(case, member, trouble):
         return ""
+    last = max((to_time(each.at) for each in case.done if each.member == member.name), default=None)
     if last is not None and case.now - last < AGAIN:
-        return f"after {_text(last + AGAIN)}, if it has not come back by then: it was copied at {_text(last)}"
-    lately = sorted(_time(each.at) for each in case.done if case.now - _time(each.at) < timedelta(hours=1))
+        return f"after {to_text(last + AGAIN)}, if it has not come back by then: it was copied at {to_text(last)}"
+    lately = sorted(to_time(each.at) for each in case.done if case.now - to_time(each.at) < timedelta(hours=1))
     if len(lately) >= PER_HOUR:
-        return f"after {_text(lately[-PER_HOUR] + timedelta(hours=1))}: {len(lately)} were in the last hour"
+        return f"after {to_text(lately[-PER_HOUR] + timedelta(hours=1))}: {len(lately)} were in the last hour"
     return ""
 
 
@@ -216,8 +186,8 @@ def _is_elsewhere(case: _Case, member: Vitals, trouble: Trouble) -> bool:
 def _act(case: _Case, member: Vitals, troubles: Mapping[str, Trouble]) -> Repairs:
     trouble = troubles[member.name]
     told = Finding("Repairing", f"{_described(member, trouble)} It is copied anew from the primary {case.seen.leader} now.")
-    if not any(each.member == member.name and case.now - _time(each.at) < DONE_WITHIN for each in case.done):
-        record = Repaired(member=member.name, reason=trouble.reason, at=_text(case.now))
+    if not _announced(case, member, trouble):
+        record = Repaired(member=member.name, reason=trouble.reason, at=to_text(case.now))
         return Repairs(troubles, (*case.done, record)[-_KEPT:], told=told, announced=True)
     effect = _replacement(member) if trouble.reason == NODE_GONE else plan.Reclone(member.name, member.ip or "")
     return Repairs(troubles, case.done, (effect,), told)
@@ -230,7 +200,7 @@ def _replacement(member: Vitals) -> ReplaceVolume:
 
 def _half_replaced(case: _Case) -> tuple[DeletePod, ...]:
     """The pod whose claim is deleted already, should it have come to that and no further."""
-    lost = {each.member: each.at for each in case.done if each.reason == NODE_GONE and case.now - _time(each.at) < DONE_WITHIN}
+    lost = {each.member: each.at for each in case.done if each.reason == NODE_GONE and case.now - to_time(each.at) < DONE_WITHIN}
     return tuple(
         DeletePod(each.name, each.uid) for each in case.members
         if not each.placed and not each.goes and each.claim is None and "" < each.created < lost.get(each.name, "")
@@ -241,7 +211,12 @@ def _copying(case: _Case) -> Finding | None:
     """A copy that is on its way after a repair."""
     for record in reversed(case.done):
         member = next((each for each in case.members if each.name == record.member), None)
-        if member and not member.streams and member.name != case.seen.leader and member.state in (_COPYING, "starting", "unknown"):
+        if (
+            member
+            and not member.streams
+            and member.name != case.seen.leader
+            and member.state in (_COPYING, "stopping", "starting", "unknown")
+        ):
             return Finding("Repairing", f"{member.name} ({record.reason}) is copied anew from the primary, since {record.at}.")
     return None
 
@@ -253,27 +228,3 @@ def _described(member: Vitals, trouble: Trouble) -> str:
         NODE_GONE: f"its volume was on node {member.lost_node}, which is gone",
     }
     return f"{member.name}: {what[trouble.reason]}, since {trouble.since}."
-
-
-# --- what is read and written ----------------------------------------------------------------------------------------------------------
-
-_M = TypeVar("_M", bound=ApiModel)
-
-
-def _read(model: type[_M], found: object) -> _M | None:
-    """A part of the status as an earlier look wrote it; none where another version, or a hand, wrote something else."""
-    try:
-        made = model.model_validate(found)
-        if isinstance(made, (Trouble, Repaired)):
-            _time(made.since if isinstance(made, Trouble) else made.at)
-    except (ValidationError, ValueError):
-        return None
-    return made
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -240,8 +240,23 @@ async def test_nor_does_the_leader_or_anybody_while_there_is_none(world: World, 
     assert world.primary.logins == []
 
 
-async def test_it_is_tried_again_now_and_then_and_taken_back_once_it_follows(world: World) -> None:
+async def test_what_seems_to_follow_for_a_moment_does_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The primary accepts the connection, and then says that it no longer has what is asked for."""
+    monkeypatch.setattr(report_module, "_AGAIN_SECONDS", 0.0)
+    said = iter([None, None, None, 0.01, None, None])
+
+    async def look() -> Look:
+        return Look(True, next(said), (), 1000, None)
+
+    monkeypatch.setattr(world, "look", look)
+    await looks(world, 4)
+
+    assert world.told().admitted is True
+
+
+async def test_it_is_tried_again_now_and_then_and_taken_back_once_it_follows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.follows = False
+    monkeypatch.setattr(report_module, "_AGAIN_SECONDS", 0.0)
     async with aiohttp.ClientSession() as session:
         reporter = world.reporter(session)
         for _ in range(9):

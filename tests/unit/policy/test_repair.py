@@ -95,6 +95,7 @@ def _advance(it: Broken) -> None:
 
 
 def _stream(it: Broken) -> None:
+    _advance(it)
     it.db.members["db-1"].state = "streaming"
 
 
@@ -131,6 +132,26 @@ def test_between_two_failures_to_start_nothing_is_better() -> None:
 
     it.db.members["db-1"].state = "crashed"
     assert it.repaired() == DB_1
+
+
+def test_between_two_refusals_it_only_seems_to_stream() -> None:
+    """PostgreSQL connects, says that it streams, and is told that what it asks for is gone: four times a second."""
+    it = behind()
+    for state in ("streaming", "running", "streaming"):
+        it.db.members["db-1"].state = state
+        assert it.repaired(minutes=4) == []
+
+    it.db.members["db-1"].state = "running"
+    assert it.repaired() == DB_1
+
+
+def test_one_that_streams_is_left_alone_however_far_behind_it_is() -> None:
+    it = Broken()
+    it.db.members["db-1"].behind = 640 * MEBIBYTE
+    it.reports["db-1"] = Report(admitted=True)
+
+    assert it.repaired(minutes=60) == []
+    assert it.repaired(minutes=60) == []
 
 
 def test_a_recovery_that_takes_its_time_is_not_ended() -> None:
@@ -316,6 +337,18 @@ def test_what_was_announced_is_tried_for_a_while_and_then_given_a_rest() -> None
     assert "2026-05-01T12:41:00Z, if it has not come back by then" in message(it.look(), RECONCILING)
     assert it.repaired(minutes=22) == []
     assert it.repaired(minutes=3) == DB_1
+
+
+def test_an_announcement_is_for_one_trouble_alone() -> None:
+    it = crashed({"repair": {"afterMinutes": 1}})
+    assert it.repaired(minutes=2) == DB_1
+    it.back("db-1")
+    it.look(minutes=1)
+
+    it.crash("db-1")
+    it.look()
+    assert it.repaired(minutes=2) == []
+    assert it.repaired(minutes=26) == DB_1
 
 
 def test_one_at_a_time() -> None:
