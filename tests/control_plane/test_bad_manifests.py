@@ -73,7 +73,7 @@ CREATIONS = [
     Bad("size of nothing", DB, {"storage": {"size": "0Gi"}}, ("spec.storage.size", "should match")),
     Bad("size below nothing", DB, {"storage": {"size": "-5Gi"}}, ("spec.storage.size", "should match")),
     Bad("size as a number", DB, {"storage": {"size": 5}}, ("spec.storage.size", "string")),
-    Bad("volume may grow to less than it has", DB, {"storage": {"size": "20Gi", "maxSize": "10Gi"}}, ("maxSize", "give storage.size or more")),
+    Bad("volume grows to less than it has", DB, {"storage": {"size": "20Gi", "maxSize": "10Gi"}}, ("maxSize", "give storage.size or more")),
     Bad("volume of a queue grows by itself", EQ, {"storage": {"maxSize": "10Gi"}}, ('unknown field \"spec.storage.maxSize\"',)),
     Bad("repair at once", DB, {"repair": {"afterMinutes": 0}}, ("spec.repair.afterMinutes", "greater than or equal to 1")),
     Bad("repair unknown", DB, {"repair": {"reclone": "Always"}}, ('"Auto", "Never"',)),
