@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from baas_operator.observe.conditions import READY, RECONCILING, STALLED, find
+from baas_operator.observe.conditions import READY, RECONCILING, STALLED, STORAGE_PRESSURE, find
 
-_ABNORMAL_TRUE = (RECONCILING, STALLED)
-"""Conditions that are bad while they are true (kstatus); all others are bad while they are not."""
+_ABNORMAL_TRUE = (RECONCILING, STALLED, STORAGE_PRESSURE)
+"""Conditions that are bad while they are true (those of kstatus, and as a node has them); all others are bad while they are not."""
 
 
 class ConditionLike(Protocol):

@@ -24,6 +24,7 @@ from baas_operator.agent.postgres import Postgres
 from baas_operator.agent.postmaster import Postmaster
 from baas_operator.agent.promotion import Promotion
 from baas_operator.agent.reload import ServerCertificate
+from baas_operator.agent.report import Reporter
 from baas_operator.agent.retire import Requests
 from baas_operator.agent.router import Router
 from baas_operator.agent.settings import Settings
@@ -81,8 +82,11 @@ async def _run(env: Mapping[str, str]) -> None:
         demotion = Demotion(kube, session, identity, dcs, postgres, rest)
         settings = Settings(kube, session, identity, dcs, names.SOCKET_DIR)
         succession = Succession(kube, identity, dcs, postgres, lambda: router.routed)
+        reporter = Reporter(
+            kube, identity, dcs, postgres, credentials, volume=Path(names.DATA_VOLUME), certificate=Path(names.REPLICATION_TLS_DIR)
+        )
         parts = (
-            dcs.run(), router.run(), watcher.run(), demotion.run(), settings.run(), succession.run(),
+            dcs.run(), router.run(), watcher.run(), demotion.run(), settings.run(), succession.run(), reporter.run(),
             _keep_certificates(credentials, server),
         )  # fmt: skip
         running = asyncio.create_task(_together(*parts))

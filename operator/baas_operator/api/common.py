@@ -65,22 +65,25 @@ class DeletionPolicy(StrEnum):
     DELETE = "Delete"
 
 
+def storage_rules() -> tuple[dict[str, str], ...]:
+    """What a change of a volume may not do."""
+    return (
+        rule(
+            "quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",
+            "storage.size can not shrink: a volume only grows. Give the same size or a larger one.",
+        ),
+        rule(
+            "has(self.storageClassName) == has(oldSelf.storageClassName) && "
+            "(!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
+            "storage.storageClassName can not be changed: create a new object with the other class and move the data.",
+        ),
+    )
+
+
 class StorageSpec(ApiModel):
     """The volume of each member."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            rule(
-                "quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",
-                "storage.size can not shrink: a volume only grows. Give the same size or a larger one.",
-            ),
-            rule(
-                "has(self.storageClassName) == has(oldSelf.storageClassName) && "
-                "(!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
-                "storage.storageClassName can not be changed: create a new object with the other class and move the data.",
-            ),
-        )
-    )
+    model_config = ConfigDict(json_schema_extra=rules(*storage_rules()))
 
     size: Quantity = "5Gi"
     """Size of each member's volume. It can grow where the storage class allows it, never shrink."""

@@ -10,12 +10,14 @@ from pydantic import ConfigDict, Field
 from baas_operator.api.common import (
     ApiModel,
     DeletionPolicy,
+    Quantity,
     Resources,
     StatusBase,
     StorageSpec,
     immutable,
     rule,
     rules,
+    storage_rules,
 )
 from baas_operator.api.placement import MaintenanceWindow, Placement
 from baas_operator.api.roles import DATABASES_RULES, MAX_DATABASES, MAX_ROLES, ROLES_RULES, SPEC_RULES, Database, Role
@@ -79,6 +81,41 @@ class MonitoringSpec(ApiModel):
     same. A change rolls the members."""
 
 
+class DatabaseStorage(StorageSpec):
+    """The volume of each member, and how far it may grow by itself."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            *storage_rules(),
+            rule(
+                "!has(self.maxSize) || quantity(self.maxSize).compareTo(quantity(self.size)) >= 0",
+                "storage.maxSize is what a volume may grow to: give storage.size or more, or leave it out.",
+            ),
+        )
+    )
+
+    max_size: Quantity | None = None
+    """Size up to which volumes grow by themselves: by a fifth, once one of them is four fifths full. Left out, none does, as not every
+    StorageClass lets volumes grow, and larger ones cost more."""
+
+
+class Reclone(StrEnum):
+    """Whether a member that does not come back by itself is copied anew."""
+
+    AUTO = "Auto"
+    NEVER = "Never"
+
+
+class Repair(ApiModel):
+    """What is done for a member that does not come back by itself."""
+
+    reclone: Reclone = Reclone.AUTO
+    """`Auto`: a standby whose data is unusable, or can not follow the primary any more, and one whose node is gone with its volume, is
+    copied anew from the primary; one at a time, and only while others have all that it had. `Never`: that is left to you."""
+    after_minutes: Annotated[int, Field(ge=1, le=1440)] = 10
+    """Minutes for which it must have come no further before."""
+
+
 class DatabaseReplicaSpec(ApiModel):
     """What the user wants of a replicated PostgreSQL; an empty spec is highly available."""
 
@@ -111,7 +148,9 @@ class DatabaseReplicaSpec(ApiModel):
     ] = []
     """When the operator may move a primary that works, for no other reason than that it should be elsewhere. What can not wait (a node
     that goes, a scale-in, a rolling update) does not."""
-    storage: StorageSpec = StorageSpec()
+    repair: Repair = Repair()
+    """What is done for a member that does not come back by itself."""
+    storage: DatabaseStorage = DatabaseStorage()
     """The volume of each member."""
     parameters: Annotated[
         dict[str, str],
@@ -168,6 +207,29 @@ class DatabaseReplicaSpec(ApiModel):
     """`Retain` keeps volumes and passwords when this object is deleted, so that one of the same name takes them up again."""
 
 
+class Trouble(ApiModel):
+    """What a standby does not get over by itself."""
+
+    reason: str
+    """`NotStarting`: its PostgreSQL does not start. `NotFollowing`: it runs and comes no further. `NodeGone`: its volume was on a node
+    that is gone."""
+    since: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """Since when, without a step forward."""
+    position: int | None = None
+    """The position in the log that it stands at, in bytes."""
+
+
+class Repaired(ApiModel):
+    """A member that was copied anew."""
+
+    member: str
+    """Its name."""
+    reason: str
+    """Why, as `members[].trouble.reason` had it."""
+    at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """When that was decided; it is written down before it is done."""
+
+
 class Member(ApiModel):
     """One PostgreSQL server."""
 
@@ -185,6 +247,8 @@ class Member(ApiModel):
     """Timeline that it is on; it grows by one with every promotion."""
     lag_bytes: int | None = None
     """How far it is behind the primary, in bytes of WAL rounded down to whole MiB."""
+    trouble: Trouble | None = None
+    """What it does not get over by itself; only while that is so."""
 
 
 class LastFailover(ApiModel):
@@ -226,3 +290,8 @@ class DatabaseReplicaStatus(StatusBase):
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
     ] = []
     """The members."""
+    repairs: Annotated[
+        list[Repaired],
+        Field(max_length=10, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["member", "at"]}),
+    ] = []
+    """Members that were copied anew, the last ones."""

@@ -14,6 +14,7 @@ from baas_operator.engine import jetstream, monitor
 from baas_operator.engine.client import Client
 from baas_operator.engine.errors import ApiError, Refused, Waiting
 from baas_operator.engine.gather import secret_value
+from baas_operator.engine.repair import reclone, replace_volume
 from baas_operator.engine.store import Store
 from baas_operator.observe.view import View, is_ready, secret_text
 from baas_operator.policy.plan import (
@@ -23,6 +24,8 @@ from baas_operator.policy.plan import (
     EnsureStream,
     GrowVolume,
     PatchAnnotation,
+    Reclone,
+    ReplaceVolume,
     RestartPostgres,
     StartOperation,
     Switchover,
@@ -60,6 +63,10 @@ async def bring_about(effect: Effect, view: View, client: Client, store: Store) 
             _log.info("a pod is made anew", extra={"pod": effect.name})
         case RestartPostgres():
             await _restart(effect, view)
+        case Reclone():
+            await reclone(effect, *_rest_api(view.child(SECRET, database_names.role_secret(view.owner.name, "patroni"))))
+        case ReplaceVolume():
+            await replace_volume(effect, namespace, client)
 
 
 async def _start(effect: StartOperation, namespace: str, client: Client, store: Store) -> None:

@@ -66,6 +66,27 @@ async def patroni_restart(host: str, port: int, *, username: str, password: str)
     return await _ask_member(f"http://{authority(host, port)}/restart", {"restart_pending": True}, username, password)
 
 
+async def patroni_status(host: str, port: int) -> dict[str, Any]:
+    """What a member's Patroni says of it, whatever state it is in; nothing where that is no Patroni. Raises as above."""
+    async with (
+        aiohttp.ClientSession(timeout=_SECONDS) as session,
+        session.get(f"http://{authority(host, port)}/patroni", allow_redirects=False) as response,
+    ):
+        try:
+            answer: Any = json.loads(await _read(response))
+        except (ValueError, RecursionError):
+            return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+async def patroni_reinitialize(host: str, port: int, *, username: str, password: str) -> tuple[int, str]:
+    """Ask a standby's Patroni to copy the primary anew: HTTP status and its sentence. Raises as above.
+
+    Not forced: what it is busy with, such as a rewind, may be what helps.
+    """
+    return await _ask_member(f"http://{authority(host, port)}/reinitialize", {"from_leader": True}, username, password)
+
+
 async def _ask_member(url: str, body: dict[str, Any], username: str, password: str) -> tuple[int, str]:
     headers = {"Authorization": aiohttp.encode_basic_auth(username, password)}
     async with (

@@ -13,7 +13,7 @@ from baas_operator.desired.meta import Manifest, checksum
 from baas_operator.engine.client import Client
 from baas_operator.engine.errors import ApiError
 from baas_operator.engine.store import Key, Store, key_of
-from baas_operator.observe.conditions import READY, RECONCILING, STALLED, SUSPENDED, ZONE_TOLERANT, merge, transitions
+from baas_operator.observe.conditions import READY, RECONCILING, STALLED, STORAGE_PRESSURE, SUSPENDED, ZONE_TOLERANT, merge, transitions
 from baas_operator.policy.plan import Plan
 from baas_operator.telemetry.metrics import CONDITION, LAST_FAILOVER, LAST_FAILOVER_TIME
 
@@ -64,7 +64,7 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
 
 def forget(key: Key) -> None:
     """Take an object out of the metrics: what was deleted would go on being alerted on."""
-    for each in (READY, RECONCILING, STALLED, SUSPENDED, ZONE_TOLERANT):
+    for each in (READY, RECONCILING, STALLED, STORAGE_PRESSURE, SUSPENDED, ZONE_TOLERANT):
         CONDITION.remove(*key, each)
     if key.kind == DATABASE_REPLICA.name:
         LAST_FAILOVER_TIME.remove(key.namespace, key.name)
@@ -76,7 +76,7 @@ async def _announce(client: Client, resource: Manifest, condition: Mapping[str, 
     """An Event (events.k8s.io/v1). It is a courtesy: if it can not be written, the condition has still been told."""
     metadata = resource["metadata"]
     now = datetime.now(UTC)
-    bad = condition["type"] == STALLED or condition["status"] == "False"
+    bad = condition["type"] in (STALLED, STORAGE_PRESSURE) or condition["status"] == "False"
     event = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",

@@ -16,6 +16,8 @@ READY = "Ready"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
 ZONE_TOLERANT = "ZoneTolerant"
+STORAGE_PRESSURE = "StoragePressure"
+"""As a node's `DiskPressure`: only while it is true."""
 SUSPENDED = "Suspended"
 """As a Job's (batch/v1 JobSuspended): only while it is true."""
 

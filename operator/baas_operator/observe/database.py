@@ -38,6 +38,8 @@ class DatabaseObservation:
     slice_now: Manifest | None
     last_failover: LastFailover | None = None
     """What the agents noted of the last one; as the status has it, where the slice was made anew since."""
+    position: int | None = None
+    """The leader's position in the log, in bytes."""
 
     @property
     def primary(self) -> Member | None:
@@ -86,8 +88,13 @@ def _json_object(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def patroni_status(pod: Manifest) -> dict[str, Any]:
+    """What Patroni last noted on its pod."""
+    return _json_object(annotations_of(pod).get("status", "{}"))
+
+
 def _member(view: View, pod: Manifest, *, leader: str | None, leader_position: int | None) -> Member:
-    status = _json_object(annotations_of(pod).get("status", "{}"))
+    status = patroni_status(pod)
     name = pod["metadata"]["name"]
     role = (pod["metadata"].get("labels") or {}).get(ROLE_LABEL, "unknown")
     ready = is_ready(pod)
@@ -108,7 +115,7 @@ def _member(view: View, pod: Manifest, *, leader: str | None, leader_position: i
 
 def waits_for_restart(pod: Manifest) -> dict[str, Any]:
     """Parameters that this member takes in only at its next start, as Patroni notes them: name -> old and new value."""
-    found = _json_object(annotations_of(pod).get("status", "{}")).get("pending_restart_reason")
+    found = patroni_status(pod).get("pending_restart_reason")
     return found if isinstance(found, dict) else {}
 
 
@@ -188,6 +195,7 @@ def observe_database(view: View) -> DatabaseObservation:
         dynamic_version=config_map["metadata"]["resourceVersion"] if config_map else None,
         slice_now=slice_now,
         last_failover=_last_failover(view, slice_now),
+        position=position,
     )
 
 

@@ -84,7 +84,30 @@ class RestartPostgres:
     ip: str
 
 
-Effect = PatchAnnotation | EnsureStream | GrowVolume | Switchover | StartOperation | Discard | DeletePod | RestartPostgres
+@dataclass(frozen=True)
+class Reclone:
+    """Ask a standby's Patroni to copy the primary anew, over what it has. It is asked once more how the standby is doing."""
+
+    name: str
+    ip: str
+
+
+@dataclass(frozen=True)
+class ReplaceVolume:
+    """Delete a pod that has no place and, before it, the claim of its volume, each this very one by its uid: they are made anew elsewhere.
+    Only if the volume can still be used on no other host than the `node` that is gone; that is looked at once more."""
+
+    pod: str
+    pod_uid: str
+    claim: str
+    claim_uid: str
+    node: str
+
+
+Effect = (
+    PatchAnnotation | EnsureStream | GrowVolume | Switchover | StartOperation | Discard | DeletePod | RestartPostgres | Reclone
+    | ReplaceVolume
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def _postgres(spec: DatabaseReplicaSpec, owner: Owner, image: str) -> dict[str, 
         "resources": resources(spec.resources, cpu="100m", memory="256Mi"),
         "securityContext": container_security(),
         "volumeMounts": [
-            {"name": "data", "mountPath": "/var/lib/postgresql/data"},
+            {"name": "data", "mountPath": names.DATA_VOLUME},
             {"name": "patroni", "mountPath": "/etc/patroni", "readOnly": True},
             {"name": "run", "mountPath": names.SOCKET_DIR},
             {"name": "server-tls", "mountPath": names.SERVER_TLS_DIR, "readOnly": True},
@@ -113,6 +113,8 @@ def _agent(spec: DatabaseReplicaSpec, owner: Owner, images: Images) -> dict[str,
             {"name": "replication-tls", "mountPath": names.REPLICATION_TLS_DIR, "readOnly": True},
             {"name": "replication", "mountPath": names.REPLICATION_DIR},
             {"name": "pooler", "mountPath": names.POOLER_SECRET, "readOnly": True},
+            # To see how full it is. Beside PostgreSQL, as its user, and let in as its superuser, the agent sees no more by this.
+            {"name": "data", "mountPath": names.DATA_VOLUME, "readOnly": True},
         ],
     }
 

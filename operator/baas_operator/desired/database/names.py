@@ -34,6 +34,7 @@ SERVER_TLS_DIR = "/etc/server-tls"
 REPLICATION_TLS_DIR = "/etc/replication-tls"
 REPLICATION_DIR = "/run/replication"
 SOCKET_DIR = "/var/run/postgresql"
+DATA_VOLUME = "/var/lib/postgresql/data"
 
 
 def rw_service(database: str) -> str:

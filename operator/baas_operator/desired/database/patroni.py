@@ -11,9 +11,10 @@ from typing import Any
 from baas_operator.api.database import DatabaseReplicaSpec, Durability
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import NAME_LABEL, ROLE_LABEL, Owner
+from baas_operator.desired.quantity import parse_bytes
 from baas_operator.desired.text import render
 
-DATA_DIR = "/var/lib/postgresql/data/pgdata"
+DATA_DIR = f"{names.DATA_VOLUME}/pgdata"
 
 _PARAMETERS = {
     "password_encryption": "scram-sha-256",
@@ -41,7 +42,13 @@ def _timeouts(spec: DatabaseReplicaSpec) -> dict[str, str]:
     return {"wal_receiver_timeout": f"{spec.failover.detection_seconds + 1}s"}
 
 
-def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int, has_standby: bool) -> dict[str, Any]:
+def _log_kept(spec: DatabaseReplicaSpec) -> dict[str, str]:
+    """A replication slot keeps the log for a standby that is away, without end by default: it would fill the primary's disk. A standby that
+    is away for longer than a quarter of that holds is copied anew (policy/repair.py)."""
+    return {"max_slot_wal_keep_size": f"{max(64, parse_bytes(spec.storage.size) // 4 // 2**20)}MB"}
+
+
+def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int, has_standby: bool, read_only: bool = False) -> dict[str, Any]:
     """Patroni's dynamic configuration for a spec.
 
     `has_standby`: a synchronous standby has streamed at least once. Before that the strict mode of zone-quorum must wait: Patroni 4.1.5
@@ -50,6 +57,8 @@ def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int, has_stan
 
     `members_per_zone`: the most members that share a zone. A commit waits for that many standbys, so that at least one of them
     is in another zone than the primary, whichever they are.
+
+    `read_only`: the primary's volume is full (policy/storage.py).
     """
     strict = spec.durability is Durability.ZONE_QUORUM and has_standby
     return {
@@ -67,7 +76,11 @@ def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int, has_stan
             "use_pg_rewind": True,
             "use_slots": True,
             "remove_data_directory_on_diverged_timelines": True,
-            "parameters": _PARAMETERS | _timeouts(spec) | spec.parameters,
+            "parameters": _PARAMETERS
+            | _timeouts(spec)
+            | _log_kept(spec)
+            | spec.parameters
+            | ({"default_transaction_read_only": "on"} if read_only else {}),
         },
     }
 
