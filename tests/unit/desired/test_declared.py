@@ -189,8 +189,9 @@ def test_the_superusers_password_comes_last() -> None:
 
 
 def test_nothing_is_declared_nothing_runs() -> None:
-    assert build_declared(spec({"pooler": {"replicas": 0}}), DB, "postgres:17", passwords="") == []
-    assert build_declared(spec({"pooler": {"replicas": 0}, "roles": [{"name": "a"}]}), DB, "postgres:17", passwords="")
+    nothing = {"pooler": {"replicas": 0}, "monitoring": {"enabled": False}}
+    assert build_declared(spec(nothing), DB, "postgres:17", passwords="") == []
+    assert build_declared(spec(nothing | {"roles": [{"name": "a"}]}), DB, "postgres:17", passwords="")
 
 
 def test_it_is_made_anew_for_another_password_and_comes_back_after_a_day() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from baas_operator.api.kinds import DATABASE_REPLICA, OPERATION
-from baas_operator.desired.images import Images
 from baas_operator.desired.meta import Manifest
+from baas_operator.engine.config import Config
 from baas_operator.engine.gather import view_of
 from baas_operator.engine.store import Store
 from tests.unit.objects import own
@@ -31,7 +31,7 @@ def store() -> Store:
 def operations_in_view(store: Store, kind: str, name: str) -> set[str]:
     resource = store.get(kind, "prod", name)
     assert resource
-    return {name for kind, name in view_of(store, resource, Images()).others if kind == OPERATION.name}
+    return {name for kind, name in view_of(store, resource, Config()).others if kind == OPERATION.name}
 
 
 def test_a_database_is_shown_the_operations_on_it_whoever_made_them_and_whatever_they_are_called(store: Store) -> None:

@@ -14,7 +14,7 @@ from baas_operator.api.common import DeletionPolicy
 from baas_operator.api.database import DatabaseReplicaSpec
 from baas_operator.api.roles import RESERVED_ROLES, Database, Ensure, Role
 from baas_operator.desired.database import names
-from baas_operator.desired.database.monitoring import exporter_sql
+from baas_operator.desired.database.monitoring import exporter_role
 from baas_operator.desired.database.pooler import pooler_secret
 from baas_operator.desired.meta import Manifest, Owner
 from baas_operator.desired.secrets import SecretRequest, password
@@ -124,7 +124,7 @@ def build_declared(spec: DatabaseReplicaSpec, owner: Owner, image: str, *, passw
         refused=REFUSED,
         superuser=names.SUPERUSER,
         pooler=names.POOLER if spec.pooler.replicas else None,
-        exporter=exporter_sql() if spec.monitoring.enabled else "",
+        exporter=exporter_role() if spec.monitoring.enabled else None,
         not_through_pooler=sorted(RESERVED_ROLES),
         roles=[_role(spec, name, declared.get(name)) for name in sorted({*names.database_owners(spec).values(), *declared})],
         databases=[_database(spec, each) for each in sorted(spec.databases, key=lambda each: each.name)],

@@ -13,7 +13,6 @@ from typing import Any
 
 from baas_operator.desired.database import names
 from baas_operator.desired.pods import container_security
-from baas_operator.desired.text import render
 
 _UID = 65534
 """`names.EXPORTER_USER` in Debian, and the user of upstream's own image."""
@@ -31,9 +30,9 @@ _FLAGS = (
 )  # fmt: skip
 
 
-def exporter_sql() -> str:
-    """SQL that makes its role; it may run as often as it likes."""
-    return render("exporter.sql.j2", exporter=names.EXPORTER, connections=_CONNECTIONS, timeout=_TIMEOUT)
+def exporter_role() -> dict[str, Any]:
+    """Its role, for the SQL that makes it."""
+    return {"name": names.EXPORTER, "connections": _CONNECTIONS, "timeout": _TIMEOUT}
 
 
 def exporter(image: str) -> dict[str, Any]:
