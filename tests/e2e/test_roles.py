@@ -168,6 +168,7 @@ def test_open_connections_go_on_when_a_password_changes(declared: Database, clie
     declared.wait_whole()
     before = secret(declared, "shop")
     ledger = Ledger(client, before[through])
+    client.psql(before["uri"], "DROP TABLE IF EXISTS ledger")
     ledger.prepare()
 
     with ledger.writing():

@@ -31,7 +31,7 @@ from baas_operator.policy.plan import (
     Switchover,
 )
 
-OF_OPERANDS = (EnsureStream, Switchover, RestartPostgres)
+OF_OPERANDS = (EnsureStream, Switchover, RestartPostgres, Reclone)
 """Effects that an operand is asked for. It may take its time, and the object's turn does not wait for it (asking.py)."""
 _log = logging.getLogger(__name__)
 

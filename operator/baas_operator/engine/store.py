@@ -193,6 +193,9 @@ def significant(old: Manifest | None, new: Manifest) -> bool:
     return bool(_essence(old) != _essence(slim(new)))
 
 
+_POSITIONS = ("xlog_location", "receive_lsn", "replay_lsn", "lag")
+
+
 def _essence(resource: Manifest) -> Any:
     metadata = resource["metadata"]
     kept = {key: metadata.get(key) for key in ("labels", "ownerReferences", "deletionTimestamp", "finalizers", "generation")}
@@ -210,9 +213,9 @@ def _essence(resource: Manifest) -> Any:
                 annotations.pop(noise, None)
             return kept, annotations, resource.get("data")
         case "Pod":
-            # Patroni notes its position in the log here, every other second while there are writes.
+            # Patroni notes its positions in the log here, every other second while there are writes.
             status = annotations.pop("status", "")
-            told = "".join(part for part in status.split(",") if "xlog_location" not in part and "lag" not in part)
+            told = "".join(part for part in status.split(",") if not any(each in part for each in _POSITIONS))
             live = resource.get("status") or {}
             return kept, annotations, told, live.get("phase"), live.get("podIP"), live.get("conditions"), [
                 (each.get("ready"), each.get("restartCount"), each.get("state", {}).keys())
