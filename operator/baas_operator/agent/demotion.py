@@ -15,29 +15,25 @@ import aiohttp
 from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
+from baas_operator.agent.patroni import Patroni
 from baas_operator.agent.postgres import Postgres, UnavailableError
-from baas_operator.desired.database import names
 from baas_operator.desired.meta import ROLE_LABEL
 
 _LOOK_SECONDS = 3.0
 """Longer than Patroni takes to note what it did (loop_wait)."""
 _LOOKS = 40
-_RESTART_SECONDS = 60.0
 _log = logging.getLogger("agent.demotion")
 
 
 class Demotion:
-    """`credentials`: of Patroni's REST API."""
+    """Looks after each loss of the lock."""
 
-    def __init__(
-        self, kube: Kube, session: aiohttp.ClientSession, identity: Identity, dcs: Dcs, postgres: Postgres, credentials: tuple[str, str]
-    ) -> None:
+    def __init__(self, kube: Kube, identity: Identity, dcs: Dcs, postgres: Postgres, patroni: Patroni) -> None:
         self._kube = kube
-        self._session = session
         self._identity = identity
         self._dcs = dcs
         self._postgres = postgres
-        self._headers = {"Authorization": aiohttp.encode_basic_auth(*credentials)}
+        self._patroni = patroni
 
     async def run(self) -> None:
         """Until cancelled. An agent that starts does not know who led before, and so looks once."""
@@ -60,13 +56,7 @@ class Demotion:
                 pod = await self._kube.get(self._identity.pod_path(self._identity.pod))
                 if (pod["metadata"].get("labels") or {}).get(ROLE_LABEL) != "demoted":
                     return
-                await self._restart()
+                status, said = await self._patroni.restart()
+                _log.warning("it streams, and Patroni takes it for demoted: asked for a restart: %d %s", status, said)
             except (KubeError, UnavailableError, aiohttp.ClientError, TimeoutError, OSError) as error:
                 _log.info("could not look at the role: %s", str(error) or type(error).__name__)
-
-    async def _restart(self) -> None:
-        """Not with a role in the request: Patroni compares it with just the one that is wrong."""
-        url, timeout = f"http://127.0.0.1:{names.PATRONI_PORT}/restart", aiohttp.ClientTimeout(total=_RESTART_SECONDS)
-        async with self._session.post(url, json={}, headers=self._headers, timeout=timeout) as response:
-            said = (await response.text()).strip()[:300]
-        _log.warning("it streams, and Patroni takes it for demoted: asked for a restart: %d %s", response.status, said)

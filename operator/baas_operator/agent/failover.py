@@ -16,8 +16,8 @@ from baas_operator.agent.credentials import Credentials
 from baas_operator.agent.dcs import Dcs, State
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
+from baas_operator.agent.patroni import Patroni
 from baas_operator.agent.postgres import Look, Postgres, UnavailableError
-from baas_operator.desired.database import names
 from baas_operator.policy.failover import ASK_AHEAD_SECONDS, Fence, Here, Lock, Step, decide, has_fenced, heir, stopped, usurped
 
 _CALM_SECONDS = 0.5
@@ -42,15 +42,15 @@ class Watcher:
     """Suspects, fences, releases; one step at a time."""
 
     def __init__(
-        self, kube: Kube, session: aiohttp.ClientSession, identity: Identity, dcs: Dcs, credentials: Credentials, postgres: Postgres,
+        self, kube: Kube, identity: Identity, dcs: Dcs, credentials: Credentials, postgres: Postgres, patroni: Patroni,
         *, detection_seconds: float,
     ) -> None:  # fmt: skip
         self._kube = kube
-        self._session = session
         self._identity = identity
         self._dcs = dcs
         self._credentials = credentials
         self._postgres = postgres
+        self._patroni = patroni
         self._detection = detection_seconds
         self._term = ""
         self._heard = time.monotonic()
@@ -133,12 +133,11 @@ class Watcher:
 
     async def _patroni_lives(self) -> bool:
         """Whether the Patroni beside this agent answers: the lock is of no use to a member where it does not."""
-        url, timeout = f"http://127.0.0.1:{names.PATRONI_PORT}/liveness", aiohttp.ClientTimeout(total=_OWN_PATRONI_SECONDS)
         try:
-            async with self._session.get(url, timeout=timeout, allow_redirects=False):
-                return True
+            await self._patroni.knock(seconds=_OWN_PATRONI_SECONDS)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
+        return True
 
     async def _withdraw(self) -> None:
         await self._dcs.publish(None)
@@ -209,10 +208,9 @@ class Watcher:
         if self._address is None:
             self._answers, self._dead = False, True
             return
-        url = f"http://{self._address}:{names.PATRONI_PORT}/liveness"
         try:
-            async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=ASK_AHEAD_SECONDS), allow_redirects=False):
-                self._answers, self._dead = True, False
+            await self._patroni.knock(self._address, seconds=ASK_AHEAD_SECONDS)
+            self._answers, self._dead = True, False
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             refused = isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError)
             self._answers, self._dead = False, refused

@@ -20,6 +20,7 @@ from baas_operator.agent.failover import Watcher
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, connector
 from baas_operator.agent.move import Mover
+from baas_operator.agent.patroni import Patroni
 from baas_operator.agent.postgres import Postgres
 from baas_operator.agent.postmaster import Postmaster
 from baas_operator.agent.promotion import Promotion
@@ -63,11 +64,12 @@ async def _run(env: Mapping[str, str]) -> None:
         kube = Kube(session, env["KUBERNETES_SERVICE_HOST"], env["KUBERNETES_SERVICE_PORT"])
         dcs = Dcs(kube, identity)
         postgres = Postgres(names.SOCKET_DIR, postmaster)
+        patroni = Patroni(session, rest)
         router = Router(kube, identity, dcs, credentials, postgres)
         watcher = Watcher(
-            kube, session, identity, dcs, credentials, postgres, detection_seconds=float(env["DETECTION_SECONDS"]),
+            kube, identity, dcs, credentials, postgres, patroni, detection_seconds=float(env["DETECTION_SECONDS"]),
         )  # fmt: skip
-        mover = Mover(kube, session, identity, dcs, postgres, credentials=rest, token=Path(names.POOLER_SECRET) / "token")
+        mover = Mover(kube, session, identity, dcs, postgres, patroni, token=Path(names.POOLER_SECRET) / "token")
         requests = Requests(mover, identity, dcs, rest)
         app = web.Application()
         app.add_routes([
@@ -79,8 +81,8 @@ async def _run(env: Mapping[str, str]) -> None:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, port=names.AGENT_PORT).start()
-        demotion = Demotion(kube, session, identity, dcs, postgres, rest)
-        settings = Settings(kube, session, identity, dcs, names.SOCKET_DIR)
+        demotion = Demotion(kube, identity, dcs, postgres, patroni)
+        settings = Settings(kube, identity, dcs, patroni, names.SOCKET_DIR)
         succession = Succession(kube, identity, dcs, postgres, lambda: router.routed)
         reporter = Reporter(
             kube, identity, dcs, postgres, credentials, volume=Path(names.DATA_VOLUME), certificate=Path(names.REPLICATION_TLS_DIR)

@@ -14,7 +14,6 @@ Whoever dies over this leaves a primary that crashed, and Patroni and the agents
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -27,20 +26,20 @@ import aiohttp
 from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
+from baas_operator.agent.patroni import Patroni
 from baas_operator.agent.postgres import Postgres, UnavailableError
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import COMPONENT_LABEL
+from baas_operator.observe.addresses import authority
 from baas_operator.observe.conditions import READY, is_true
 
 _ASK_SECONDS = 3.0
-_SWITCHOVER_SECONDS = 20.0
 _PAUSE_SECONDS = 8.0
 """A pooler waits 5 s for transactions to end before it says that some still run."""
 _HANDED_OVER_SECONDS = 10.0
 """For standbys to take the lock from a primary that has stopped; by then Patroni itself has let go of it."""
 _SETTLED_SECONDS = 5.0
 """Twice the time between two renewals, and a little."""
-_MOST_LAG_BYTES = 16 * 1024 * 1024
 _SYNCHRONOUS = ("quorum_standby", "sync_standby")
 _log = logging.getLogger("agent.move")
 Pods = Mapping[str, Mapping[str, Any]]
@@ -66,7 +65,7 @@ def successor(cluster: Mapping[str, Any], pods: Pods) -> str | None:
     fit = [
         each["name"]
         for each in synchronous or members
-        if each.get("state") == "streaming" and isinstance(lag := each.get("lag"), int) and lag <= _MOST_LAG_BYTES
+        if each.get("state") == "streaming" and isinstance(lag := each.get("lag"), int) and lag <= names.MAX_LAG_BYTES
     ]
     staying = [name for name in fit if not goes(pods[name])]
     return max(staying, key=lambda name: (pods[name]["metadata"]["creationTimestamp"], name), default=None)
@@ -79,18 +78,18 @@ def poolers(pods: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 class Mover:
-    """Moves the primary away from this member, where it is. `credentials`: of Patroni's REST API; `token`: file of the poolers'."""
+    """Moves the primary away from this member, where it is. `token`: file with what the poolers want to be shown."""
 
     def __init__(
-        self, kube: Kube, session: aiohttp.ClientSession, identity: Identity, dcs: Dcs, postgres: Postgres,
-        *, credentials: tuple[str, str], token: Path,
+        self, kube: Kube, session: aiohttp.ClientSession, identity: Identity, dcs: Dcs, postgres: Postgres, patroni: Patroni,
+        *, token: Path,
     ) -> None:  # fmt: skip
         self._kube = kube
         self._session = session
         self._identity = identity
         self._dcs = dcs
         self._postgres = postgres
-        self._headers = {"Authorization": aiohttp.encode_basic_auth(*credentials)}
+        self.patroni = patroni
         self._token = token
         self._turn = asyncio.Lock()
         self._tried = ""
@@ -99,13 +98,6 @@ class Mover:
     async def pods(self) -> dict[str, dict[str, Any]]:
         """All pods of the database by name. Raises as Kube.get."""
         return {each["metadata"]["name"]: each for each in await self._kube.list(self._identity.pods, label=self._identity.scope_label)}
-
-    async def cluster(self) -> dict[str, Any]:
-        """What this member's Patroni knows of all. Raises aiohttp.ClientError, TimeoutError, ValueError."""
-        timeout = aiohttp.ClientTimeout(total=_ASK_SECONDS)
-        async with self._session.get(f"http://127.0.0.1:{names.PATRONI_PORT}/cluster", timeout=timeout) as response:
-            found: dict[str, Any] = json.loads(await response.text())
-            return found
 
     async def move(self, to: str) -> None:
         """Make `to` the primary; returns when this member leads no more.
@@ -118,7 +110,7 @@ class Mover:
             if not self._dcs.leads:
                 return
             addresses = poolers((await self.pods()).values())
-            paused = (await self.cluster()).get("pause")  # then Patroni promotes nobody by itself
+            paused = (await self.patroni.cluster()).get("pause")  # then Patroni promotes nobody by itself
             await self._settled()
             voters = self._dcs.state.sync.voters
             if missing := await self._postgres.checkpoint(confirmed_by=voters, replayed_by=to):
@@ -163,11 +155,8 @@ class Mover:
             raise MoveError("The standbys did not take the lock: the primary is started again.")
 
     async def _ask_patroni(self, to: str) -> None:
-        timeout = aiohttp.ClientTimeout(total=_SWITCHOVER_SECONDS)
-        url, body = f"http://127.0.0.1:{names.PATRONI_PORT}/switchover", {"leader": self._identity.pod, "candidate": to}
-        async with self._session.post(url, json=body, headers=self._headers, timeout=timeout) as response:
-            said = (await response.text()).strip()[:300]
-        if response.status != 200:
+        status, said = await self.patroni.switch_over(self._identity.pod, to)
+        if status != 200:
             raise MoveError(f"Patroni did not switch over: {said}")
         async with asyncio.timeout(_ASK_SECONDS):
             while self._dcs.leads:
@@ -182,7 +171,7 @@ class Mover:
         timeout = aiohttp.ClientTimeout(total=_PAUSE_SECONDS, sock_connect=1.0)
 
         async def ask(address: str) -> None:
-            url = f"http://{f'[{address}]' if ':' in address else address}:{names.POOLER_AGENT_PORT}/{what}"
+            url = f"http://{authority(address, names.POOLER_AGENT_PORT)}/{what}"
             with suppress(aiohttp.ClientError, TimeoutError, OSError):
                 async with self._session.post(url, headers=headers, timeout=timeout, allow_redirects=False) as response:
                     _log.info("asked the pooler at %s to %s: %d", address, what, response.status)

@@ -66,7 +66,7 @@ class Requests:
             mine = pods.get(self._identity.pod)
             if mine is None or not goes(mine):
                 return
-            cluster = await self._mover.cluster()
+            cluster = await self._mover.patroni.cluster()
             if all(goes(pods[each["name"]]) for each in cluster["members"] if each["name"] in pods):
                 return  # the last member, or all go: there is nobody to wait for
             if (candidate := successor(cluster, pods)) is None:

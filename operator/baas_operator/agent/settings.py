@@ -14,12 +14,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
 import asyncpg
 
 from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
+from baas_operator.agent.patroni import Patroni
 from baas_operator.desired.database import names
 
 _EVERY_SECONDS = 15.0
@@ -63,9 +63,9 @@ def sentence(found: Mapping[str, Any]) -> str:
 class Settings:
     """Looks while this member leads."""
 
-    def __init__(self, kube: Kube, session: aiohttp.ClientSession, identity: Identity, dcs: Dcs, socket: str) -> None:
+    def __init__(self, kube: Kube, identity: Identity, dcs: Dcs, patroni: Patroni, socket: str) -> None:
         self._kube = kube
-        self._session = session
+        self._patroni = patroni
         self._identity = identity
         self._dcs = dcs
         self._socket = socket
@@ -97,12 +97,8 @@ class Settings:
             self._noted = text
 
     async def _asked(self) -> dict[str, str]:
-        """The parameters that Patroni has been asked for; its answer needs no password (its documentation, "REST API", GET /config)."""
-        url = f"http://{self._identity.ip}:{names.PATRONI_PORT}/config"
-        async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=_SECONDS)) as response:
-            response.raise_for_status()
-            config = await response.json(content_type=None)
-        found = config["postgresql"]["parameters"]
+        """The parameters that Patroni has been asked for."""
+        found = (await self._patroni.config())["postgresql"]["parameters"]
         return {str(name): value for name, value in found.items() if isinstance(value, str)}
 
     async def _refused(self, asked: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import nats
 from nats.aio.client import Client as Nats
 from nats.errors import Error as NatsError
 
-from baas_operator.engine.monitor import authority
+from baas_operator.observe.addresses import authority
 from baas_operator.observe.queue import JetStreamState, Replica, StreamState
 
 _CONNECT_SECONDS = 2

@@ -8,16 +8,12 @@ from typing import Any
 import aiohttp
 
 from baas_operator.desired.database import names
+from baas_operator.observe.addresses import authority
 
 _SECONDS = aiohttp.ClientTimeout(total=3.0)
 _SWITCHOVER_SECONDS = aiohttp.ClientTimeout(total=20.0)
 _MOST_BYTES = 1024 * 1024
 """What is read of an answer. Operands run images that their users choose: one may send without end, or to somewhere else."""
-
-
-def authority(address: str, port: int) -> str:
-    """An address and a port as they stand in a URL: one of IPv6 in brackets (RFC 3986, 3.2.2)."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -26,8 +26,6 @@ from baas_operator.observe.nodes import members_leaving
 from baas_operator.observe.view import View
 from baas_operator.policy.plan import Discard, Effect, Finding, Plan, Switchover
 
-MAX_LAG_BYTES = 16 * 1024 * 1024
-"""A standby further behind would make a switchover wait for it: it is refused as a target (one WAL segment)."""
 KEPT = 20
 """Operations on one object that are kept once they are over, the youngest: enough to see what was done, and no heap that grows."""
 _LOOK_AGAIN_SECONDS = 0.5
@@ -128,10 +126,10 @@ def unfit(name: str | None, database: View, seen: DatabaseObservation) -> Findin
             why = Finding("TargetNodeGoes", f"{each.name} would be moved away from at once: {leaving[each.name]}.")
         elif not each.ready or each.state != "streaming":
             why = Finding("TargetNotStreaming", f"{each.name} is {each.state} and does not stream: wait until it does.")
-        elif (each.lag_bytes or 0) > MAX_LAG_BYTES:
+        elif (each.lag_bytes or 0) > names.MAX_LAG_BYTES:
             why = Finding(
                 "TargetLags",
-                f"{each.name} is {(each.lag_bytes or 0) // 2**20} MiB behind, more than {MAX_LAG_BYTES // 2**20} MiB: "
+                f"{each.name} is {(each.lag_bytes or 0) // 2**20} MiB behind, more than {names.MAX_LAG_BYTES // 2**20} MiB: "
                 "wait until it has caught up.",
             )
         elif spec.durability is not Durability.ASYNC and each.name not in seen.sync_standbys:

@@ -20,7 +20,6 @@ from baas_operator.desired.meta import Manifest
 from baas_operator.observe.database import DatabaseObservation, waits_for_restart
 from baas_operator.observe.text import are, counted
 from baas_operator.observe.view import is_ready
-from baas_operator.policy.operation import MAX_LAG_BYTES
 from baas_operator.policy.plan import DeletePod, Effect, Finding, RestartPostgres
 
 REVISION_LABEL = "controller-revision-hash"
@@ -146,7 +145,7 @@ def _hindrance(spec: DatabaseReplicaSpec, found: list[_Pod], seen: DatabaseObser
 
 def behind(spec: DatabaseReplicaSpec, standby: Member, seen: DatabaseObservation) -> str:
     """What a standby has not done yet that makes up for another member; empty if it has."""
-    if standby.state != "streaming" or (standby.lag_bytes or 0) > MAX_LAG_BYTES:
+    if standby.state != "streaming" or (standby.lag_bytes or 0) > names.MAX_LAG_BYTES:
         return f"{standby.name} has caught up"
     if spec.durability is not Durability.ASYNC and standby.name not in seen.sync_standbys:
         return f"{standby.name} confirms commits"

@@ -215,28 +215,34 @@ class Follower:
         if changed or loaded != (target or NOWHERE) or certificate != self._told:
             await self._console.run("RELOAD")
             self._told = certificate
-        if target is not None:
-            await self._let_go(target)
+        stale = await self._stale(target)
+        await self._turn_away(stale)
         if databases.get(names.AUTH_DATABASE, {}).get("paused") == "1":
             await self._console.run(f'RESUME "{names.AUTH_DATABASE}"')
         # `_hold` speaks of where the slice leads now. If that changed meanwhile, PgBouncer does not go there yet: the next look has it all.
         if await self._paused() and self.target == target and not self._hold:
             await self._console.run("RESUME")
             _log.info("queries go to %s", target)
-
-    async def _let_go(self, target: str) -> None:
-        """Turn away the clients whose query a server holds that is no primary any more: it may be frozen, and never answer."""
-        stale = [row for row in await self._console.run("SHOW SERVERS") if row["link"] and row["addr"] not in (target, "")]
-        if not stale:
-            return
-        for client in await self._clients_of(stale):
-            with suppress(ConsoleError):  # it may be gone already
-                await self._console.run(f"KILL_CLIENT {int(client['id'])}")
-        if any(row["database"] == names.AUTH_DATABASE for row in stale):
+        if any(row["database"] == names.AUTH_DATABASE for row in stale) and not await self._paused():
             # Somebody logs in whose secret the old server was asked for. SHOW CLIENTS does not know them, so all who log in begin again.
+            # Not before queries go on: a PgBouncer that is paused refuses to KILL.
             await self._console.run(f'KILL "{names.AUTH_DATABASE}"')
             await self._console.run(f'RESUME "{names.AUTH_DATABASE}"')
-        _log.info("turned %d away whose queries were with an old primary", len(stale))
+            _log.info("who was logging in begins again")
+
+    async def _stale(self, target: str | None) -> list[Row]:
+        """Servers that hold a query and are no primary any more: one may be frozen, and never answer."""
+        if target is None:
+            return []
+        return [row for row in await self._console.run("SHOW SERVERS") if row["link"] and row["addr"] not in (target, "")]
+
+    async def _turn_away(self, stale: list[Row]) -> None:
+        clients = await self._clients_of(stale) if stale else []
+        for client in clients:
+            with suppress(ConsoleError):  # it may be gone already
+                await self._console.run(f"KILL_CLIENT {int(client['id'])}")
+        if clients:
+            _log.info("turned %d away whose queries were with an old primary", len(clients))
 
     async def _clients_of(self, servers: list[Row]) -> list[Row]:
         links = {row["link"] for row in servers}

@@ -14,6 +14,7 @@ from baas_operator.agent import demotion as demotion_module
 from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.demotion import Demotion
 from baas_operator.agent.kube import Kube
+from baas_operator.agent.patroni import Patroni
 from baas_operator.agent.postgres import Look
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import ROLE_LABEL
@@ -65,7 +66,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     async with aiohttp.ClientSession() as session:
         kube = Kube(session, "127.0.0.1", str(api.port), account=tmp_path)
         dcs = Dcs(kube, ME)
-        demotion = Demotion(kube, session, ME, dcs, made, USER)  # type: ignore[arg-type]
+        demotion = Demotion(kube, ME, dcs, made, Patroni(session, USER))  # type: ignore[arg-type]
         running = [asyncio.create_task(each) for each in (dcs.run(), demotion.run())]
         await until(lambda: dcs.state.lock.leader == "db-0")
         yield made

@@ -19,6 +19,7 @@ from baas_operator.agent.dcs import STOPPED, Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
 from baas_operator.agent.move import Mover, successor
+from baas_operator.agent.patroni import Patroni
 from baas_operator.agent.postgres import UnavailableError
 from baas_operator.agent.retire import Requests
 from baas_operator.desired.database import names
@@ -166,7 +167,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     async with aiohttp.ClientSession() as session:
         kube = Kube(session, "127.0.0.1", str(api.port), account=tmp_path)
         dcs = Dcs(kube, ME)
-        made.mover = Mover(kube, session, ME, dcs, made, credentials=USER, token=tmp_path / "pooler-token")  # type: ignore[arg-type]
+        made.mover = Mover(kube, session, ME, dcs, made, Patroni(session, USER), token=tmp_path / "pooler-token")  # type: ignore[arg-type]
         made.requests = Requests(made.mover, ME, dcs, USER)
         running = asyncio.create_task(dcs.run())
         await until(lambda: dcs.state.lock.leader == "db-0" and dcs.state.sync.leader == "db-0")

@@ -16,6 +16,7 @@ from baas_operator.agent import settings as settings_module
 from baas_operator.agent.dcs import Dcs, State, read_lock
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
+from baas_operator.agent.patroni import Patroni
 from baas_operator.agent.settings import Settings, sentence
 from baas_operator.desired.database import names
 from tests.unit.agent.stand_in import LOCK, PODS, StandIn, serve, stop, until
@@ -60,7 +61,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     async with aiohttp.ClientSession() as session:
         kube = Kube(session, "127.0.0.1", str(api.port), account=tmp_path)
         dcs = Dcs(kube, ME)
-        made = World(api, dcs, Asked(kube, session, ME, dcs, "/nowhere"))
+        made = World(api, dcs, Asked(kube, ME, dcs, Patroni(session, ("patroni", "secret")), "/nowhere"))
         patroni = web.Application()
 
         async def config(_: web.Request) -> web.Response:

@@ -18,6 +18,7 @@ from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.failover import Watcher
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
+from baas_operator.agent.patroni import Patroni as Rest
 from baas_operator.agent.postgres import Look, UnavailableError
 from tests.unit.agent.stand_in import PODS, SYNC, Patroni, StandIn, stop, until
 from tests.unit.agent.test_credentials import Volume
@@ -82,8 +83,8 @@ class Member:
         world = self._world
         self.dcs = Dcs(world.kube, self.identity)
         watcher = Watcher(
-            world.kube, world.session, self.identity, self.dcs, self.credentials, self.postgres,  # type: ignore[arg-type]
-            detection_seconds=detection_seconds,
+            world.kube, self.identity, self.dcs, self.credentials, self.postgres,  # type: ignore[arg-type]
+            Rest(world.session, ("patroni", "secret")), detection_seconds=detection_seconds,
         )  # fmt: skip
         self._running = [asyncio.create_task(each) for each in (self.dcs.run(), watcher.run())]
         await until(lambda: self.dcs.state.version == world.api.version(SYNC))

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baas_operator.api.kinds import OPERATION
+from baas_operator.desired.database.names import MAX_LAG_BYTES
 from baas_operator.desired.meta import Manifest
 from baas_operator.observe.conditions import READY, STALLED
 from baas_operator.observe.nodes import leaving
 from baas_operator.policy.database import plan_database
 from baas_operator.policy.moves import AGAIN, APART, SETTLED, WHY_LABEL
-from baas_operator.policy.operation import MAX_LAG_BYTES
 from baas_operator.policy.plan import Plan, StartOperation
 from tests.unit.objects import message, node, own, reason, status
 from tests.unit.policy.postgres import MEBIBYTE, Postgres

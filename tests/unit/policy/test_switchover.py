@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from baas_operator.desired.database.names import MAX_LAG_BYTES
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED
-from baas_operator.policy.operation import KEPT, MAX_LAG_BYTES
+from baas_operator.policy.operation import KEPT
 from baas_operator.policy.plan import Discard, Switchover
 from tests.unit.objects import message, reason, status
 from tests.unit.policy.postgres import MEBIBYTE

@@ -93,6 +93,8 @@ class Bouncer:
                 self.killed.append(number)
                 pointer = next(key for key, value in self.clients.items() if value == number)
                 self.servers = [each for each in self.servers if each[1] != pointer]
+            case ["KILL", _] if self.paused:
+                return _error("already suspended/paused")
             case ["KILL", _]:
                 self.servers = [each for each in self.servers if each[2] != names.AUTH_DATABASE]
             case ["RESUME", _]:

@@ -8,6 +8,8 @@ COMPONENT = "postgresql"
 POSTGRES_PORT = 5432
 PATRONI_PORT = 8008
 AGENT_PORT = 8010
+MAX_LAG_BYTES = 16 * 1024 * 1024
+"""A standby further behind would make a planned move wait for it, and no failover takes it (one WAL segment)."""
 RETIRE_PATH = "/retire"
 """Where the kubelet asks a member's agent to move the primary away, before it ends the pod."""
 SWITCHOVER_PATH = "/switchover"

@@ -65,7 +65,7 @@ def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int, has_stan
         "ttl": 20,
         "loop_wait": 2,
         "retry_timeout": 3,
-        "maximum_lag_on_failover": 16 * 1024 * 1024,
+        "maximum_lag_on_failover": names.MAX_LAG_BYTES,
         "failsafe_mode": True,
         "primary_start_timeout": 0,
         "synchronous_mode": "off" if spec.durability is Durability.ASYNC else "quorum",
