@@ -93,6 +93,10 @@ def _kill_patroni(scene: Scene) -> None:
     scene.lab.kubectl("--namespace", scene.system.namespace, *words)
 
 
+def _hang_patroni(scene: Scene) -> None:
+    faults.pod_kill(scene.lab, scene.system.namespace, scene.primary.name, POSTGRES, "STOP", process="patroni")
+
+
 def _kill_container(scene: Scene) -> None:
     faults.pod_kill(scene.lab, scene.system.namespace, scene.primary.name, POSTGRES)
 
@@ -176,6 +180,7 @@ FAULTS: dict[str, Fault] = {
         Fault("pod-delete", "primary's pod deleted", _delete_pod),
         Fault("postgres-kill", "postgres killed -9", _kill_postgres),
         Fault("patroni-kill", "Patroni killed -9", _kill_patroni),
+        Fault("patroni-hang", "Patroni hangs, PostgreSQL goes on", _hang_patroni, _heal, PARTITION_SECONDS),
         Fault("container-kill", "primary's container killed -9", _kill_container),
         Fault("power-off", "primary's node powered off", _power_off, _heal),
         Fault("freeze", "primary's node frozen", _freeze, _heal),

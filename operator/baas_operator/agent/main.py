@@ -16,6 +16,7 @@ from aiohttp import web
 from baas_operator.agent.credentials import Credentials
 from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.demotion import Demotion
+from baas_operator.agent.deposed import Deposed
 from baas_operator.agent.failover import Watcher
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, connector
@@ -88,8 +89,8 @@ async def _run(env: Mapping[str, str]) -> None:
             kube, identity, dcs, postgres, credentials, volume=Path(names.DATA_VOLUME), certificate=Path(names.REPLICATION_TLS_DIR)
         )
         parts = (
-            dcs.run(), router.run(), watcher.run(), demotion.run(), settings.run(), succession.run(), reporter.run(),
-            _keep_certificates(credentials, server),
+            dcs.run(), router.run(), watcher.run(), demotion.run(), Deposed(identity, dcs, postgres).run(), settings.run(),
+            succession.run(), reporter.run(), _keep_certificates(credentials, server),
         )  # fmt: skip
         running = asyncio.create_task(_together(*parts))
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -30,6 +30,8 @@ BOUNDS: dict[str, Bound] = {
     "pod-delete": Bound("rw", 2.0),
     "postgres-kill": Bound("rw", 4.0),
     "patroni-kill": Bound("rw", 4.0),
+    # The lock runs out after 20 s in which all goes on; then another is promoted. The old one is stopped by its agent 5 s later.
+    "patroni-hang": Bound("rw", 6.0, stale_seconds=NETWORK_SECONDS),
     "container-kill": Bound("rw", 4.0),
     "power-off": Bound("rw", 6.0),
     "freeze": Bound("pooler", 7.0),

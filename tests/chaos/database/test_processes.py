@@ -16,3 +16,7 @@ def test_the_primarys_pod_is_deleted(promise: Promise) -> None:
 @pytest.mark.parametrize("what", ["postgres", "patroni", "container"])
 def test_a_process_of_the_primary_is_killed(promise: Promise, what: str) -> None:
     promise(f"{what}-kill")
+
+
+def test_patroni_hangs_while_postgresql_goes_on(promise: Promise) -> None:
+    promise("patroni-hang")
