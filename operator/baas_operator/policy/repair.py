@@ -118,7 +118,9 @@ def _others(case: _Case, member: Vitals) -> str:
         return f"{going[0]} is gone and back"
     if copied := [each.name for each in case.members if each is not member and each.state == _COPYING and each.runs]:
         return f"{copied[0]} is copied"
-    if busy := [each.member for each in case.done if each.member != member.name and case.now - to_time(each.at) < DONE_WITHIN]:
+    streaming = {each.name for each in case.members if each.streams}
+    begun = [each.member for each in case.done if case.now - to_time(each.at) < DONE_WITHIN]
+    if busy := [each for each in begun if each != member.name and each not in streaming]:
         return f"{busy[0]} is copied"
     return "the rolling update has taken its step" if case.rolling else ""
 

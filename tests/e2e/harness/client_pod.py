@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from baas_operator.desired.images import Images
+from tests.chaos.ledger.pod import load_image
 from tests.e2e.harness.kube import Kube
 
 NAME = "client"
@@ -25,15 +26,21 @@ _END_SECONDS = 15.0
 
 
 class ClientPod:
-    """The pod; `start` makes it, it goes with its namespace."""
+    """The pod; `start` makes it, it goes with its namespace. `node`: where it is, if that matters."""
 
-    def __init__(self, kube: Kube, namespace: str) -> None:
+    def __init__(self, kube: Kube, namespace: str, *, node: str | None = None) -> None:
         self.kube = kube
         self.namespace = namespace
+        self._node = node
 
     def start(self) -> None:
         """Make it, and wait until it runs."""
-        self.kube.must_apply(_manifest(), self.namespace)
+        manifest = _manifest()
+        if self._node is not None:
+            manifest["spec"] |= {"nodeName": self._node, "tolerations": [{"operator": "Exists"}]}
+            for container in manifest["spec"]["containers"]:
+                load_image(self.kube.lab, self._node, container["image"])
+        self.kube.must_apply(manifest, self.namespace)
         self.kube.wait_condition(self.namespace, "Pod", NAME, timeout_seconds=180)
 
     def psql(self, uri: str, sql: str, *, timeout_seconds: float = 30) -> list[str]:

@@ -366,6 +366,19 @@ def test_one_at_a_time() -> None:
     assert it.repaired(minutes=1) == [Reclone("db-2", "10.0.0.2")]
 
 
+def test_what_has_come_back_holds_up_nobody() -> None:
+    it = Broken({"replicas": 5}, zones=(*ZONES, "zone-d", "zone-e"))
+    it.crash("db-1")
+    it.look()
+    assert it.repaired(minutes=LATE) == DB_1
+    it.back("db-1")
+    it.lose_node("db-2")
+    it.look()
+
+    it.db.wait(0)
+    assert "db-1 is copied" not in message(it.look(minutes=LATE), RECONCILING)
+
+
 def test_three_an_hour() -> None:
     it = Broken({"replicas": 6, "repair": {"afterMinutes": 1}}, zones=(*ZONES, "zone-d", "zone-e", "zone-f"))
     done = []
