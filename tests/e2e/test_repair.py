@@ -104,7 +104,7 @@ def test_a_standby_that_lacks_what_the_primary_threw_away_is_copied_anew_once_it
     nodes = {pod["metadata"]["name"]: pod["spec"]["nodeName"] for pod in database.members()}
     faults.partition(lab, nodes[member], nodes[leader])
 
-    client.psql(database.uri, "create table if not exists bulk (x text)")
+    client.psql(database.uri, "create table if not exists bulk (x text) with (autovacuum_enabled = false)")
     for _ in range(4):
         client.psql(database.uri, "insert into bulk select repeat('x', 1000) from generate_series(1, 100000)", timeout_seconds=120)
         _shell(kube, database, leader, "psql -XAtqc checkpoint")

@@ -283,6 +283,8 @@ class DatabaseReplicaStatus(StatusBase):
     """Member that holds the leader lock."""
     zones: int | None = None
     """Zones that ready members are in."""
+    declared_once: bool | None = None
+    """Whether the databases and roles of the spec were there once: what is pending since then is a change."""
     last_failover: LastFailover | None = None
     """The last change of the primary, planned or not."""
     members: Annotated[

@@ -14,6 +14,16 @@ REFUSED = "/tmp/refused"  # noqa: S108 - a path inside the pod
 """Where the SQL notes what PostgreSQL refused, a line each, when the rest is to go on."""
 REFUSED_CODE = 3
 """The container's exit code when PostgreSQL refused something: psql's own for an error in a script (its manual, "Exit Status")."""
+_OPTIONS = {
+    # Writes may be held off for all who do not ask otherwise (policy/storage.py).
+    "default_transaction_read_only": "off",
+    # Any role may hold a lock that this needs: it says so and goes on.
+    "lock_timeout": "10s",
+    # A statement holds a password. None of these may show it: the server's log, pg_stat_activity, pg_stat_statements.
+    "log_statement": "none", "log_min_error_statement": "panic", "log_min_duration_statement": "-1", "log_min_duration_sample": "-1",
+    "log_transaction_sample_rate": "0", "track_activities": "off", "pg_stat_statements.track_utility": "off", "pgaudit.log": "none",
+}  # fmt: skip
+"""Settings of the session from its first moment, whatever the server's, the database's or the role's are (libpq's PGOPTIONS)."""
 _MESSAGE_BYTES = 2000
 """Kubernetes takes 4096 of a container's last words."""
 
@@ -50,7 +60,8 @@ def build_sql_job(
     connection = f"host={host} port=5432 user=postgres dbname=postgres sslmode=require connect_timeout=5 target_session_attrs=read-write"
     folders = sorted(roles)
     script = _script(folders, passwords)
-    digest = checksum(sql, script, connection, superuser_secret, {key: each.name for key, each in roles.items()})
+    options = " ".join(f"-c {key}={value}" for key, value in _OPTIONS.items())
+    digest = checksum(sql, script, connection, options, superuser_secret, {key: each.name for key, each in roles.items()})
     full = f"{name}-{digest[:8]}"
     volumes: list[dict[str, Any]] = [
         {"name": "sql", "configMap": {"name": full}},
@@ -97,6 +108,7 @@ def build_sql_job(
                                     {"name": "PGPASSFILE", "value": "/tmp/pgpass"},  # noqa: S108
                                     {"name": "CONNECTION", "value": connection},
                                     {"name": "PGAPPNAME", "value": full},
+                                    {"name": "PGOPTIONS", "value": options},
                                 ],
                                 "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
                                 "securityContext": container_security(),

@@ -131,22 +131,31 @@ class Reconciler:
             await applier.apply(self._client, self._store, manifest)
 
     async def _finish(self, view: View, plan: Plan) -> None:
-        """What is done once all is there: effects, and the end of what is not wanted any more."""
+        """What is done once all is there: effects, and the end of what is not wanted any more. One that is refused, or waits, holds up
+        nothing behind it, and is told at the end."""
         if _lacks_secrets(view, plan):
             raise Waiting("SecretGone", "a secret vanished just now", 0.0)  # what needs it is missing in the plan, and would be pruned
         # bring about
         key = key_of(view.resource)
         if not any(isinstance(each, OF_OPERANDS) for each in plan.effects):
             self._requests.settle(key)
+        problem = None
+        waits = False
         for effect in plan.effects:
             begin = partial(bring_about, effect, view, self._client, self._store)
-            await (self._requests.answer(key, effect, begin) if isinstance(effect, OF_OPERANDS) else begin())
+            of_operands = isinstance(effect, OF_OPERANDS)
+            if of_operands and waits:
+                continue  # one is asked at a time
+            met = await _problem_of(self._requests.answer(key, effect, begin) if of_operands else begin())
+            problem, waits = problem or met, waits or (of_operands and isinstance(met, Waiting))
         # prune
         wanted = [key_of(each) for each in plan.manifests]
         wanted += [Key("Secret", view.owner.namespace, each.name) for each in plan.secrets]
         await applier.prune(self._client, view.children.values(), wanted, view.resource["metadata"]["uid"])
         if not plan.finalizer:
             await let_go(self._client, self._store, view)
+        if problem is not None:
+            raise problem
 
     async def _delete(self, resource: Manifest) -> tuple[Outcome, str]:
         view = view_of(self._store, resource, self._config)

@@ -18,6 +18,8 @@ from baas_operator.desired.database.routing import Endpoint
 from baas_operator.desired.meta import ROLE_LABEL, Manifest
 from baas_operator.observe.view import View, is_ready
 
+COPYING = "creating replica"
+"""What Patroni says of a member that copies the primary."""
 _LAG_STEP = 1024 * 1024
 """Lag is told in whole MiB: a finer figure would change, and be written, with every look."""
 _CLOCK_SLACK_SECONDS = 10

@@ -69,14 +69,15 @@ def plan_database(view: View) -> Plan:
     declared = judge(view, spec, job, seen.leader)
     situation = Situation(spec, view, seen, job, observe_pooler(view), rollout, declared, can, windows.wrong, storage, repairs)
     whole = is_whole(situation)
-    move = plan_move(asked, view, seen, windows, whole=whole)
-    secrets = with_due_passwords(view, database_secrets(spec, view.owner), settled=serving and job is not None and declared.pending is None)
+    move = plan_move(spec if can.stuck else asked, view, seen, windows, whole=whole)
+    secrets = with_due_passwords(
+        view, database_secrets(spec, view.owner), settled=serving and job is not None and declared.pending is None and not storage.read_only
+    )
     return Plan(
         conditions=conditions_of(situation, move.note),
         status=status_of(situation),
         manifests=manifests,
         secrets=(*secrets, *with_due(view, database_certificates(spec, view.owner))),
-        # Volumes last: where they can not grow, that is refused, and nothing comes after it.
         effects=(
             *_effects(situation),
             *move.effects,

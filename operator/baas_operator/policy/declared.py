@@ -53,7 +53,8 @@ def judge(view: View, spec: DatabaseReplicaSpec, job: str | None, leader: str | 
     trouble = job_trouble(view, "databases")
     why = f" {trouble}" if trouble else ""
     pending = Finding("CreatingDatabases", f"The databases and roles of the spec are being made.{why}")
-    return Declared(pending, refused, ever=is_true(view.resource, READY))
+    ever = (view.resource.get("status") or {}).get("declaredOnce") is True or is_true(view.resource, READY)
+    return Declared(pending, refused, ever=ever)
 
 
 def _refused(declarations: list[str], parameters: list[str]) -> Finding | None:

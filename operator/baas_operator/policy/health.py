@@ -188,6 +188,7 @@ def status_of(it: Situation) -> dict[str, object]:
         pooler_ready_replicas=it.pooler.ready if it.spec.pooler.replicas else None,
         primary=it.seen.leader,
         zones=len({each.zone for each in members if each.ready and each.zone}),
+        declared_once=it.declared.ever or None,
         last_failover=it.seen.last_failover,
         members=[each.model_copy(update={"trouble": it.repairs.troubles.get(each.name)}) for each in members],
         repairs=list(it.repairs.done),

@@ -50,10 +50,15 @@ def _as_made(manifest: Manifest, view: View) -> Manifest | None:
     return manifest
 
 
+def is_bound(claim: Manifest) -> bool:
+    """Whether a claim has its volume. Before that it can not be made larger (Kubernetes API, PersistentVolumeClaimSpec)."""
+    return bool((claim.get("status") or {}).get("phase", "Bound") == "Bound")
+
+
 def growth(view: View, size: str) -> list[GrowVolume]:
     """The volumes that are smaller than asked for; the template for new ones stays as it was, and they grow after they were made."""
     return [
         GrowVolume(claim["metadata"]["name"], size)
         for claim in view.all(VOLUME_CLAIM)
-        if parse_bytes(claim["spec"]["resources"]["requests"]["storage"]) < parse_bytes(size)
+        if is_bound(claim) and parse_bytes(claim["spec"]["resources"]["requests"]["storage"]) < parse_bytes(size)
     ]

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from baas_operator.api.database import DatabaseReplicaSpec, Durability, Reclone, Repaired, Trouble
-from baas_operator.observe.database import DatabaseObservation
+from baas_operator.observe.database import COPYING, DatabaseObservation
 from baas_operator.observe.report import Room
 from baas_operator.observe.view import View
 from baas_operator.observe.vitals import Vitals
@@ -31,7 +31,7 @@ from baas_operator.policy import plan
 from baas_operator.policy.plan import DeletePod, Effect, Finding, ReplaceVolume
 from baas_operator.policy.trouble import NODE_GONE, NOT_FOLLOWING, NOT_STARTING, SEGMENT_BYTES, find_troubles, read_noted, to_text, to_time
 
-_COPYING = "creating replica"
+_ON_ITS_WAY = ("stopping", "starting", "unknown")
 AGAIN = timedelta(minutes=30)
 """What copying did not put right, copying again at once will not either."""
 PER_HOUR = 3
@@ -104,6 +104,8 @@ def _hindrance(case: _Case, member: Vitals, trouble: Trouble) -> str:
         return "spec.repair.reclone is Never, so it is left to you."
     if case.primary is None or not case.primary.ready or not case.seen.routed_to_leader:
         return "It is copied anew once there is a primary that works."
+    if trouble.reason == NODE_GONE and _tried(case, member):
+        return "That was tried, and its volume may be whole: see why the pod has no place. Delete the pod to have it tried again."
     if wait := _others(case, member):
         return f"It is copied anew once {wait}."
     if wait := _rate(case, member, trouble):
@@ -111,12 +113,18 @@ def _hindrance(case: _Case, member: Vitals, trouble: Trouble) -> str:
     return _worth(case, member, trouble)
 
 
+def _tried(case: _Case, member: Vitals) -> bool:
+    """Whether its volume was to be replaced since this very pod is there: it would have gone with it, were the volume tied to that node."""
+    tried = [to_time(each.at) for each in case.done if each.member == member.name and each.reason == NODE_GONE and each.at > member.created]
+    return any(case.now - each >= DONE_WITHIN for each in tried)
+
+
 def _others(case: _Case, member: Vitals) -> str:
     if len(case.members) != case.spec.replicas:
         return f"there are {case.spec.replicas} members"
     if going := [each.name for each in case.members if each.goes]:
         return f"{going[0]} is gone and back"
-    if copied := [each.name for each in case.members if each is not member and each.state == _COPYING and each.runs]:
+    if copied := [each.name for each in case.members if each is not member and each.state == COPYING and each.runs]:
         return f"{copied[0]} is copied"
     streaming = {each.name for each in case.members if each.streams}
     begun = [each.member for each in case.done if case.now - to_time(each.at) < DONE_WITHIN]
@@ -154,7 +162,8 @@ def _worth(case: _Case, member: Vitals, trouble: Trouble) -> str:
         return "It is not copied anew, as the primary has not let it log in: look at the network between them, and at its log."
     if trouble.reason == NOT_STARTING:
         primary = case.primary
-        if case.pending or (primary and member.revision != primary.revision):
+        rolls = case.pending or (primary and member.revision != primary.revision)
+        if rolls and not _is_elsewhere(case, member, trouble):
             return "It is not copied anew while a rolling update goes on, which may be what it does not start with: mend the spec."
         if member.report.volume and member.report.volume.room <= Room.SCARCE:
             return "It is not copied anew, as its volume is full: make spec.storage.size larger."
@@ -217,7 +226,7 @@ def _copying(case: _Case) -> Finding | None:
             member
             and not member.streams
             and member.name != case.seen.leader
-            and member.state in (_COPYING, "stopping", "starting", "unknown")
+            and (member.state == COPYING or (member.state in _ON_ITS_WAY and case.now - to_time(record.at) < AGAIN))
         ):
             return Finding("Repairing", f"{member.name} ({record.reason}) is copied anew from the primary, since {record.at}.")
     return None

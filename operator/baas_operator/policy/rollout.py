@@ -17,7 +17,7 @@ from typing import Any
 from baas_operator.api.database import DatabaseReplicaSpec, Durability, Member
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import Manifest
-from baas_operator.observe.database import DatabaseObservation, waits_for_restart
+from baas_operator.observe.database import COPYING, DatabaseObservation, waits_for_restart
 from baas_operator.observe.text import are, counted
 from baas_operator.observe.view import is_ready
 from baas_operator.policy.plan import DeletePod, Effect, Finding, RestartPostgres
@@ -104,7 +104,11 @@ def _told(found: list[_Pod], due: list[_Pod], more: str) -> Finding:
 
 def _step(spec: DatabaseReplicaSpec, found: list[_Pod], seen: DatabaseObservation) -> DeletePod | RestartPostgres | None:
     leader = seen.leader
-    broken = [each for each in found if each.outdated and not is_ready(each.manifest) and not each.goes and each.name != leader]
+    broken = [
+        each for each in found
+        if each.outdated and not is_ready(each.manifest) and not each.goes and each.name != leader
+        and not (each.member and each.member.state == COPYING)  # which would begin anew
+    ]  # fmt: skip
     well = [each for each in found if is_ready(each.manifest)]
     if broken and len(well) == len(found) - 1 and len(found) == spec.replicas:
         return _replaced(broken[0])  # what does not work can not be harmed, and may be what the new template puts right

@@ -17,6 +17,7 @@ from baas_operator.observe.conditions import STORAGE_PRESSURE, Condition
 from baas_operator.observe.database import DatabaseObservation
 from baas_operator.observe.report import Room, Volume
 from baas_operator.observe.vitals import Vitals
+from baas_operator.policy.placement import is_bound
 from baas_operator.policy.plan import Finding
 
 READ_ONLY = "default_transaction_read_only"
@@ -40,9 +41,9 @@ class Storage:
 
 def guard(spec: DatabaseReplicaSpec, members: Sequence[Vitals], seen: DatabaseObservation) -> Storage:
     """Judge the volumes, from what is there now."""
-    claims = [each.claim for each in members if each.claim]
+    claims = [each.claim for each in members if each.claim and is_bound(each.claim)]
     volumes = {each.name: each.report.volume for each in members if each.report.volume}
-    size = _size(spec.storage, claims, list(volumes.values()))
+    size = _size(spec.storage, [each for each in members if each.ready and each.claim and is_bound(each.claim)])
     unfinished = [each["metadata"]["name"] for each in claims if _capacity(each) < max(_requested(each), parse_bytes(size))]
     growing = Finding("VolumesGrowing", f"{', '.join(unfinished)} {'grows' if len(unfinished) == 1 else 'grow'} to {size}.")
     read_only = _read_only(spec, volumes.get(seen.leader or ""), seen)
@@ -57,10 +58,13 @@ def guard(spec: DatabaseReplicaSpec, members: Sequence[Vitals], seen: DatabaseOb
     )
 
 
-def _size(storage: DatabaseStorage, claims: Sequence[Manifest], volumes: Sequence[Volume]) -> str:
-    """What each volume should have: all alike, as each member may become the primary."""
+def _size(storage: DatabaseStorage, members: Sequence[Vitals]) -> str:
+    """What each volume should have: all alike, as each member may become the primary. Judged by `members` that work: one that does not
+    takes in no growth, and must not keep the others from it."""
     if storage.max_size is None:
         return storage.size
+    claims = [each.claim for each in members if each.claim]
+    volumes = [each.report.volume for each in members if each.report.volume]
     most = parse_bytes(storage.max_size)
     now = max([parse_bytes(storage.size), *map(_requested, claims)])
     settled = all(_capacity(each) >= now for each in claims) and all(each.size >= _OF_A_CLAIM * min(now, most) for each in volumes)

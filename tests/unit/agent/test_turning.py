@@ -116,6 +116,15 @@ async def test_who_led_before_is_promoted_and_who_has_no_lock_is_not(world: Worl
     assert await asked(world, "db-1") == 0
 
 
+async def test_an_agent_that_does_not_know_the_question_is_in_nobodys_way() -> None:
+    """One of before, in a pod that is not rolled while there is no primary."""
+    runner, port = await serve(web.Application(), "127.0.0.1")
+    script = render("may-promote.sh.j2", port=port, path=names.PROMOTION_PATH)
+    process = await asyncio.create_subprocess_exec("bash", "-c", script, stderr=asyncio.subprocess.DEVNULL)
+    assert await process.wait() == 0
+    await runner.cleanup()
+
+
 async def test_without_an_agent_nobody_is_promoted() -> None:
     script = render("may-promote.sh.j2", port=1, path=names.PROMOTION_PATH)
     process = await asyncio.create_subprocess_exec("bash", "-c", script, stderr=asyncio.subprocess.DEVNULL)

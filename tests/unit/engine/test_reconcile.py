@@ -17,11 +17,12 @@ from baas_operator.desired.queue import names as queue_names
 from baas_operator.engine import effects, gather, reconcile
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
+from baas_operator.engine.errors import Refused
 from baas_operator.engine.reconcile import Reconciler
 from baas_operator.engine.store import Key, Store
 from baas_operator.engine.teardown import FINALIZER
 from baas_operator.observe.view import View
-from baas_operator.policy.plan import Plan, RestartPostgres
+from baas_operator.policy.plan import DeletePod, GrowVolume, Plan, RestartPostgres
 from baas_operator.telemetry.metrics import CONDITION, LAST_FAILOVER, LAST_FAILOVER_TIME
 from tests.unit.engine.api import StandInApi
 from tests.unit.objects import NAMESPACE, ZONES, condition, nodes, own, owner, pod
@@ -176,6 +177,35 @@ async def test_a_member_that_does_not_answer_keeps_nothing_from_being_put_right_
     assert time.monotonic() - started < 5
     assert asked == ["restart"]
     silent.close()
+
+
+async def test_an_effect_that_is_refused_holds_up_nothing_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A volume that can not grow keeps no pod from being made anew, and nothing that is not wanted any more from going."""
+    op = Operator(DATABASE_REPLICA, "db")
+    await op.reconcile()
+    old = copy.deepcopy(op.live("Service", "db-ro"))
+    assert old
+    old["metadata"] |= {"name": "db-old", "uid": "u-old"}
+    op.api.objects[Key("Service", NAMESPACE, "db-old")] = old
+    op.store.put(old)
+    done, plan_of = [], reconcile.PLANNERS[DATABASE_REPLICA.name]
+
+    async def bring_about(effect: object, *_: object) -> None:
+        done.append(type(effect).__name__)
+        if isinstance(effect, GrowVolume):
+            raise Refused("VolumeCannotGrow", "It can not grow.")
+
+    monkeypatch.setattr(reconcile, "bring_about", bring_about)
+    monkeypatch.setitem(
+        reconcile.PLANNERS, DATABASE_REPLICA.name,  # type: ignore[arg-type]
+        lambda view: replace(plan_of(view), effects=(GrowVolume("data-db-0", "9Gi"), DeletePod("db-1", "u-1"))),
+    )  # fmt: skip
+
+    assert ("delete", "Service/db-old") in await op.reconcile()
+    assert done == ["GrowVolume", "DeletePod"]
+    made = op.live("DatabaseReplica", "db")
+    assert made
+    assert condition(made, "Stalled")["reason"] == "VolumeCannotGrow"
 
 
 async def test_what_is_no_longer_wanted_is_pruned_and_what_others_made_is_not() -> None:

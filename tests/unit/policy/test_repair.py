@@ -295,19 +295,30 @@ def test_the_only_standby_is_copied_anew_only_when_its_data_is_unusable() -> Non
 # --- what may be the spec's doing, or the volume's ---------------------------------------------------------------------
 
 
-def test_what_a_new_template_may_have_broken_is_not_copied() -> None:
+@pytest.mark.parametrize("rolls", [lambda it: it.revisions.update({"db-1": "two"}), lambda it: it.pending.add("db-2")],
+                         ids=["a new template", "parameters that others have not taken in yet"])  # fmt: skip
+def test_what_a_rolling_update_may_have_broken_is_copied_only_if_all_of_it_is_elsewhere(rolls: Callable[[Broken], None]) -> None:
+    """The update itself waits for this member, so that without a copy nothing would ever come of either."""
     it = crashed()
-    it.revisions["db-1"] = "two"
+    rolls(it)
+    assert it.repaired(minutes=LATE) == DB_1
 
+    it = crashed()
+    rolls(it)
+    _other_in_the_zone_of_the_primary(it)
     assert it.repaired(minutes=LATE) == []
     assert "mend the spec" in message(it.look(), RECONCILING)
 
 
-def test_nor_what_parameters_may_have_broken_that_others_have_not_taken_in_yet() -> None:
+def test_what_was_repaired_once_is_not_said_to_be_copied_for_ever() -> None:
     it = crashed()
-    it.pending = {"db-2"}
+    it.repaired(minutes=LATE)
+    it.back("db-1")
+    it.look(minutes=600)
 
-    assert it.repaired(minutes=LATE) == []
+    it.db.power_off("db-1")
+    it.db.members["db-1"].role = it.db.members["db-1"].state = "unknown"
+    assert "copied" not in message(it.look(), RECONCILING)
 
 
 def test_but_one_that_runs_is() -> None:
@@ -461,6 +472,17 @@ def test_nor_is_a_volume_replaced_that_nothing_else_has_a_copy_of() -> None:
     it.db.power_off("db-1")
 
     assert it.repaired(minutes=LATE) == []
+
+
+def test_a_volume_that_turns_out_to_be_tied_to_no_host_is_tried_once_for_each_pod() -> None:
+    """Such as one of a whole zone, whose node an autoscaler has taken away: the engine sees that, and keeps it."""
+    it = lost()
+    assert it.repaired(minutes=LATE) == [DB_2]
+
+    for _ in range(20):
+        assert it.repaired(minutes=40) == []
+    assert "see why the pod has no place" in message(it.look(), RECONCILING)
+    assert len(it.db.resource["status"]["repairs"]) == 1
 
 
 def test_a_pod_whose_claim_is_gone_already_follows_it() -> None:

@@ -103,6 +103,24 @@ def test_one_step_at_a_time_is_taken_and_none_beyond_the_most() -> None:
     assert grown(it.look()) == {}
 
 
+def test_a_member_that_is_away_keeps_no_volume_from_growing() -> None:
+    """Nor does a claim that has no volume yet, which nobody can make larger."""
+    it = Broken({"storage": {"size": "5Gi", "maxSize": "20Gi"}})
+    it.reports = dict.fromkeys(it.db.members, used(82, size=4.9 * GIB))
+    it.db.power_off("db-2")
+    it.capacities["db-2"] = "5Gi"
+    sizes = []
+    for _ in range(2):
+        plan = it.look()
+        sizes.append(grown(plan).get("data-db-0"))
+        for name in it.claims:
+            it.claims[name] = grown(plan).get(f"data-{name}", it.claims[name])
+        now = float(str(sizes[-1]).removesuffix("Gi"))
+        for name in ("db-0", "db-1"):
+            it.reports[name] = used(82, size=(now - 0.1) * GIB)
+    assert sizes == ["6Gi", "8Gi"]
+
+
 def test_a_new_member_gets_a_volume_as_large_as_the_others_by_now() -> None:
     it = Broken({"storage": {"size": "5Gi", "maxSize": "20Gi"}})
     it.claims = {"db-0": "9Gi", "db-1": "9Gi", "db-2": "5Gi"}

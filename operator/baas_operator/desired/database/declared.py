@@ -123,6 +123,7 @@ def build_declared(spec: DatabaseReplicaSpec, owner: Owner, image: str, *, passw
         "databases.sql.j2",
         refused=REFUSED,
         superuser=names.SUPERUSER,
+        rewind=names.REWIND,
         pooler=names.POOLER if spec.pooler.replicas else None,
         exporter=exporter_role() if spec.monitoring.enabled else None,
         not_through_pooler=sorted(RESERVED_ROLES),

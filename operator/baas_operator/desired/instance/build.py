@@ -49,7 +49,7 @@ def instance_secrets(spec: BaasInstanceSpec, owner: Owner) -> list[SecretRequest
             owner, names.role_secret(owner.name, "owner"), COMPONENT, f"{sql_name}_owner", owned=owned,
             host=host, port=str(database_names.POSTGRES_PORT), dbname=sql_name,
             uri=f"postgresql://{{username}}:{{password}}@{host}:{database_names.POSTGRES_PORT}/{sql_name}"
-                "?target_session_attrs=read-write&connect_timeout=5&sslmode=require",
+                "?target_session_attrs=primary&connect_timeout=5&sslmode=require",
         ),
     ]  # fmt: skip
 

@@ -70,7 +70,7 @@ def _rest(owner: Owner, spec: BaasInstanceSpec, images: Images, facts: SupabaseF
         config_mount="/etc/baas/jwks",
         startup=http_probe("/live", _REST_ADMIN_PORT, period=2, failures=60),
         # /ready looks at the pool's connection and the schema cache; the connection is to a server that takes writes, as the URI
-        # asks for target_session_attrs=read-write.
+        # asks for target_session_attrs=primary.
         readiness=http_probe("/ready", _REST_ADMIN_PORT, period=3, failures=2),
         # /live says that the process answers; it never depends on the database.
         liveness=http_probe("/live", _REST_ADMIN_PORT, period=10, failures=6),
@@ -121,6 +121,6 @@ def database_uri(owner: Owner, database: str) -> str:
     host = f"{database_names.rw_service(database)}.{owner.namespace}.svc"
     return (
         f"postgresql://{{username}}:{{password}}@{host}:{database_names.POSTGRES_PORT}/{names.sql_name(owner.name)}"
-        "?sslmode=require&target_session_attrs=read-write&connect_timeout=2&tcp_user_timeout=3000"
+        "?sslmode=require&target_session_attrs=primary&connect_timeout=2&tcp_user_timeout=3000"
         "&keepalives_idle=3&keepalives_interval=1&keepalives_count=3&application_name=postgrest"
     )
