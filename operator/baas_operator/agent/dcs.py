@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -26,11 +26,15 @@ STOPPED = "baas-operator.io/stopped"
 """Annotation: the leader's PostgreSQL was shut down for a planned move."""
 GIVEN = "baas-operator.io/given"
 """Annotation of the lock: the time of its acquisition, if agents gave it to the leader."""
+ANYWAY = "baas-operator.io/promote-anyway"
+"""Annotation that a person sets: the member that may be promoted whatever others have."""
 FENCE = "fence.baas-operator.io/"
 """Prefix of the annotation that a fence is, followed by the member's name."""
 NO_LOCK = Lock(leader=None, term="", version=0, position=0)
 NO_SYNC = Sync(leader=None, voters=frozenset(), quorum=0, changed=0, floor=None, fences={})
 _AFTER_ERROR_SECONDS = 0.5
+_BROUGHT_SECONDS = 2.0
+"""A watch brings what was written within milliseconds."""
 _SILENT_SECONDS = 10.0
 """A primary renews the lock every 2 s. A watch that brings nothing for this long may have lost its connection without word."""
 _log = logging.getLogger("agent.dcs")
@@ -77,7 +81,9 @@ def read_sync(found: Mapping[str, Any], before: Sync) -> Sync:
     same = before.changed and (before.leader, before.voters, before.quorum) == (leader, voters, quorum)
     fences = {key.removeprefix(FENCE): fence for key, text in said.items() if key.startswith(FENCE) and (fence := _fence(text))}
     changed = before.changed if same else _number(found["metadata"]["resourceVersion"])
-    return Sync(leader, voters, quorum, changed, before.floor if same else None, fences, _stopped(said.get(STOPPED)))
+    return Sync(
+        leader, voters, quorum, changed, before.floor if same else None, fences, _stopped(said.get(STOPPED)), said.get(ANYWAY) or None
+    )
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,9 @@ class Dcs:
         self._changed = asyncio.Event()
         self._since = 0
         """Version up to which the watch has brought everything."""
+        self._silent = False
+        """Whether the last watch has brought nothing."""
+        self._redial = asyncio.Event()
         self.state = State()
 
     @property
@@ -108,26 +117,45 @@ class Dcs:
     async def run(self) -> None:
         """Watch until cancelled. A watch that ends is taken up where it was, as long as the server knows what came after."""
         while True:
+            self._redial.clear()
+            watching = asyncio.create_task(self._watch())
+            dialling = asyncio.create_task(self._redial.wait())
             try:
-                if not self._since:
-                    await self._list()
-                watch = self._kube.watch(
-                    self._identity.config_maps, label=self._identity.scope_label, since=self._since, silent_seconds=_SILENT_SECONDS
-                )
-                async for found in watch:
-                    self._take(found)
-                    self._since = max(self._since, _number(found["metadata"]["resourceVersion"]))
+                await asyncio.wait({watching, dialling}, return_when=asyncio.FIRST_COMPLETED)
+                if watching.done():
+                    watching.result()
             except (KubeError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 if isinstance(error, KubeError) and error.status == 410:
                     self._since = 0
                 _log.info("the watch of Patroni's state ended: %s", error or type(error).__name__)
                 await asyncio.sleep(_AFTER_ERROR_SECONDS)
+            finally:
+                for each in (watching, dialling):
+                    each.cancel()
+                await asyncio.gather(watching, dialling, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        if not self._since or self._silent:
+            await self._list()
+        self._silent = True  # until it says something; one that is silent may be of a server whose versions begin anew
+        watch = self._kube.watch(
+            self._identity.config_maps, label=self._identity.scope_label, since=self._since, silent_seconds=_SILENT_SECONDS
+        )
+        async for found in watch:
+            self._silent = False
+            self._take(found)
+            self._since = max(self._since, _number(found["metadata"]["resourceVersion"]))
 
     async def _list(self) -> None:
         found = await self._kube.get(f"{self._identity.config_maps}?labelSelector={quote(self._identity.scope_label)}")
+        version = _number(found["metadata"]["resourceVersion"])
+        if version < self._since:  # it was restored from a backup
+            self.state = State()
+        elif self._since:
+            return  # the same server, and nothing has happened
         for each in found["items"]:
             self._take(each, in_order=False)
-        self._since = _number(found["metadata"]["resourceVersion"])
+        self._since = version
 
     async def changed(self, seconds: float | None = None) -> None:
         """Until something changes, `seconds` at most. Several may wait, each for the next change after its call."""
@@ -141,6 +169,8 @@ class Dcs:
     def _take(self, found: dict[str, Any], *, in_order: bool = True) -> None:
         """Take an object in. Read out of order it may hide that the voters changed twice: then they count as changed just now."""
         name, version = found["metadata"]["name"], _number(found["metadata"]["resourceVersion"])
+        if found.get("deleted"):
+            found = {"metadata": found["metadata"] | {"annotations": {}}}
         state = self.state
         if name == names.leader_config_map(self._identity.database) and version > state.lock.version:
             lock = read_lock(found)
@@ -161,6 +191,10 @@ class Dcs:
             except KubeError as error:
                 if error.status != 404:
                     raise
+                if path == self._identity.sync_path:
+                    self.state = replace(self.state, sync=NO_SYNC)
+                else:
+                    self.state = replace(self.state, lock=replace(NO_LOCK, version=self.state.lock.version))
         return self.state
 
     async def publish(self, fence: Fence | None) -> None:
@@ -169,9 +203,11 @@ class Dcs:
         text = json.dumps(asdict(fence) | {"at": time.time_ns()}) if fence else None
         written = await self._kube.merge(self._identity.sync_path, {"metadata": {"annotations": {FENCE + self._identity.pod: text}}})
         version = _number(written["metadata"]["resourceVersion"])
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(_BROUGHT_SECONDS):
             while self.state.version < version:
-                await self.changed(2.0)
+                await self.changed(_BROUGHT_SECONDS / 4)
+                if self.state.version < version:
+                    self._redial.set()  # it answers who writes, and not who watches: that connection may have died with a node
 
     async def tell_stopped(self, term: str, to: str) -> None:
         """Tell that this member's PostgreSQL was shut down in a term in which it led. Raises as Kube.get."""

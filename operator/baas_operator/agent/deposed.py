@@ -38,8 +38,9 @@ class Deposed:
             if lock.term != term:
                 led = led or self._dcs.leads
                 term, since = lock.term, time.monotonic()
-            # An agent that starts does not know whether its member led, and so looks once.
-            watches = led and lock.leader is not None and not self._dcs.leads
+            # An agent that starts does not know whether its member led, and so looks once. Who won the lock in a race may yet be refused.
+            decided = lock.given or self._dcs.state.sync.leader in (None, lock.leader)
+            watches = led and lock.leader is not None and not self._dcs.leads and decided
             if watches and time.monotonic() - since > _PATIENCE_SECONDS:
                 led = not await self._seen_to(lock.term)
             await self._dcs.changed(_LOOK_SECONDS if watches else None)

@@ -32,6 +32,8 @@ _log = logging.getLogger("agent.failover")
 
 def _why_cut(here: Here, state: State) -> str:
     leader = state.lock.leader
+    if state.lock.given:
+        return f"{leader} has the lock, and PostgreSQL receives from another: cutting it off"
     if usurped(state.sync, state.lock):
         return f"{leader} has the lock: turning away from {state.sync.leader}"
     why = "was stopped for a planned move" if stopped(state.sync, state.lock) else f"is silent for {here.silence:.1f} s and does not answer"
@@ -94,7 +96,8 @@ class Watcher:
             name=self._identity.pod, connected=self._credentials.connected, silence=time.monotonic() - self._heard,
             answers=self._answers, dead=self._dead, receives=receives, withdrawn=self._withdrawn,
         )  # fmt: skip
-        if not here.connected and state.lock.leader:
+        led_before = state.sync.leader not in (None, state.lock.leader)
+        if state.lock.leader and (not here.connected or (lock.given and led_before and self._identity.pod in state.sync.fences)):
             here = replace(here, follows=await self._follows(look, state.lock.leader))
             if self._dcs.state.lock.term != lock.term:
                 return 0.0
@@ -106,6 +109,8 @@ class Watcher:
             case Step.CUT:
                 _log.warning("%s", _why_cut(here, state))
                 self._credentials.disconnect()
+                if lock.given:
+                    await self._postgres.end_receivers()
                 return 0.0
             case Step.RELEASE:
                 await self._release(state.lock)

@@ -82,8 +82,9 @@ class Kube:
     async def watch(
         self, collection: str, *, field: str = "", label: str = "", since: int = 0, silent_seconds: float = _WATCH_SECONDS + 10
     ) -> AsyncIterator[dict[str, Any]]:
-        """The selected objects as they are (or, with `since`, what happened after that version), then as they become; ends when the
-        server ends the watch. Raises as `get`; TimeoutError after `silent_seconds` without news; KubeError 410 when `since` is too old."""
+        """The selected objects as they are (or, with `since`, what happened after that version), then as they become; one that was deleted
+        has `deleted`. Ends when the server ends the watch. Raises as `get`; TimeoutError after `silent_seconds` without news; KubeError 410
+        when `since` is too old."""
         selectors = f"fieldSelector={quote(field)}&labelSelector={quote(label)}"
         path = f"{collection}?watch=1&{selectors}&timeoutSeconds={_WATCH_SECONDS}" + (f"&resourceVersion={since}" if since else "")
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SECONDS, sock_read=silent_seconds)
@@ -93,6 +94,6 @@ class Kube:
             async for line in response.content:
                 event = json.loads(line)
                 if event["type"] in ("ADDED", "MODIFIED", "DELETED"):
-                    yield event["object"]
+                    yield event["object"] | ({"deleted": True} if event["type"] == "DELETED" else {})
                 elif event["type"] == "ERROR":
                     raise KubeError(int(event["object"].get("code") or 500), str(event["object"].get("message"))[:300])

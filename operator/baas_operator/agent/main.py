@@ -31,6 +31,7 @@ from baas_operator.agent.retire import Requests
 from baas_operator.agent.router import Router
 from baas_operator.agent.settings import Settings
 from baas_operator.agent.succession import Succession
+from baas_operator.agent.synchronous import Synchronous
 from baas_operator.desired.database import names
 
 _CERTIFICATES_SECONDS = 10.0
@@ -72,10 +73,11 @@ async def _run(env: Mapping[str, str]) -> None:
         )  # fmt: skip
         mover = Mover(kube, session, identity, dcs, postgres, patroni, token=Path(names.POOLER_SECRET) / "token")
         requests = Requests(mover, identity, dcs, rest)
+        synchronous = Synchronous(identity, dcs, postgres)
         app = web.Application()
         app.add_routes([
             web.get("/livez", _livez),
-            web.get(names.PROMOTION_PATH, Promotion(identity, dcs, postgres).ask),
+            web.get(names.PROMOTION_PATH, Promotion(identity, dcs, postgres, synchronous).ask),
             web.get(names.RETIRE_PATH, requests.retire),
             web.post(names.SWITCHOVER_PATH, requests.switch_over),
         ])  # fmt: skip
@@ -89,7 +91,8 @@ async def _run(env: Mapping[str, str]) -> None:
             kube, identity, dcs, postgres, credentials, volume=Path(names.DATA_VOLUME), certificate=Path(names.REPLICATION_TLS_DIR)
         )
         parts = (
-            dcs.run(), router.run(), watcher.run(), demotion.run(), Deposed(identity, dcs, postgres).run(), settings.run(),
+            dcs.run(), router.run(), watcher.run(), synchronous.run(), demotion.run(),
+            Deposed(identity, dcs, postgres).run(), settings.run(),
             succession.run(), reporter.run(), _keep_certificates(credentials, server),
         )  # fmt: skip
         running = asyncio.create_task(_together(*parts))

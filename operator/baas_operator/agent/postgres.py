@@ -44,6 +44,12 @@ SELECT application_name FROM pg_stat_replication
 """
 
 
+_SYNCHRONOUS = """
+SELECT DISTINCT ON (automatic) sourcefile LIKE '%/postgresql.auto.conf' AS automatic, setting FROM pg_file_settings
+ WHERE name = 'synchronous_standby_names' ORDER BY automatic, seqno DESC
+"""
+
+
 class UnavailableError(Exception):
     """PostgreSQL gave no answer."""
 
@@ -168,6 +174,36 @@ class Postgres:
                 connection.terminate()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise UnavailableError(f"no checkpoint: {str(error) or type(error).__name__}") from error
+
+    async def synchronous(self) -> tuple[str | None, str]:
+        """`synchronous_standby_names` as ALTER SYSTEM has it, if it does, and as Patroni's file has it.
+
+        Raises:
+            UnavailableError: PostgreSQL does not answer.
+        """
+        rows = await self._once(_SYNCHRONOUS)
+        found = {row["automatic"]: row["setting"] or "" for row in rows}
+        return found.get(True), found.get(False, "")
+
+    async def override_synchronous(self, names: str | None) -> None:
+        """Set `synchronous_standby_names` by ALTER SYSTEM, or take that back, and have it loaded. Raises as `synchronous`."""
+        change = "RESET synchronous_standby_names" if names is None else f"SET synchronous_standby_names = '{names}'"
+        await self._once(f"ALTER SYSTEM {change}", "SELECT pg_reload_conf()")
+
+    async def _once(self, *statements: str) -> list[asyncpg.Record]:
+        """Statements of a connection of their own, none in a transaction; what the last one answers."""
+        try:
+            connection = await asyncpg.connect(
+                host=self._socket, user="postgres", database="postgres", timeout=_SECONDS, command_timeout=_SECONDS,
+                statement_cache_size=0,
+            )  # fmt: skip
+            try:
+                answers = [await connection.fetch(each) for each in statements]
+                return list(answers[-1])
+            finally:
+                connection.terminate()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise UnavailableError(str(error) or type(error).__name__) from error
 
     async def stop(self) -> None:
         """Shut PostgreSQL down: connections are ended, standbys get all of the log, then it goes ("fast" shutdown).

@@ -2,7 +2,7 @@
 
 Patroni promotes whoever has the lock. Where the lock ran out by itself, those who voted may still confirm commits of the primary that had
 it: so the answer waits until enough of them have turned away, and is no if they do not, or have more of the log. Patroni gives the
-lock back then, and there is another race.
+lock back then, and there is another race. Before a yes, commits are made to wait for a standby (`synchronous.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import KubeError
 from baas_operator.agent.postgres import Postgres, UnavailableError
+from baas_operator.agent.synchronous import Synchronous
 from baas_operator.policy.failover import hindrance
 
 _GIVEN_UP_SECONDS = 6.0
@@ -28,10 +29,11 @@ _log = logging.getLogger("agent.promotion")
 class Promotion:
     """The endpoint."""
 
-    def __init__(self, identity: Identity, dcs: Dcs, postgres: Postgres) -> None:
+    def __init__(self, identity: Identity, dcs: Dcs, postgres: Postgres, synchronous: Synchronous) -> None:
         self._identity = identity
         self._dcs = dcs
         self._postgres = postgres
+        self._synchronous = synchronous
 
     async def ask(self, _: web.Request) -> web.Response:
         """200 if this member may be promoted, 409 with the reason if not."""
@@ -51,6 +53,9 @@ class Promotion:
             if not (self._dcs.leads and state.lock.given):
                 state = await self._dcs.fresh()
             look = await self._postgres.look()
+            if why := hindrance(state.sync, state.lock, self._identity.pod, look.position):
+                return why
+            await self._synchronous.hold()
         except (KubeError, UnavailableError, aiohttp.ClientError, OSError) as error:
             return str(error) or type(error).__name__
-        return hindrance(state.sync, state.lock, self._identity.pod, look.position)
+        return ""

@@ -24,6 +24,7 @@ from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.agent.postgres import Postgres, UnavailableError
 from baas_operator.desired.database import names
 from baas_operator.desired.database.routing import Endpoint, endpoints
+from baas_operator.policy.failover import hindrance
 
 _LOOK_SECONDS = 0.1
 """How often PostgreSQL is asked, from the moment that the lock names this member."""
@@ -66,7 +67,11 @@ class Router:
             look = await self._postgres.look()
         except UnavailableError:
             return False
-        return not look.standby or (look.replayed and look.silence is None and not self._credentials.connected)
+        if not look.standby:
+            return True
+        state = self._dcs.state
+        may = not hindrance(state.sync, state.lock, self._identity.pod, look.position)
+        return may and look.replayed and look.silence is None and not self._credentials.connected
 
     async def _watch_slice(self) -> None:
         """A person or a late writer may change the slice: the watch brings it within the moment, without a request a second."""

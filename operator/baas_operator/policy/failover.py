@@ -93,6 +93,8 @@ class Sync:
     floor: int | None
     fences: Mapping[str, Fence]
     stopped: Stopped | None = None
+    anyway: str | None = None
+    """Whom somebody wants promoted whatever may be lost."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ def hindrance(sync: Sync, lock: Lock, me: str, position: int) -> str:
     """Why this member, which has the log up to `position`, may not be promoted now; empty if it may."""
     if lock.leader != me:
         return f"{lock.leader or 'nobody'} has the lock"
-    if not usurped(sync, lock):
+    if not usurped(sync, lock) or sync.anyway == me:
         return ""
     turned = _turned(sync, lock)
     if me not in turned:
@@ -225,10 +227,12 @@ def decide(here: Here, lock: Lock, sync: Sync, *, detection_seconds: float) -> S
     if turns and here.name == lock.leader:
         return Step.TURN
     turns = turns and here.name in sync.voters and lock.leader in turned
+    # A PostgreSQL that was started with the address of the one before.
+    astray = lock.given and not here.follows and mine is not None and not published and here.name != lock.leader
     if here.connected:
         if published:
             return Step.WITHDRAW
-        if suspected or turns:
+        if suspected or turns or astray:
             return Step.CUT
         wonders = not here.receives or here.silence >= detection_seconds - ASK_AHEAD_SECONDS
         return Step.ASK if counts and wonders and here.answers is None else Step.FOLLOW

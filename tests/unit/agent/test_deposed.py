@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from baas_operator.agent import deposed as deposed_module
+from baas_operator.agent.dcs import GIVEN
 from baas_operator.agent.deposed import Deposed
-from tests.unit.agent.stand_in import CONFIG_MAPS, stop, until
+from tests.unit.agent.stand_in import CONFIG_MAPS, LOCK, stop, until
 from tests.unit.agent.world import World
 
 PATIENCE_SECONDS = 0.2
@@ -50,16 +51,30 @@ async def postgres(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     await stop(running)
 
 
+def give_to(world: World, member: str) -> None:
+    world.api.lead(member)
+    world.api.put(LOCK, annotations={GIVEN: world.api.annotations(LOCK)["acquireTime"]})
+
+
 async def test_a_primary_that_goes_on_after_another_has_the_lock_is_stopped_once(world: World, postgres: Stoppable) -> None:
-    world.api.lead("db-2")
+    give_to(world, "db-2")
 
     await until(lambda: postgres.stops == 1)
     await asyncio.sleep(3 * PATIENCE_SECONDS)  # nothing to wait for: that it is not stopped again is the point
     assert postgres.stops == 1
 
 
-async def test_one_that_patroni_demotes_in_time_is_left_alone(world: World, postgres: Stoppable) -> None:
+async def test_who_won_a_race_may_yet_be_refused_so_nobody_is_stopped_before(world: World, postgres: Stoppable) -> None:
     world.api.lead("db-2")
+    await asyncio.sleep(3 * PATIENCE_SECONDS)
+    assert postgres.stops == 0
+
+    world.api.synchronous("db-2", "db-0", "db-1")
+    await until(lambda: postgres.stops == 1)
+
+
+async def test_one_that_patroni_demotes_in_time_is_left_alone(world: World, postgres: Stoppable) -> None:
+    give_to(world, "db-2")
     world.me.postgres.standby = True
 
     await asyncio.sleep(3 * PATIENCE_SECONDS)
@@ -75,8 +90,8 @@ async def test_while_nobody_has_the_lock_nobody_is_deposed(world: World, postgre
 
 async def test_what_the_watch_has_not_brought_yet_is_asked_for_first(world: World, postgres: Stoppable) -> None:
     """It got the lock back a moment ago."""
-    world.api.lead("db-2")
-    await until(lambda: world.me.dcs.state.lock.leader == "db-2")
+    give_to(world, "db-2")
+    await until(lambda: world.me.dcs.state.lock.given)
     world.api.hold(CONFIG_MAPS)
     world.api.lead("db-1")
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from baas_operator.agent import promotion as promotion_module
 from baas_operator.agent.dcs import GIVEN, STOPPED
 from baas_operator.agent.promotion import Promotion
+from baas_operator.agent.synchronous import Synchronous
 from baas_operator.desired.database import names
 from baas_operator.desired.text import render
 from tests.unit.agent.stand_in import LOCK, SYNC, serve, until
@@ -20,8 +21,10 @@ from tests.unit.agent.world import PRIMARY_IP, World
 async def asked(world: World, member: str) -> int:
     """What the script in the member's pod ends with, as Patroni runs it."""
     each = world.me if member == "db-1" else world.other
+    synchronous = Synchronous(each.identity, each.dcs, each.postgres)  # type: ignore[arg-type]
+    promotion = Promotion(each.identity, each.dcs, each.postgres, synchronous)  # type: ignore[arg-type]
     app = web.Application()
-    app.add_routes([web.get(names.PROMOTION_PATH, Promotion(each.identity, each.dcs, each.postgres).ask)])  # type: ignore[arg-type]
+    app.add_routes([web.get(names.PROMOTION_PATH, promotion.ask)])
     runner, port = await serve(app, "127.0.0.1")
     script = render("may-promote.sh.j2", port=port, path=names.PROMOTION_PATH)
     try:
@@ -50,6 +53,7 @@ async def test_who_won_the_race_is_promoted_when_the_other_has_turned_away(world
     assert fence is not None
     assert (fence["term"], fence["against"]) == (world.api.term(), "db-0")
     assert world.me.connected, "the new leader itself stays as it is until its promotion"
+    assert world.me.postgres.override == "ANY 1 (*)", "and acknowledges nothing alone"
 
 
 async def test_one_that_turned_away_receives_from_the_new_leader_as_soon_as_patroni_has_turned_it(world: World) -> None:
@@ -93,6 +97,26 @@ async def test_a_voter_that_confirmed_more_after_its_vote_keeps_the_winner_from_
 
     assert await asked(world, "db-1") == 1
     assert world.api.fence_of("db-2") is not None
+
+
+async def test_who_has_to_be_promoted_whatever_is_lost_is(world: World) -> None:
+    """On a person's word."""
+    await world.me.start()
+    world.api.lead("db-1")
+    world.api.put(SYNC, annotations={"baas-operator.io/promote-anyway": "db-1"})
+
+    assert await asked(world, "db-1") == 0
+
+
+async def test_without_a_synchronous_state_there_is_nobody_to_wait_for(world: World) -> None:
+    await world.me.start()
+    world.api.lead("db-1")
+    await until(lambda: world.api.fence_of("db-1") is not None)
+
+    world.api.delete(SYNC)
+
+    assert await asked(world, "db-1") == 0
+    assert world.me.postgres.override is None
 
 
 async def test_whom_agents_gave_the_lock_nobody_has_to_turn_away_for(world: World) -> None:

@@ -41,6 +41,10 @@ class Postgres:
         self.runs = True
         self.position = 1000
         self.looks = 0
+        self.override: str | None = None
+        """`synchronous_standby_names` by ALTER SYSTEM."""
+        self.file = ""
+        """And as Patroni has it."""
         self.while_looking: Callable[[], None] | None = None
         self.upstream: Callable[[], str | None] = lambda: None
         """Patroni's word to PostgreSQL: the address of the member that the lock names, unless a story says otherwise."""
@@ -58,6 +62,14 @@ class Postgres:
             self._last = time.monotonic()
         silence = time.monotonic() - self._last if self.standby and self.receiving else None
         return Look(self.standby, silence, (7,) if self.receiving else (), self.position, self.upstream())
+
+    async def synchronous(self) -> tuple[str | None, str]:
+        if self.away:
+            raise UnavailableError("starting up")
+        return self.override, self.file
+
+    async def override_synchronous(self, names: str | None) -> None:
+        self.override = names
 
     async def end_receivers(self) -> Look:
         await self.look()

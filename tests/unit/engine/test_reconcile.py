@@ -205,7 +205,7 @@ async def test_an_effect_that_is_refused_holds_up_nothing_behind_it(monkeypatch:
     assert done == ["GrowVolume", "DeletePod"]
     made = op.live("DatabaseReplica", "db")
     assert made
-    assert condition(made, "Stalled")["reason"] == "VolumeCannotGrow"
+    assert [each["reason"] for each in made["status"]["conditions"] if each["type"] == "Stalled"] == ["VolumeCannotGrow"]
 
 
 async def test_what_is_no_longer_wanted_is_pruned_and_what_others_made_is_not() -> None:

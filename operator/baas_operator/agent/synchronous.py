@@ -1,0 +1,82 @@
+"""Has commits wait for a standby from the first moment of a promotion.
+
+Patroni promotes a member with `synchronous_standby_names` empty, or as `ANY 0`, which PostgreSQL refuses; it sets what it should be a
+second later, when it has written the synchronous state (its source, 4.1.5, ha.py: `process_sync_replication_prepromote`). What was
+acknowledged in between would be on the new primary alone. So the agent says `ANY n (*)` by ALTER SYSTEM, which counts more than Patroni's
+file, before it lets the member be promoted; and takes that back when Patroni has said which standbys count.
+
+An agent that dies in between finds it when it is started anew. Until then commits wait for any standby: more than asked for, and not less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+
+from baas_operator.agent.dcs import Dcs
+from baas_operator.agent.identity import Identity
+from baas_operator.agent.postgres import Postgres, UnavailableError
+
+_LOOK_SECONDS = 0.2
+_ALONE_SECONDS = 1.0
+"""For so long has Patroni to have said that no standby counts (durability quorum, and none is there)."""
+_OURS = re.compile(r"ANY \d+ \(\*\)")
+_NOBODY = re.compile(r"\s*$|\s*(ANY|FIRST)?\s*0\b", re.IGNORECASE)
+_log = logging.getLogger("agent.synchronous")
+
+
+class Synchronous:
+    """Holds commits, and lets go."""
+
+    def __init__(self, identity: Identity, dcs: Dcs, postgres: Postgres) -> None:
+        self._identity = identity
+        self._dcs = dcs
+        self._postgres = postgres
+        self._look = asyncio.Event()
+        self._look.set()  # an agent that starts does not know
+        self._since = 0.0
+        """When Patroni was first seen to say that nobody counts."""
+
+    async def hold(self) -> None:
+        """Before a promotion: have commits wait for as many standbys as they did, of those that are left. Not where they wait for none.
+
+        Raises:
+            UnavailableError: PostgreSQL does not answer.
+        """
+        sync = self._dcs.state.sync
+        if not sync.voters or sync.leader in (None, self._identity.pod):
+            return
+        count = max(1, min(len(sync.voters) - sync.quorum, len(sync.voters) - 1))
+        await self._postgres.override_synchronous(f"ANY {count} (*)")
+        self._since = 0.0
+        self._look.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._look.wait()
+            try:
+                override, file = await self._postgres.synchronous()
+                if override is None or not _OURS.fullmatch(override):
+                    self._look.clear()
+                    continue
+                if await self._is_over(file):
+                    await self._postgres.override_synchronous(None)
+                    _log.info("Patroni has said which standbys commits wait for: %s", file or "none")
+                    continue
+            except UnavailableError as error:
+                _log.info("could not look at the synchronous standbys: %s", error)
+            await self._dcs.changed(_LOOK_SECONDS)
+
+    async def _is_over(self, file: str) -> bool:
+        if not self._dcs.leads:
+            return (await self._postgres.look()).standby  # it was not promoted after all; a primary without the lock is stopped
+        sync = self._dcs.state.sync
+        if sync.leader not in (None, self._identity.pod):
+            return False
+        if not _NOBODY.match(file):
+            return True
+        self._since = self._since or time.monotonic()
+        return not sync.voters and time.monotonic() - self._since > _ALONE_SECONDS
