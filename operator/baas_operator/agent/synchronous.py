@@ -20,6 +20,7 @@ from baas_operator.agent.identity import Identity
 from baas_operator.agent.postgres import Postgres, UnavailableError
 
 _LOOK_SECONDS = 0.2
+_AFTER_ERROR_SECONDS = 1.0
 _ALONE_SECONDS = 1.0
 """For so long has Patroni to have said that no standby counts (durability quorum, and none is there)."""
 _OURS = re.compile(r"ANY \d+ \(\*\)")
@@ -66,8 +67,8 @@ class Synchronous:
                     await self._postgres.override_synchronous(None)
                     _log.info("Patroni has said which standbys commits wait for: %s", file or "none")
                     continue
-            except UnavailableError as error:
-                _log.info("could not look at the synchronous standbys: %s", error)
+            except UnavailableError:
+                await asyncio.sleep(_AFTER_ERROR_SECONDS)  # it starts, or is away: what is held stays held
             await self._dcs.changed(_LOOK_SECONDS)
 
     async def _is_over(self, file: str) -> bool:
