@@ -149,6 +149,7 @@ class StandIn:
         self._version = 100
         self._log: list[dict[str, Any]] = []
         self._held: set[str] = set()
+        self._silent: set[str] = set()
         self._ended = 0
         self._news = asyncio.Event()
         self._transitions = 0
@@ -213,13 +214,16 @@ class StandIn:
         """What happens in the world once, when such a request has been sent and before the API server looks at it."""
         self._before[method, path] = happens
 
-    def hold(self, collection: str) -> None:
-        """Its watches bring nothing until `let_go`."""
+    def hold(self, collection: str, *, new: bool = False) -> None:
+        """Its watches bring nothing until `let_go`; with `new` not even what a watch that begins is told first."""
         self._held.add(collection)
+        if new:
+            self._silent.add(collection)
 
     def let_go(self, collection: str) -> None:
         """They bring all that they held back."""
         self._held.discard(collection)
+        self._silent.discard(collection)
         self._wake()
 
     def end_watches(self) -> None:
@@ -335,6 +339,8 @@ class StandIn:
         events = [{"type": "ADDED", "path": path, "object": found} for path, found in self.objects.items()]
         if after := request.query.get("resourceVersion"):
             events = [each for each in self._log if int(each["object"]["metadata"]["resourceVersion"]) > int(after)]
+        while collection in self._silent:
+            await self._news.wait()
         while True:
             for event in events:
                 if event["path"].rpartition("/")[0] == collection:

@@ -266,11 +266,11 @@ async def test_an_api_server_that_goes_after_the_primary_was_asked_releases_noth
 
 
 async def test_a_fence_that_no_watch_brings_back_releases_nothing(world: World) -> None:
-    """Reading and writing go, but what others wrote meanwhile is not known."""
+    """Reading and writing go, but what others wrote meanwhile is not known, also after the watch was dialled anew."""
     await world.me.start()
     world.api.fence("db-2")
     await until(lambda: world.me.dcs.state.version == world.api.version(SYNC))
-    world.api.hold(CONFIG_MAPS)
+    world.api.hold(CONFIG_MAPS, new=True)
 
     world.power_cut()
     await until(lambda: world.api.answers(SYNC).count(200) >= 2)
@@ -278,6 +278,18 @@ async def test_a_fence_that_no_watch_brings_back_releases_nothing(world: World) 
 
     world.api.let_go(CONFIG_MAPS)
     await world.released()
+
+
+async def test_a_watch_that_died_with_the_primarys_node_is_dialled_anew_rather_than_waited_for(world: World) -> None:
+    """It was through an API server in the same zone."""
+    await world.me.start()
+    world.api.fence("db-2")
+    await until(lambda: world.me.dcs.state.version == world.api.version(SYNC))
+    world.api.hold(CONFIG_MAPS)
+
+    world.power_cut()
+
+    await world.released(seconds=5.0)
 
 
 async def test_the_other_fence_that_arrives_in_the_same_moment_counts(world: World) -> None:
