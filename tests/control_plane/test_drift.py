@@ -23,6 +23,7 @@ EDITS: dict[str, Object] = {
     "RoleBinding": {"subjects": []},
     "Service": {"spec": {"ports": [{"name": "wrong", "port": 1}]}},
     "PodDisruptionBudget": {"spec": {"maxUnavailable": 3}},
+    "NetworkPolicy": {"spec": {"ingress": [{}]}},
     "StatefulSet": {"spec": {"replicas": 0}},
     "Deployment": {"spec": {"replicas": 0}},
     "DatabaseReplica": {"spec": {"deletionPolicy": "Delete"}},
