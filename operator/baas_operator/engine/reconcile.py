@@ -39,9 +39,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """When to come back: `after` seconds, or not before something changes."""
+    """When to come back: `after` seconds, or not before something changes. `told`: the status is another, which concerns those that look
+    at this object; the watch brings it too, and finds it known."""
 
     after: float | None = None
+    told: bool = False
 
 
 class Reconciler:
@@ -109,12 +111,12 @@ class Reconciler:
             case ApiError():
                 raise problem
         # summarize
-        current = self._store.get(*key)
+        current, changed = self._store.get(*key), False
         if current is not None and current["metadata"]["uid"] == resource["metadata"]["uid"]:
             changed = await summarize(self._client, self._store, current, plan, self._config.identity)
             if changed and current["kind"] == OPERATION.name and plan.requeue_after is not None:
                 after = 0.0  # an Operation's next step follows from the status that was just written
-        return Outcome(after), outcome
+        return Outcome(after, told=changed), outcome
 
     async def _make(self, view: View, plan: Plan) -> None:
         """What the object consists of is there and as it should be."""

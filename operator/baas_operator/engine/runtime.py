@@ -152,6 +152,8 @@ class Runtime:
                 self.queue.forget(key)
                 if outcome.after is not None:
                     self.queue.add_after(key, outcome.after)
+                for dependent in dependents(self.store, key) if outcome.told else ():
+                    self.queue.add(dependent)
             finally:
                 self.queue.done(key)
                 reconcile_id.set("")

@@ -12,7 +12,7 @@ from typing import cast
 
 import pytest
 
-from baas_operator.api.kinds import CONFIG_MAP, DATABASE_REPLICA, EVENT_QUEUE, OPERATION, Kind
+from baas_operator.api.kinds import BAAS_INSTANCE, CONFIG_MAP, DATABASE_REPLICA, EVENT_QUEUE, OPERATION, Kind
 from baas_operator.desired.meta import KIND_LABEL, NAME_LABEL, Manifest
 from baas_operator.engine import runtime
 from baas_operator.engine.client import Client
@@ -225,3 +225,28 @@ async def test_what_becomes_of_an_operation_is_news_for_its_database() -> None:
         Key(OPERATION.name, NAMESPACE, "mine"),
         Key("DatabaseReplica", NAMESPACE, "db"),
     }
+
+
+async def test_what_the_operator_itself_says_of_a_database_is_news_for_its_backends() -> None:
+    """It is in the store before the watch brings it, which finds it known."""
+    api = StandInApi()
+    made = runtime_of(api)
+    database, instance = Key(DATABASE_REPLICA.name, NAMESPACE, "shop-db"), Key(BAAS_INSTANCE.name, NAMESPACE, "shop")
+    for key, kind in ((database, DATABASE_REPLICA), (instance, BAAS_INSTANCE)):
+        api.objects[key] = own(kind, key.name)
+        made.store.put(copy.deepcopy(api.objects[key]))
+    seen: list[Key] = []
+
+    class Told:
+        async def reconcile(self, key: Key) -> Outcome:
+            seen.append(key)
+            return Outcome(told=key == database)
+
+    made._reconciler = cast(Reconciler, Told())
+    made.queue.add(database)
+    working = asyncio.create_task(made._worker())
+    async with asyncio.timeout(SOON):
+        while instance not in seen:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    working.cancel()
+    assert seen == [database, instance]
