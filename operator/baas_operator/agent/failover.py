@@ -32,7 +32,7 @@ _log = logging.getLogger("agent.failover")
 
 def _why_cut(here: Here, state: State) -> str:
     leader = state.lock.leader
-    if state.lock.given:
+    if state.lock.given and not here.follows:
         return f"{leader} has the lock, and PostgreSQL receives from another: cutting it off"
     if usurped(state.sync, state.lock):
         return f"{leader} has the lock: turning away from {state.sync.leader}"
@@ -109,7 +109,7 @@ class Watcher:
             case Step.CUT:
                 _log.warning("%s", _why_cut(here, state))
                 self._credentials.disconnect()
-                if lock.given:
+                if lock.given and not here.follows:
                     await self._postgres.end_receivers()
                 return 0.0
             case Step.RELEASE:
