@@ -15,6 +15,7 @@ from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import KubeError
 from baas_operator.agent.postgres import Postgres, UnavailableError
+from baas_operator.policy.failover import voters_of_another
 
 _PATIENCE_SECONDS = 5.0
 """More than Patroni takes to notice (loop_wait) and to shut PostgreSQL down."""
@@ -39,7 +40,7 @@ class Deposed:
                 led = led or self._dcs.leads
                 term, since = lock.term, time.monotonic()
             # An agent that starts does not know whether its member led, and so looks once. Who won the lock in a race may yet be refused.
-            decided = lock.given or self._dcs.state.sync.leader in (None, lock.leader)
+            decided = lock.given or not voters_of_another(self._dcs.state.sync, lock)
             watches = led and lock.leader is not None and not self._dcs.leads and decided
             if watches and time.monotonic() - since > _PATIENCE_SECONDS:
                 led = not await self._seen_to(lock.term)

@@ -18,7 +18,19 @@ from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.agent.patroni import Patroni
 from baas_operator.agent.postgres import Look, Postgres, UnavailableError
-from baas_operator.policy.failover import ASK_AHEAD_SECONDS, Fence, Here, Lock, Step, decide, has_fenced, heir, stopped, usurped
+from baas_operator.policy.failover import (
+    ASK_AHEAD_SECONDS,
+    Fence,
+    Here,
+    Lock,
+    Step,
+    decide,
+    has_fenced,
+    heir,
+    stopped,
+    usurped,
+    voters_of_another,
+)
 
 _CALM_SECONDS = 0.5
 _ALARMED_SECONDS = 0.1
@@ -96,7 +108,7 @@ class Watcher:
             name=self._identity.pod, connected=self._credentials.connected, silence=time.monotonic() - self._heard,
             answers=self._answers, dead=self._dead, receives=receives, withdrawn=self._withdrawn,
         )  # fmt: skip
-        led_before = state.sync.leader not in (None, state.lock.leader)
+        led_before = voters_of_another(state.sync, lock)
         if state.lock.leader and (not here.connected or (lock.given and led_before and self._identity.pod in state.sync.fences)):
             here = replace(here, follows=await self._follows(look, state.lock.leader))
             if self._dcs.state.lock.term != lock.term:

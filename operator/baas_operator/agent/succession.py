@@ -22,6 +22,7 @@ from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.agent.postgres import Postgres, UnavailableError
 from baas_operator.api.database import LastFailover
 from baas_operator.desired.database import names
+from baas_operator.observe.moments import to_text
 from baas_operator.policy.failover import Lock
 
 _LOOK_SECONDS = 0.1
@@ -61,7 +62,7 @@ class Succession:
         if heard is None or not await self._takes_writes():
             return
         found = LastFailover(
-            at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            at=to_text(datetime.now(UTC)),
             from_member=before.leader or "", to_member=self._identity.pod, planned=told is not None and told.term == before.term,
             seconds=round(time.monotonic() - heard, 2),
         )  # fmt: skip

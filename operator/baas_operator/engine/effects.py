@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import aiohttp
-
 from baas_operator.api.kinds import ALL_KINDS, DATABASE_REPLICA, OPERATION, POD, SECRET, VOLUME_CLAIM
 from baas_operator.desired.database import names as database_names
 from baas_operator.desired.meta import Manifest
@@ -119,22 +117,18 @@ async def _switchover(effect: Switchover, view: View) -> None:
     owner = (DATABASE_REPLICA.name, effect.database)
     secret = view.other_children.get(owner, {}).get(("Secret", database_names.role_secret(effect.database, "patroni")))
     username, password = _rest_api(secret)
-    try:
+    with monitor.answered("the primary's agent"):
         status, text = await monitor.switch_over(
             effect.leader_ip, database_names.AGENT_PORT, leader=effect.leader, candidate=effect.candidate,
             username=username, password=password,
         )  # fmt: skip
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise Waiting("NoAnswer", f"the primary's agent did not answer: {error!r}", 1.0) from error
     _log.info("asked the primary's agent to switch over", extra={"status": status, "answer": text})
     if status == 404:  # an agent of an older image, as members are rolled after the operator was: it has no such path
-        try:
+        with monitor.answered("Patroni"):
             status, text = await monitor.patroni_switch_over(
                 effect.leader_ip, database_names.PATRONI_PORT, leader=effect.leader, candidate=effect.candidate,
                 username=username, password=password,
             )  # fmt: skip
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise Waiting("NoAnswer", f"Patroni did not answer: {error!r}", 1.0) from error
         _log.info("its agent does not know how, so Patroni was asked", extra={"status": status, "answer": text})
     if status != 200:
         raise Waiting("NotSwitchedOver", text, 1.0)
@@ -149,8 +143,6 @@ def _rest_api(secret: Manifest | None) -> tuple[str, str]:
 
 async def _restart(effect: RestartPostgres, view: View) -> None:
     username, password = _rest_api(view.child(SECRET, database_names.role_secret(view.owner.name, "patroni")))
-    try:
+    with monitor.answered("Patroni"):
         status, text = await monitor.patroni_restart(effect.ip, database_names.PATRONI_PORT, username=username, password=password)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise Waiting("NoAnswer", f"Patroni did not answer: {error!r}", 1.0) from error
     _log.info("asked Patroni to restart PostgreSQL", extra={"pod": effect.name, "status": status, "answer": text})

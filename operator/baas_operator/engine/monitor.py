@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import aiohttp
 
 from baas_operator.desired.database import names
+from baas_operator.engine.errors import Waiting
 from baas_operator.observe.addresses import authority
 
 _SECONDS = aiohttp.ClientTimeout(total=3.0)
 _SWITCHOVER_SECONDS = aiohttp.ClientTimeout(total=20.0)
 _MOST_BYTES = 1024 * 1024
 """What is read of an answer. Operands run images that their users choose: one may send without end, or to somewhere else."""
+
+
+@contextmanager
+def answered(who: str, *, again_seconds: float = 1.0) -> Iterator[None]:
+    """Around a question to an operand. Raises Waiting where there is no answer: it may have been done all the same."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise Waiting("NoAnswer", f"{who} did not answer: {error!r}", again_seconds) from error
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

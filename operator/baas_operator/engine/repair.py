@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import aiohttp
-
 from baas_operator.api.kinds import NODE, POD, VOLUME, VOLUME_CLAIM
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import HOST_LABEL
 from baas_operator.engine import monitor
 from baas_operator.engine.client import Client
 from baas_operator.engine.errors import Refused, Waiting
+from baas_operator.observe.database import COPYING
 from baas_operator.observe.vitals import hosts_of, is_out_of_service
 from baas_operator.policy.plan import Reclone, ReplaceVolume
 
@@ -28,20 +27,18 @@ async def reclone(effect: Reclone, username: str, password: str) -> None:
         Waiting: it does not answer, or is busy with something else.
     """
     text = ""
-    try:
+    with monitor.answered("Patroni", again_seconds=5.0):
         for _ in range(_TRIES):
             said = await monitor.patroni_status(effect.ip, names.PATRONI_PORT)
             if (said.get("patroni") or {}).get("name") != effect.name:
                 raise Waiting("NoAnswer", f"who answers at {effect.ip} is not {effect.name}", 5.0)
-            if said.get("replication_state") == "streaming" or said.get("state") == "creating replica" or said.get("role") == "primary":
+            if said.get("replication_state") == "streaming" or said.get("state") == COPYING or said.get("role") == "primary":
                 return
             status, text = await monitor.patroni_reinitialize(effect.ip, names.PATRONI_PORT, username=username, password=password)
             if status == 200:
                 _log.warning("a standby is copied anew from the primary", extra={"pod": effect.name})
                 return
             await asyncio.sleep(_PAUSE_SECONDS)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise Waiting("NoAnswer", f"Patroni did not answer: {error!r}", 5.0) from error
     raise Waiting("NotRecloned", f"{effect.name} was not copied anew: {text}", 5.0)
 
 

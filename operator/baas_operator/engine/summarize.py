@@ -14,15 +14,11 @@ from baas_operator.engine.client import Client
 from baas_operator.engine.errors import ApiError
 from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, STORAGE_PRESSURE, SUSPENDED, ZONE_TOLERANT, merge, transitions
+from baas_operator.observe.moments import to_text
 from baas_operator.policy.plan import Plan
 from baas_operator.telemetry.metrics import CONDITION, LAST_FAILOVER, LAST_FAILOVER_TIME
 
 _log = logging.getLogger(__name__)
-
-
-def timestamp(moment: datetime, *, micro: bool = False) -> str:
-    """RFC 3339 in UTC, as the API server writes it."""
-    return moment.isoformat(timespec="microseconds" if micro else "seconds").replace("+00:00", "Z")
 
 
 async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan, identity: str) -> bool:
@@ -31,7 +27,7 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
     before: dict[str, Any] = dict(resource.get("status") or {})
     generation = int(metadata.get("generation", 1))
     conditions: list[dict[str, Any]] = merge(
-        before.get("conditions") or [], plan.conditions, generation=generation, now=timestamp(datetime.now(UTC))
+        before.get("conditions") or [], plan.conditions, generation=generation, now=to_text(datetime.now(UTC))
     )
     status = {**plan.status, "observedGeneration": generation, "conditions": conditions}
     kind = ALL_KINDS[resource["kind"]]
@@ -81,10 +77,10 @@ async def _announce(client: Client, resource: Manifest, condition: Mapping[str, 
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{metadata['name']}.{checksum(identity, timestamp(now, micro=True), condition['type'])}",
+            "name": f"{metadata['name']}.{checksum(identity, to_text(now, 'microseconds'), condition['type'])}",
             "namespace": metadata["namespace"],
         },
-        "eventTime": timestamp(now, micro=True),
+        "eventTime": to_text(now, "microseconds"),
         "reportingController": "baas-operator.io/operator",
         "reportingInstance": identity,
         "action": "Reconcile",

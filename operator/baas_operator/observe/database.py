@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from baas_operator.api.database import LastFailover, Member
@@ -16,6 +16,7 @@ from baas_operator.api.kinds import CONFIG_MAP, ENDPOINT_SLICE, POD, VOLUME_CLAI
 from baas_operator.desired.database import names
 from baas_operator.desired.database.routing import Endpoint
 from baas_operator.desired.meta import ROLE_LABEL, Manifest
+from baas_operator.observe.moments import read_time
 from baas_operator.observe.view import View, is_ready
 
 COPYING = "creating replica"
@@ -126,17 +127,8 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def _time(text: str | None) -> datetime | None:
-    """A time that Patroni wrote into an annotation; none, where a hand made it something else."""
-    try:
-        made = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return made if made.tzinfo else made.replace(tzinfo=UTC)
-
-
 def _unexpired(lock: dict[str, str], now: datetime) -> bool:
-    renewed = _time(lock.get("renewTime"))
+    renewed = read_time(lock.get("renewTime"))
     try:
         return renewed is not None and now < renewed + timedelta(seconds=int(lock["ttl"]) + _CLOCK_SLACK_SECONDS)
     except (KeyError, ValueError, OverflowError):
@@ -152,7 +144,7 @@ def state_without_volumes(view: View, seen: DatabaseObservation) -> bool:
     """
     created = view.resource["metadata"].get("creationTimestamp")
     initialized = annotations_of(view.child(CONFIG_MAP, names.dynamic_config_map(view.owner.name))).get("initialize")
-    led = _time(annotations_of(view.child(CONFIG_MAP, names.leader_config_map(view.owner.name))).get("renewTime"))
+    led = read_time(annotations_of(view.child(CONFIG_MAP, names.leader_config_map(view.owner.name))).get("renewTime"))
     claims = list(view.all(VOLUME_CLAIM, names.COMPONENT))
     if not (created and initialized and led and claims) or seen.leader or any(each.timeline for each in seen.members):
         return False
@@ -210,6 +202,6 @@ def _last_failover(view: View, slice_now: Manifest | None) -> LastFailover | Non
             told = LastFailover.model_validate(found)
         except ValueError:
             continue  # there was none, or a hand made it something else
-        if _time(told.at) is not None and told.at.endswith("Z"):
+        if read_time(told.at) is not None and told.at.endswith("Z"):
             return told
     return None

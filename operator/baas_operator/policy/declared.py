@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from baas_operator.api.database import DatabaseReplicaSpec
 from baas_operator.api.kinds import POD, SECRET
@@ -20,6 +20,7 @@ from baas_operator.desired.secrets import EXPIRES_ANNOTATION, SecretRequest
 from baas_operator.observe.conditions import READY, is_true
 from baas_operator.observe.database import annotations_of
 from baas_operator.observe.instance import job_refusals, job_succeeded, job_trouble
+from baas_operator.observe.moments import read_time
 from baas_operator.observe.text import counted, shorten
 from baas_operator.observe.view import View, secret_text
 from baas_operator.policy.plan import Finding
@@ -112,8 +113,4 @@ def _judged(view: View, request: SecretRequest) -> SecretRequest:
 
 def _end(live: Manifest) -> datetime | None:
     """When a password ends; None if it does not, or a hand wrote something else."""
-    try:
-        end = datetime.fromisoformat(annotations_of(live).get(EXPIRES_ANNOTATION, ""))
-    except ValueError:
-        return None
-    return end if end.tzinfo else end.replace(tzinfo=UTC)
+    return read_time(annotations_of(live).get(EXPIRES_ANNOTATION))

@@ -182,9 +182,14 @@ def heir(sync: Sync, lock: Lock, me: str) -> str | None:
     return None if to and good[chosen].position < lock.position else chosen
 
 
+def voters_of_another(sync: Sync, lock: Lock) -> bool:
+    """Whether the voters belong to another than who has the lock: its Patroni writes its own some time after the promotion."""
+    return sync.leader not in (None, lock.leader)
+
+
 def usurped(sync: Sync, lock: Lock) -> bool:
     """Whether another has the lock than the one that the voters belong to, and nobody has made sure that that one acknowledges no more."""
-    return lock.leader is not None and not lock.given and bool(sync.voters) and sync.leader not in (None, lock.leader)
+    return lock.leader is not None and not lock.given and bool(sync.voters) and voters_of_another(sync, lock)
 
 
 def _turned(sync: Sync, lock: Lock) -> dict[str, Fence]:

@@ -22,6 +22,7 @@ from baas_operator.desired.database import names
 from baas_operator.desired.meta import Manifest
 from baas_operator.observe.conditions import READY, RECONCILING, Condition
 from baas_operator.observe.database import DatabaseObservation, observe_database
+from baas_operator.observe.moments import to_text, to_time
 from baas_operator.observe.nodes import members_leaving
 from baas_operator.observe.view import View
 from baas_operator.policy.plan import Discard, Effect, Finding, Plan, Switchover
@@ -31,14 +32,6 @@ KEPT = 20
 _LOOK_AGAIN_SECONDS = 0.5
 _PASSING = frozenset({"NoPrimary", "TargetNotStreaming", "TargetLags", "TargetNotSynchronous"})
 """What an Operation that had to wait for another finds right after it, and what passes by itself."""
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def plan_operation(view: View) -> Plan:
@@ -78,7 +71,7 @@ def _created(operation: Manifest) -> str:
 
 
 def _deadline(view: View, spec: OperationSpec) -> datetime:
-    return _time(_created(view.resource)) + timedelta(seconds=spec.timeout_seconds)
+    return to_time(_created(view.resource)) + timedelta(seconds=spec.timeout_seconds)
 
 
 def operations(view: View) -> list[Manifest]:
@@ -148,9 +141,9 @@ def _switchover(view: View, spec: OperationSpec, status: OperationStatus, databa
     if result is None or started is None or candidate is None:
         return _begin(view, spec, status, database, seen)
     if seen.primary and seen.primary.name == candidate and seen.routed_to_leader:
-        seconds = (view.now - _time(started)).total_seconds()
+        seconds = (view.now - to_time(started)).total_seconds()
         done = status.model_copy(update={
-            "steps": [status.steps[0].model_copy(update={"finished_at": _text(view.now)})],
+            "steps": [status.steps[0].model_copy(update={"finished_at": to_text(view.now, "milliseconds")})],
             "result": result.model_copy(update={"to_member": candidate, "duration_seconds": round(seconds, 2)}),
         })  # fmt: skip
         return _end(view, done, OperationPhase.SUCCEEDED, Finding(
@@ -183,7 +176,7 @@ def _begin(view: View, spec: OperationSpec, status: OperationStatus, database: V
     # First the intent is written down, then it is acted upon: whoever comes after a crash knows what was meant.
     begun = status.model_copy(update={
         "phase": OperationPhase.RUNNING,
-        "steps": [OperationStep(name="Switchover", started_at=_text(view.now))],
+        "steps": [OperationStep(name="Switchover", started_at=to_text(view.now, "milliseconds"))],
         "candidate": chosen.name,
         "result": OperationResult(from_member=seen.leader),
     })  # fmt: skip

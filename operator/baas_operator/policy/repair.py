@@ -24,12 +24,13 @@ from datetime import datetime, timedelta
 
 from baas_operator.api.database import DatabaseReplicaSpec, Durability, Reclone, Repaired, Trouble
 from baas_operator.observe.database import COPYING, DatabaseObservation
+from baas_operator.observe.moments import to_text, to_time
 from baas_operator.observe.report import Room
 from baas_operator.observe.view import View
 from baas_operator.observe.vitals import Vitals
 from baas_operator.policy import plan
 from baas_operator.policy.plan import DeletePod, Effect, Finding, ReplaceVolume
-from baas_operator.policy.trouble import NODE_GONE, NOT_FOLLOWING, NOT_STARTING, SEGMENT_BYTES, find_troubles, read_noted, to_text, to_time
+from baas_operator.policy.trouble import NODE_GONE, NOT_FOLLOWING, NOT_STARTING, SEGMENT_BYTES, find_troubles, read_noted
 
 _ON_ITS_WAY = ("stopping", "starting", "unknown")
 AGAIN = timedelta(minutes=30)

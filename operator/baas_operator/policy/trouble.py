@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from baas_operator.api.common import ApiModel
 from baas_operator.api.database import Repaired, Trouble
 from baas_operator.observe.database import DatabaseObservation
+from baas_operator.observe.moments import to_text, to_time
 from baas_operator.observe.vitals import Vitals
 
 NOT_STARTING, NOT_FOLLOWING, NODE_GONE = "NotStarting", "NotFollowing", "NodeGone"
@@ -76,13 +77,3 @@ def read_noted(model: type[_M], found: object) -> _M | None:
     except (ValidationError, ValueError):
         return None
     return made
-
-
-def to_text(moment: datetime) -> str:
-    """A time as the status has it."""
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def to_time(text: str) -> datetime:
-    """A time from the status. Raises ValueError where that is none."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -10,6 +10,7 @@ from contextlib import suppress
 import aiohttp
 
 from baas_operator.desired.database import names
+from baas_operator.observe.addresses import authority
 
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 1.0
@@ -66,9 +67,8 @@ async def says_primary(session: aiohttp.ClientSession, host: str) -> bool | None
     """What the member's Patroni says; None when it says nothing. Its status alone says who holds the lock; that PostgreSQL takes writes
     is known by the role that it was last seen in (Patroni documentation, "REST API")."""
     timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
-    address = f"[{host}]" if ":" in host else host
     with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError):
-        async with session.get(f"http://{address}:{names.PATRONI_PORT}/primary", timeout=timeout, allow_redirects=False) as response:
+        async with session.get(f"http://{authority(host, names.PATRONI_PORT)}/primary", timeout=timeout, allow_redirects=False) as response:
             said = json.loads(await response.content.read(_MOST_BYTES))
             return response.status == 200 and said.get("role") == "primary"
     return None
