@@ -89,6 +89,7 @@ CREATIONS = [
     Bad("field of Kubernetes that is not ours", DB, {"template": {}}, ('unknown field \"spec.template\"',)),
     Bad("parameter that routes", DB, parameters(listen_addresses="*"), RESERVED),
     Bad("parameter that loses data", DB, parameters(fsync="off"), RESERVED),
+    Bad("parameter without which nobody is promoted", DB, parameters(allow_alter_system="off"), RESERVED),
     Bad("parameter that breaks quorum", DB, parameters(synchronous_standby_names=""), RESERVED),
     Bad("parameter with a blank", DB, {"parameters": {"max connections": "9"}}, ("does not know", "use lower case")),
     Bad("parameter of two lines", DB, parameters(log_line_prefix="%m\nfsync = off"), ("line break", "take it out")),

@@ -28,9 +28,10 @@ RESERVED_PARAMETERS = (
     "data_directory", "hba_file", "ident_file", "config_file", "unix_socket_directories", "fsync", "full_page_writes",
     "wal_log_hints", "recovery_target_timeline", "ssl", "ssl_cert_file", "ssl_key_file", "ssl_ca_file",
     "ssl_crl_file", "ssl_crl_dir", "ssl_min_protocol_version", "ssl_max_protocol_version", "ssl_passphrase_command",
-    "ssl_passphrase_command_supports_reload",
+    "ssl_passphrase_command_supports_reload", "allow_alter_system",
 )  # fmt: skip
-"""Parameters that the operator or Patroni sets: changing one by hand would break replication or durability."""
+"""Parameters that the operator or Patroni sets: changing one by hand would break replication or durability. `allow_alter_system`: a new
+primary's agent has to say by ALTER SYSTEM whom commits wait for (agent/synchronous.py), and nobody is promoted before it has."""
 
 MAX_MEMBERS = 9
 """Most members: the primary has to feed them all."""
