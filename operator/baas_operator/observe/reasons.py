@@ -11,6 +11,7 @@ REASONS: dict[str, str] = {
     "ComponentDown": "No pod of a component is ready.",
     "ComponentInOneZone": "All ready pods of a component are in the same zone.",
     "ComponentsNotReady": "Some pods of a component are not ready; the others serve.",
+    "ConfirmedInOneZone": "A commit may have been confirmed by standbys in the primary's own zone alone, and would go with it.",
     "CreatingComponents": "Components are being made.",
     "CreatingDatabases": "The declared databases and roles are being made.",
     "CreatingStreams": "A declared stream is being made.",

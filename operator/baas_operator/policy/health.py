@@ -42,6 +42,12 @@ class Situation:
     def wants_sync(self) -> bool:
         return self.spec.durability is not Durability.ASYNC
 
+    @property
+    def confirmations(self) -> int:
+        """How many standbys a commit waits for, by the configuration that Patroni goes by now."""
+        count = (self.seen.dynamic_config or {}).get("synchronous_node_count")
+        return count if isinstance(count, int) else 1
+
 
 def _stuck(it: Situation) -> Finding | None:
     """What no member can get over by itself. The operator deletes nothing that might lead to data: that is the user's to say."""
@@ -130,14 +136,20 @@ def _fragile(it: Situation) -> Finding | None:
         return Finding("NoPrimary", "There is no primary now.")
     if not it.wants_sync:
         return Finding("Asynchronous", "With durability async a commit is on the primary alone when it is acknowledged.")
-    others = [
-        each for each in seen.streaming()
-        if each.zone and each.zone != primary.zone and each.name in seen.sync_standbys
-    ]  # fmt: skip
+    synchronous = [each for each in seen.streaming() if each.name in seen.sync_standbys]
+    others = [each for each in synchronous if each.zone and each.zone != primary.zone]
     if primary.zone is None:
         return Finding("ZoneUnknown", "The primary's node has no zone: label nodes with topology.kubernetes.io/zone.")
     if not others:
         return Finding("NoStandbyInAnotherZone", f"No synchronous standby streams outside of {primary.zone}.")
+    # A commit that only standbys beside the primary have confirmed goes with their zone; and as nobody can know that there is none, those
+    # elsewhere are not promoted.
+    if len(synchronous) - len(others) >= it.confirmations:
+        return Finding(
+            "ConfirmedInOneZone",
+            f"A commit waits for {counted(it.confirmations, 'standby')}, and may have been confirmed in {primary.zone} alone, where the "
+            "primary is, too. Use durability zone-quorum, or as many zones as members.",
+        )
     if it.spec.durability is Durability.ZONE_QUORUM and len({each.zone for each in others}) < 2:
         return Finding(
             "OneStandbyZone",

@@ -281,6 +281,19 @@ def test_standbys_in_the_primarys_own_zone_do_not_count() -> None:
     assert tolerance(db) == "NoStandbyInAnotherZone"
 
 
+@pytest.mark.parametrize(("durability", "wait_for", "tolerant"), [
+    ("quorum", 1, "ConfirmedInOneZone"), ("zone-quorum", 2, "AnyZoneCanBeLost"),
+])  # fmt: skip
+def test_what_a_standby_beside_the_primary_alone_may_have_confirmed_goes_with_their_zone(
+    durability: str, wait_for: int, tolerant: str
+) -> None:
+    """Of five members in three zones one is beside the primary. A commit that waits for one standby may be those two members' alone."""
+    db = Postgres({"replicas": 5, "durability": durability}, zones=("zone-a", "zone-b", "zone-c")).serving()
+    db.dynamic["synchronous_node_count"] = wait_for
+
+    assert tolerance(db) == tolerant
+
+
 def test_two_standbys_in_one_other_zone_are_one_zone() -> None:
     db = Postgres().serving()
     db.members["db-2"].zone = "zone-b"
