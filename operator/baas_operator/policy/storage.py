@@ -41,9 +41,11 @@ class Storage:
 
 def guard(spec: DatabaseReplicaSpec, members: Sequence[Vitals], seen: DatabaseObservation) -> Storage:
     """Judge the volumes, from what is there now."""
-    claims = [each.claim for each in members if each.claim and is_bound(each.claim)]
     volumes = {each.name: each.report.volume for each in members if each.report.volume}
-    size = _size(spec.storage, [each for each in members if each.ready and each.claim and is_bound(each.claim)])
+    bound = [each for each in members if each.claim and is_bound(each.claim)]
+    claims = [each.claim for each in bound if each.claim]
+    # Where all are down, as full volumes make them, all are judged: otherwise nothing would ever grow again.
+    size = _size(spec.storage, [each for each in bound if each.ready] or bound)
     unfinished = [each["metadata"]["name"] for each in claims if _capacity(each) < max(_requested(each), parse_bytes(size))]
     growing = Finding("VolumesGrowing", f"{', '.join(unfinished)} {'grows' if len(unfinished) == 1 else 'grow'} to {size}.")
     read_only = _read_only(spec, volumes.get(seen.leader or ""), seen)

@@ -103,6 +103,16 @@ def test_one_step_at_a_time_is_taken_and_none_beyond_the_most() -> None:
     assert grown(it.look()) == {}
 
 
+def test_volumes_that_are_full_grow_although_nobody_could_start() -> None:
+    """As after a bulk load while no operator ran."""
+    it = Broken({"storage": {"size": "5Gi", "maxSize": "20Gi"}})
+    it.reports = dict.fromkeys(it.db.members, used(100, size=4.9 * GIB))
+    for each in it.db.members:
+        it.db.power_off(each)
+
+    assert grown(it.look()) == {"data-db-0": "6Gi", "data-db-1": "6Gi", "data-db-2": "6Gi"}
+
+
 def test_a_member_that_is_away_keeps_no_volume_from_growing() -> None:
     """Nor does a claim that has no volume yet, which nobody can make larger."""
     it = Broken({"storage": {"size": "5Gi", "maxSize": "20Gi"}})
