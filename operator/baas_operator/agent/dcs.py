@@ -37,6 +37,8 @@ _BROUGHT_SECONDS = 2.0
 """A watch brings what was written within milliseconds."""
 _SILENT_SECONDS = 10.0
 """A primary renews the lock every 2 s. A watch that brings nothing for this long may have lost its connection without word."""
+_FRESH_SECONDS = 5.0
+"""Twice the time between two renewals, and a little: a watch that brought nothing for longer does not bring what is asked of it either."""
 _log = logging.getLogger("agent.dcs")
 
 
@@ -107,12 +109,19 @@ class Dcs:
         self._silent = False
         """Whether the last watch has brought nothing."""
         self._redial = asyncio.Event()
+        self._heard: float | None = None
+        """When the watch last brought something, by the monotonic clock."""
         self.state = State()
 
     @property
     def leads(self) -> bool:
         """Whether this member has the lock."""
         return self.state.lock.leader == self._identity.pod
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether the watch works: while there is a primary it brings a renewal of the lock every 2 s."""
+        return self._heard is not None and time.monotonic() - self._heard < _FRESH_SECONDS
 
     async def run(self) -> None:
         """Watch until cancelled. A watch that ends is taken up where it was, as long as the server knows what came after."""
@@ -143,6 +152,7 @@ class Dcs:
         )
         async for found in watch:
             self._silent = False
+            self._heard = time.monotonic()
             self._take(found)
             self._since = max(self._since, _number(found["metadata"]["resourceVersion"]))
 

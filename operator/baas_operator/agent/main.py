@@ -77,6 +77,7 @@ async def _run(env: Mapping[str, str]) -> None:
         app = web.Application()
         app.add_routes([
             web.get("/livez", _livez),
+            web.get(names.WATCHES_PATH, requests.watches),
             web.get(names.PROMOTION_PATH, Promotion(identity, dcs, postgres, synchronous).ask),
             web.get(names.RETIRE_PATH, requests.retire),
             web.post(names.SWITCHOVER_PATH, requests.switch_over),

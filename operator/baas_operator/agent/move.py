@@ -32,6 +32,7 @@ from baas_operator.desired.database import names
 from baas_operator.desired.meta import COMPONENT_LABEL
 from baas_operator.observe.addresses import authority
 from baas_operator.observe.conditions import READY, is_true
+from baas_operator.policy.failover import Sync
 
 _ASK_SECONDS = 3.0
 _PAUSE_SECONDS = 8.0
@@ -40,6 +41,8 @@ _HANDED_OVER_SECONDS = 10.0
 """For standbys to take the lock from a primary that has stopped; by then Patroni itself has let go of it."""
 _SETTLED_SECONDS = 5.0
 """Twice the time between two renewals, and a little."""
+_AGENT_TIMEOUT = aiohttp.ClientTimeout(total=1.0)
+"""Within this an agent beside another member says whether it watches."""
 _SYNCHRONOUS = ("quorum_standby", "sync_standby")
 _log = logging.getLogger("agent.move")
 Pods = Mapping[str, Mapping[str, Any]]
@@ -109,7 +112,8 @@ class Mover:
             term = self._dcs.state.lock.term
             if not self._dcs.leads:
                 return
-            addresses = poolers((await self.pods()).values())
+            pods = await self.pods()
+            addresses = poolers(pods.values())
             paused = (await self.patroni.cluster()).get("pause")  # then Patroni promotes nobody by itself
             await self._settled()
             voters = self._dcs.state.sync.voters
@@ -117,12 +121,14 @@ class Mover:
                 raise MoveError(
                     f"{', '.join(sorted(missing))} does not confirm or replay what was written: a new primary would be waited for."
                 )
+            if agents := to in voters and not paused:
+                await self._ask_voters(self._dcs.state.sync, pods)
             if self._tried != term:  # clients should not have to wait again and again for a move that does not come about
                 await self._ask_poolers("pause", addresses)
             self._tried = term
             started = time.monotonic()
             try:
-                if to in voters and not paused:
+                if agents:
                     await self._stop_and_tell(term, to)
                 else:
                     await self._ask_patroni(to)
@@ -137,6 +143,28 @@ class Mover:
             async with asyncio.timeout(_SETTLED_SECONDS):
                 while self._dcs.state.sync.voters and self._dcs.state.sync.floor is None:
                     await self._dcs.changed()
+
+    async def _ask_voters(self, sync: Sync, pods: Pods) -> None:
+        """Raises MoveError unless the agents that have to hand the lock over are there: a primary that has stopped takes no writes, and
+        nobody else would."""
+        voters = sorted(sync.voters)
+        there = await asyncio.gather(*(self._watches((pods.get(each) or {}).get("status") or {}) for each in voters))
+        silent = [name for name, answers in zip(voters, there, strict=True) if not answers]
+        if not len(voters) - len(silent) > sync.quorum >= len(silent):
+            raise MoveError(
+                f"The agent beside {', '.join(silent)} does not answer or hears nothing of Patroni's lock, and is needed to hand it over."
+            )
+
+    async def _watches(self, status: Mapping[str, Any]) -> bool:
+        """Whether the agent of a pod says that it watches. One of an older image does not know the question, and counts."""
+        if not status.get("podIP"):
+            return False
+        url = f"http://{authority(status['podIP'], names.AGENT_PORT)}{names.WATCHES_PATH}"
+        try:
+            async with self._session.get(url, timeout=_AGENT_TIMEOUT, allow_redirects=False) as response:
+                return response.status < 500
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
 
     async def _stop_and_tell(self, term: str, to: str) -> None:
         now = (await self._dcs.fresh()).lock  # and the API server is there: without it nobody could take over

@@ -60,6 +60,10 @@ class Requests:
         leader = self._dcs.state.lock.leader
         return web.Response(status=200 if leader == body["candidate"] else 503, text=f"{leader} leads.\n")
 
+    async def watches(self, _: web.Request) -> web.Response:
+        """For another member's agent: 200 if this one would take the lock over now, as it hears of what it has to."""
+        return web.Response(text="ok\n") if self._dcs.up_to_date else web.Response(status=503, text="no news of the lock\n")
+
     async def _move_away(self) -> None:
         while self._dcs.leads:
             pods = await self._mover.pods()

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from baas_operator.agent import dcs as dcs_module
 from baas_operator.agent import move as move_module
 from baas_operator.agent import retire as retire_module
 from baas_operator.agent.dcs import STOPPED, Dcs
@@ -84,11 +85,14 @@ class World:
         """PostgreSQL is shutting down, and somebody who still receives holds it up."""
         self.paused = False
         self.pooler_says = 200
+        self.agents_say = 200
+        """What the standbys' agents answer when they are asked whether they watch."""
         self.mover: Mover
         self.requests: Requests
         for name in ("db-0", "db-1", "db-2"):
             api.put(f"{PODS}/{name}")
             api.objects[f"{PODS}/{name}"]["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+            api.objects[f"{PODS}/{name}"]["status"] = {"podIP": "127.0.0.1"}
         api.lead("db-0")
         api.synchronous("db-0", "db-1", "db-2")
         api.renew()
@@ -120,6 +124,9 @@ class World:
             self.api.lead(body["candidate"])
             return web.Response(text="Successfully switched over")
         return web.Response(status=412, text="no")
+
+    async def watches(self, _: web.Request) -> web.Response:
+        return web.Response(status=self.agents_say)
 
     async def pooler(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "Bearer token"
@@ -155,10 +162,14 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     api = await StandIn(tmp_path).start()
     made = World(api)
     app = web.Application()
-    app.add_routes([web.get("/cluster", made.cluster), web.post("/switchover", made.switchover), web.post("/{what}", made.pooler)])
+    app.add_routes([
+        web.get("/cluster", made.cluster), web.post("/switchover", made.switchover), web.get(names.WATCHES_PATH, made.watches),
+        web.post("/{what}", made.pooler),
+    ])  # fmt: skip
     runner, port = await serve(app)
     monkeypatch.setattr(names, "PATRONI_PORT", port)
     monkeypatch.setattr(names, "POOLER_AGENT_PORT", port)
+    monkeypatch.setattr(names, "AGENT_PORT", port)
     monkeypatch.setattr(retire_module, "_AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(retire_module, "_GIVEN_UP_SECONDS", 2.0)
     monkeypatch.setattr(move_module, "_HANDED_OVER_SECONDS", 0.3)
@@ -189,6 +200,42 @@ async def test_a_primary_whose_pod_is_deleted_hands_over_before_the_pod_may_go(w
     assert world.done == MOVED
     assert world.api.leader() == "db-2"
     assert json.loads(world.api.annotations(SYNC)[STOPPED]) == {"term": term, "to": "db-2"}
+
+
+async def test_a_primary_is_not_stopped_while_the_agents_that_hand_the_lock_over_are_away(world: World) -> None:
+    """Nobody would take it, and Patroni's own race asks the same agents: a planned move is not worth an outage."""
+    world.start_pooler()
+    world.agents_say = 503
+
+    status, said = await world.asked_by_the_operator("db-2")
+
+    assert (status, world.api.leader()) == (503, "db-0")
+    assert said.startswith("The agent beside db-1, db-2 does not answer or hears nothing of Patroni's lock")
+    assert world.done == ["checkpoint"], "no client waited for it, either"
+
+
+async def test_one_agent_too_few_is_too_few_and_one_without_a_pod_is_away(world: World) -> None:
+    del world.api.objects[f"{PODS}/db-1"]["status"]["podIP"]
+
+    status, said = await world.asked_by_the_operator("db-2")
+
+    assert (status, world.done) == (503, ["checkpoint"])
+    assert said.startswith("The agent beside db-1 does not answer")
+
+
+async def test_an_agent_tells_whether_it_hears_of_the_lock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.api.renew()
+    await until(lambda: world.mover._dcs.up_to_date)
+    assert (await world.requests.watches(None)).status == 200  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dcs_module, "_FRESH_SECONDS", 0.0)
+    assert (await world.requests.watches(None)).status == 503  # type: ignore[arg-type]
+
+
+async def test_an_agent_of_an_older_image_is_no_obstacle_to_a_move(world: World) -> None:
+    world.agents_say = 404
+
+    assert (await world.asked_by_the_operator("db-2"))[0] == 200
 
 
 @pytest.mark.parametrize("says", [200, 409, 500])
