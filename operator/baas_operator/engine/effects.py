@@ -31,6 +31,8 @@ from baas_operator.policy.plan import (
 
 OF_OPERANDS = (EnsureStream, Switchover, RestartPostgres, Reclone)
 """Effects that an operand is asked for. It may take its time, and the object's turn does not wait for it (asking.py)."""
+NOT_SWITCHED_OVER = "NotSwitchedOver"
+"""Why an Operation waits whose switchover was asked for and not done; the answer says why."""
 _log = logging.getLogger(__name__)
 
 
@@ -131,7 +133,7 @@ async def _switchover(effect: Switchover, view: View) -> None:
             )  # fmt: skip
         _log.info("its agent does not know how, so Patroni was asked", extra={"status": status, "answer": text})
     if status != 200:
-        raise Waiting("NotSwitchedOver", text, 1.0)
+        raise Waiting(NOT_SWITCHED_OVER, text, 1.0)
 
 
 def _rest_api(secret: Manifest | None) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from baas_operator.engine import applier
 from baas_operator.engine.asking import Asking
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
-from baas_operator.engine.effects import OF_OPERANDS, bring_about
+from baas_operator.engine.effects import NOT_SWITCHED_OVER, OF_OPERANDS, bring_about
 from baas_operator.engine.errors import ApiError, Refused, Waiting
 from baas_operator.engine.gather import ask_operands, view_of
 from baas_operator.engine.store import Key, Store, key_of
@@ -31,6 +31,7 @@ from baas_operator.observe.conditions import READY, RECONCILING, STALLED, SUSPEN
 from baas_operator.observe.queue import JetStreamState
 from baas_operator.observe.view import View
 from baas_operator.policy.controllers import PLANNERS
+from baas_operator.policy.operation import with_answer
 from baas_operator.policy.plan import Effect, Plan
 from baas_operator.telemetry.metrics import RECONCILE_SECONDS, RECONCILES
 
@@ -101,6 +102,8 @@ class Reconciler:
             case Waiting():
                 _log.info("waiting: %s", problem)
                 after, outcome = problem.seconds, "waiting"
+                if problem.reason == NOT_SWITCHED_OVER:
+                    plan = with_answer(plan, problem.message)
             case Refused():
                 plan, outcome = _with_refusal(plan, problem), "refused"
                 after = plan.requeue_after
@@ -114,7 +117,7 @@ class Reconciler:
         current, changed = self._store.get(*key), False
         if current is not None and current["metadata"]["uid"] == resource["metadata"]["uid"]:
             changed = await summarize(self._client, self._store, current, plan, self._config.identity)
-            if changed and current["kind"] == OPERATION.name and plan.requeue_after is not None:
+            if changed and problem is None and current["kind"] == OPERATION.name and plan.requeue_after is not None:
                 after = 0.0  # an Operation's next step follows from the status that was just written
         return Outcome(after, told=changed), outcome
 

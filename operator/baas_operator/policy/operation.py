@@ -6,6 +6,7 @@ next step, and a step that was already taken is seen to have been.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,6 +31,9 @@ from baas_operator.policy.plan import Discard, Effect, Finding, Plan, Switchover
 KEPT = 20
 """Operations on one object that are kept once they are over, the youngest: enough to see what was done, and no heap that grows."""
 _LOOK_AGAIN_SECONDS = 0.5
+_LAST_ANSWER = " Last answer: "
+_MOST_CHARACTERS = 300
+"""Of an answer: who answers runs an image that its users choose."""
 _PASSING = frozenset({"NoPrimary", "TargetNotStreaming", "TargetLags", "TargetNotSynchronous"})
 """What an Operation that had to wait for another finds right after it, and what passes by itself."""
 
@@ -153,7 +157,7 @@ def _switchover(view: View, spec: OperationSpec, status: OperationStatus, databa
         return _end(view, status, OperationPhase.FAILED, Finding(
             "TimedOut",
             f"{candidate} was not the primary after {spec.timeout_seconds} s; the primary is {seen.leader or 'not known'}. "
-            "Look at the database's conditions, then create another Operation.",
+            f"Look at the database's conditions, then create another Operation.{_last_answer(status)}",
         ))  # fmt: skip
     effects: tuple[Effect, ...] = ()
     if seen.primary and seen.primary.name == result.from_member and seen.leader_endpoint:
@@ -163,7 +167,22 @@ def _switchover(view: View, spec: OperationSpec, status: OperationStatus, databa
             "OtherPrimary",
             f"{seen.leader} became the primary meanwhile, not {candidate}: a failover came between, or somebody asked Patroni itself.",
         ))  # fmt: skip
-    return _running(status, f"{candidate} is becoming the primary.", effects)
+    return _running(status, f"{candidate} is becoming the primary.{_last_answer(status)}", effects)
+
+
+def _last_answer(status: OperationStatus) -> str:
+    """What was answered when it was last asked for, if it was not done then."""
+    said = next((each.message for each in status.conditions if each.type == READY), "")
+    return "".join(said.partition(_LAST_ANSWER)[1:])
+
+
+def with_answer(plan: Plan, answer: str) -> Plan:
+    """The plan of an Operation that goes on, with why it was not done when it was just asked for."""
+
+    def told(each: Condition) -> Condition:
+        return replace(each, message=f"{each.message.partition(_LAST_ANSWER)[0]}{_LAST_ANSWER}{answer[:_MOST_CHARACTERS]}")
+
+    return replace(plan, conditions=tuple(told(each) for each in plan.conditions))
 
 
 def _begin(view: View, spec: OperationSpec, status: OperationStatus, database: View, seen: DatabaseObservation) -> Plan:

@@ -9,7 +9,7 @@ import pytest
 
 from baas_operator.desired.database.names import MAX_LAG_BYTES
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED
-from baas_operator.policy.operation import KEPT
+from baas_operator.policy.operation import KEPT, with_answer
 from baas_operator.policy.plan import Discard, Switchover
 from tests.unit.objects import message, reason, status
 from tests.unit.policy.postgres import MEBIBYTE
@@ -90,6 +90,19 @@ def test_a_step_that_patroni_refuses_is_asked_for_again_until_time_is_up() -> No
     world.reconcile()
     assert world.phase == "Failed"
     assert world.status["conditions"][0]["reason"] == "TimedOut"
+
+
+def test_why_it_was_not_done_is_told_while_it_goes_on_and_when_it_is_given_up() -> None:
+    """What the primary's agent sees, nobody else does: that a long query holds up replay on the target, say."""
+    world = World(to="db-1")
+    world.reconcile()
+    for answer in ("db-1 does not replay.", "db-2 does not confirm."):
+        world.write(with_answer(world.plan(), answer))
+        plan = world.reconcile()
+        assert message(plan, READY) == f"db-1 is becoming the primary. Last answer: {answer}"
+
+    world.time_out()
+    assert message(world.reconcile(), READY).endswith("then create another Operation. Last answer: db-2 does not confirm.")
 
 
 def test_success_that_is_seen_late_is_success() -> None:
