@@ -116,7 +116,9 @@ def test_a_frozen_primary_holds_no_client(kube: Kube, database: Database, pooled
             pooled.wait_for_another_server(was_at, timeout_seconds=FROZEN_SECONDS)
     finally:
         faults.unpause(kube.lab, node)
-    print(f"\nprimary frozen, through the pooler: {pooled.longest_gap_seconds(since):.1f} s without writes")
+    gap = pooled.longest_gap_seconds(since)
+    print(f"\nprimary frozen, through the pooler: {gap:.1f} s without writes for a client that came while it was")
+    assert gap < FROZEN_SECONDS
     assert_nothing_lost(pooled, database)
 
 

@@ -36,6 +36,8 @@ class Ledger:
     uri: str
     acks: list[Ack] = field(default_factory=list)
     in_doubt: list[str] = field(default_factory=list)
+    began: float = 0.0
+    """When the latest `writing` began, by the monotonic clock."""
 
     def prepare(self) -> None:
         """Make the table."""
@@ -46,6 +48,7 @@ class Ledger:
         """Write all the while; begins and ends with rows that were acknowledged."""
         first = 1 + max((ack.id for ack in self.acks), default=0)
         first += 100_000 if self.acks else 0  # rows in doubt have ids, too
+        self.began = time.monotonic()
         with self.client.running(SQL, "ledger_writer.py", self.uri, str(first), tell=self._note):
             self.wait_for_writes()
             yield
@@ -63,8 +66,9 @@ class Ledger:
         return self.acks[-1]
 
     def longest_gap_seconds(self, since: float) -> float:
-        """The longest time without an acknowledgement, from the last one before `since` (monotonic) on."""
-        times = [ack.at for ack in self.acks]
+        """The longest time without an acknowledgement in the latest `writing`, from the last one before `since` (monotonic) on; nobody
+        waited for one before that writing began."""
+        times = [self.began, *(ack.at for ack in self.acks if ack.at >= self.began)]
         return max((later - earlier for earlier, later in pairwise(times) if later >= since), default=0.0)
 
     def missing_in(self, uri: str) -> list[Ack]:
