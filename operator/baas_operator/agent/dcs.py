@@ -83,9 +83,12 @@ def read_sync(found: Mapping[str, Any], before: Sync) -> Sync:
     same = before.changed and (before.leader, before.voters, before.quorum) == (leader, voters, quorum)
     fences = {key.removeprefix(FENCE): fence for key, text in said.items() if key.startswith(FENCE) and (fence := _fence(text))}
     changed = before.changed if same else _number(found["metadata"]["resourceVersion"])
+    floor, earlier = (before.floor, before.earlier) if before.changed and before.leader == leader else (None, ())
+    if floor is not None and not same:
+        earlier = before.electorates
     return Sync(
-        leader, voters, quorum, changed, before.floor if same else None, fences, _stopped(said.get(STOPPED)), said.get(ANYWAY) or None
-    )
+        leader, voters, quorum, changed, floor, fences, _stopped(said.get(STOPPED)), said.get(ANYWAY) or None, earlier=earlier,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

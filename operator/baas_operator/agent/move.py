@@ -141,7 +141,7 @@ class Mover:
         """Until the lock was renewed after the voters last changed: before that no fence counts, and who was stopped renews no lock."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_SETTLED_SECONDS):
-                while self._dcs.state.sync.voters and self._dcs.state.sync.floor is None:
+                while self._dcs.state.sync.voters and not self._dcs.state.sync.settled:
                     await self._dcs.changed()
 
     async def _ask_voters(self, sync: Sync, pods: Pods) -> None:

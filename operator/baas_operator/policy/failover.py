@@ -10,8 +10,9 @@ one leader's one term. That place is chosen with care: each fence changes the ve
 change V from what it read before (Patroni writes it with a precondition), and the answer shows V, q and all fences at one moment.
 
 One promise of Patroni's is weaker than that: when a voter goes, it is struck off at once, while those who remain may still lack what
-only that one had confirmed. So a fence counts only if it holds all that the primary had written when it renewed the lock for the
-first time after the voters last changed: whatever was acknowledged under earlier voters is older than that.
+only that one had confirmed. So a fence counts only if it holds all that the primary had written when it last renewed the lock with the
+voters settled (the *floor*), and where they changed after that, enough of the earlier voters have to be fenced, too: whatever was acknowledged
+is older than the floor, or was confirmed by enough of those who were voters then.
 
 The order of a release is therefore: read the lock; write the own fence; see in the answer that q + 1 are fenced; hand the lock over with a
 precondition on the version read. If P renewed the lock in between, the last write fails; if it did not, it can not have changed V.
@@ -79,11 +80,20 @@ class Stopped:
 
 
 @dataclass(frozen=True)
+class Electorate:
+    """Who votes: any `quorum` + 1 of `voters` hold all that was acknowledged while they were it."""
+
+    voters: frozenset[str]
+    quorum: int
+
+
+@dataclass(frozen=True)
 class Sync:
     """Patroni's synchronous state: any `quorum` + 1 of `voters` hold all that `leader` acknowledged.
 
     `changed`: version of the object as of which leader, voters and quorum are what they are; fences change it, too, but not this.
-    `floor`: how far the leader had written its log, in bytes, when it first renewed the lock after that; None while it has not.
+    `floor`: how far the leader had written its log, in bytes, when it first renewed the lock after its voters were settled; None while it
+    has not. `earlier`: who voted since then and does not any more, as the lock was not renewed again.
     """
 
     leader: str | None
@@ -95,6 +105,17 @@ class Sync:
     stopped: Stopped | None = None
     anyway: str | None = None
     """Whom somebody wants promoted whatever may be lost."""
+    earlier: tuple[Electorate, ...] = ()
+
+    @property
+    def electorates(self) -> tuple[Electorate, ...]:
+        """All under whom something above the floor may have been acknowledged."""
+        return (*self.earlier, Electorate(self.voters, self.quorum))
+
+    @property
+    def settled(self) -> bool:
+        """Whether the lock was renewed since the voters last changed."""
+        return self.floor is not None and not self.earlier
 
 
 @dataclass(frozen=True)
@@ -141,9 +162,9 @@ class Step(Enum):
 
 
 def settled(sync: Sync, lock: Lock) -> Sync:
-    """The synchronous state, with the floor that the lock gives it if it has none and the lock was renewed since the voters changed."""
-    if sync.floor is None and sync.leader == lock.leader and lock.version > sync.changed and lock.position:
-        return replace(sync, floor=lock.position)
+    """The synchronous state, with the floor that the lock gives it if the lock was renewed for the first time since the voters changed."""
+    if not sync.settled and sync.leader == lock.leader and lock.version > sync.changed and lock.position:
+        return replace(sync, floor=lock.position, earlier=())
     return sync
 
 
@@ -170,11 +191,12 @@ def heir(sync: Sync, lock: Lock, me: str) -> str | None:
     """Who may have the lock now: the fenced voter that has most of the log, of those that have the same one whose Patroni answers, then the
     one that a planned move is to, and `me` before others; None while the leader of the lock's term may still acknowledge something.
 
-    `quorum` + 1 fences end the acknowledging, and all that was acknowledged is on one of them. The second count is for an heir that
-    dies: it keeps a voter that lags from winning Patroni's race with the votes of the rest.
+    `quorum` + 1 fences end the acknowledging, and all that was acknowledged is on one of them; what was acknowledged under earlier voters
+    is, too, if more than their `quorum` are fenced. The second count is for an heir that dies: it keeps a voter that lags from winning
+    Patroni's race with the votes of the rest.
     """
     good = _good(sync, lock)
-    if not len(good) > sync.quorum >= len(sync.voters) - len(good):
+    if any(len(each.voters & set(good)) <= each.quorum for each in sync.electorates) or len(sync.voters) - len(good) > sync.quorum:
         return None
     to = sync.stopped.to if stopped(sync, lock) and sync.stopped else None
     chosen = max(sorted(good), key=lambda name: (good[name].position, good[name].lives, name == to, name == me))

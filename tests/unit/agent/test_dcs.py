@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from baas_operator.agent import dcs as dcs_module
 from baas_operator.agent.dcs import FENCE, NO_SYNC, Dcs, read_lock, read_sync
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
-from baas_operator.policy.failover import Fence, Sync
+from baas_operator.policy.failover import Electorate, Fence, Lock, Sync, settled
 from tests.unit.agent.stand_in import CONFIG_MAPS, LOCK, SYNC, StandIn, stop, until
 
 ME = Identity(database="db", namespace="prod", pod="db-1", ip="10.0.0.1", node="node-b")
@@ -110,6 +111,38 @@ def test_it_has_changed_when_leader_voters_or_quorum_have(after: dict[str, str],
     before = read_sync(found(BEFORE, 7), NO_SYNC)
 
     assert read_sync(found(BEFORE | after, 9), before).changed == changed
+
+
+def test_until_the_lock_is_renewed_it_is_known_who_voted_since_it_was_last() -> None:
+    one, both, none = (
+        Electorate(frozenset(names), quorum) for names, quorum in ((("db-1",), 0), (("db-1", "db-2"), 1), ((), 0))
+    )
+    lock = Lock("db-0", "t", 8, 1000)
+    first = settled(read_sync(found(BEFORE | {"sync_standby": "db-1", "quorum": "0"}, 7), NO_SYNC), lock)
+    assert (first.floor, first.electorates, first.settled) == (1000, (one,), True)
+
+    second = settled(read_sync(found(BEFORE, 9), first), lock)
+    assert (second.floor, second.electorates, second.settled) == (1000, (one, both), False)
+    third = settled(read_sync(found(BEFORE | {"sync_standby": "", "quorum": "0"}, 10), second), lock)
+    assert third.electorates == (one, both, none)
+
+    after = settled(third, dataclasses.replace(lock, version=11, position=1200))
+    assert (after.floor, after.electorates, after.settled) == (1200, (none,), True)
+
+
+@pytest.mark.parametrize("before", [NO_SYNC, read_sync(found(BEFORE, 7), NO_SYNC)], ids=["seen for the first time", "never renewed"])
+def test_where_it_was_never_settled_there_is_no_floor_after_a_change_either(before: Sync) -> None:
+    sync = read_sync(found(BEFORE | {"quorum": "0"}, 9), before)
+
+    assert (sync.floor, sync.earlier) == (None, ())
+
+
+def test_who_voted_for_another_leader_says_nothing_of_this_one() -> None:
+    before = settled(read_sync(found(BEFORE, 7), NO_SYNC), Lock("db-0", "t", 8, 1000))
+
+    sync = read_sync(found(BEFORE | {"leader": "db-1", "sync_standby": "db-2", "quorum": "0"}, 9), before)
+
+    assert (sync.floor, sync.earlier) == (None, ())
 
 
 # --- the watch --------------------------------------------------------------------------------------------------------

@@ -266,7 +266,7 @@ async def test_clients_go_on_when_the_move_did_not_come_about_and_do_not_wait_fo
 async def test_voters_that_changed_just_now_are_waited_for_before_postgresql_is_stopped(world: World) -> None:
     """Their fences count once the lock was renewed, which a primary that was stopped does not do."""
     world.api.synchronous("db-0", "db-2", quorum=0)
-    await until(lambda: world.mover._dcs.state.sync.floor is None)
+    await until(lambda: world.mover._dcs.state.sync.voters == {"db-2"} and not world.mover._dcs.state.sync.settled)
     world.delete("db-0")
     asking = asyncio.create_task(world.retire())
     await asyncio.sleep(0.1)

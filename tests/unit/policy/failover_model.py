@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from patroni.quorum import QuorumStateResolver  # type: ignore[import-untyped]
 
-from baas_operator.policy.failover import Fence, Here, Lock, Step, Stopped, Sync, decide, has_fenced, heir, hindrance, settled
+from baas_operator.policy.failover import Electorate, Fence, Here, Lock, Step, Stopped, Sync, decide, has_fenced, heir, hindrance, settled
 
 P = "p"
 STANDBYS = ("a", "b")
@@ -74,6 +74,7 @@ class World(NamedTuple):
     sync_version: int
     sync_changed: int
     floor: int | None
+    earlier: tuple[Electorate, ...]
     fences: frozenset[tuple[str, Fence]]
     acked: int
     promoted: str | None
@@ -99,7 +100,7 @@ def start(budget: dict[str, int], *, voters: frozenset[str] = frozenset(STANDBYS
     return World(
         p=Primary(sync=voters), a=joined if "a" in voters else apart, b=joined if "b" in voters else apart,
         leader=P, term=1, version=3, lock_version=3, lock_position=0, given=False, voters=voters,
-        quorum=len(voters) - 1, sync_version=2, sync_changed=2, floor=_ORIGIN, fences=frozenset(), acked=0, promoted=None, stopped=None,
+        quorum=len(voters) - 1, sync_version=2, sync_changed=2, floor=_ORIGIN, earlier=(), fences=frozenset(), acked=0, promoted=None, stopped=None,
         budget=tuple(sorted(budget.items())),
     )  # fmt: skip
 
@@ -129,7 +130,8 @@ def _write_sync(world: World, **changes: object) -> World:
 
 
 def _settle(world: World) -> World:
-    return world._replace(floor=settled(_sync(world), _lock(world)).floor)
+    sync = settled(_sync(world), _lock(world))
+    return world._replace(floor=sync.floor, earlier=sync.earlier)
 
 
 def _lock(world: World) -> Lock:
@@ -138,7 +140,9 @@ def _lock(world: World) -> Lock:
 
 def _sync(world: World) -> Sync:
     """Patroni writes a new leader into the synchronous state some time after a promotion; by then our story is over."""
-    return Sync(P, world.voters, world.quorum, world.sync_changed, world.floor, dict(world.fences), world.stopped)
+    return Sync(
+        P, world.voters, world.quorum, world.sync_changed, world.floor, dict(world.fences), world.stopped, earlier=world.earlier
+    )
 
 
 def check(world: World) -> None:
@@ -215,7 +219,8 @@ def _patroni_of_primary(world: World, rules: Rules) -> Iterator[tuple[str, World
             if sync_version != world.sync_version and rules.skip != "precondition":
                 yield "synchronous state changed by someone else", world._replace(p=p._replace(cycle=None))
                 return
-            written = _write_sync(world, voters=chosen, quorum=number, sync_changed=world.version + 1, floor=None)
+            earlier = () if rules.skip == "earlier voters" else _sync(world).electorates
+            written = _write_sync(world, voters=chosen, quorum=number, sync_changed=world.version + 1, earlier=earlier)
             cycle = ("renewed", written.sync_version, 0, written.sync_version, chosen, number)
             yield f"voters {sorted(chosen)} {number}", written._replace(p=p._replace(cycle=cycle))
             return
