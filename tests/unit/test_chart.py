@@ -27,6 +27,7 @@ from baas_operator.api.kinds import BAAS_INSTANCE, CHILD_KINDS, OWN_KINDS
 from baas_operator.desired.images import Images
 from baas_operator.desired.render import render
 from baas_operator.engine.config import from_environment
+from baas_operator.observe.conditions import READY, STALLED, STORAGE_PRESSURE, ZONE_TOLERANT
 from kubectl_baas.doctor.cluster import MINIMUM_VERSION
 
 Manifest = dict[str, Any]
@@ -277,6 +278,26 @@ def test_with_namespaces_podmonitors_look_there_alone() -> None:
 def test_the_chart_makes_the_alerts_of_the_rule_file() -> None:
     rules = one(monitoring(), "PrometheusRule")["spec"]["groups"]
     assert [rule for group in rules for rule in group["rules"]] == alerts()
+
+
+def test_alerts_on_conditions_name_those_that_the_operator_has() -> None:
+    """A type or a kind that there is not would match nothing, for ever and without a word."""
+    selectors = [found for rule in alerts() for found in re.findall(r"baas_condition\{(.+?)\}", rule["expr"])]
+    asked = [pair for each in selectors for pair in re.findall(r'(\w+)!?="(\w+)"', each)]
+
+    assert {value for label, value in asked if label == "type"} == {READY, ZONE_TOLERANT, STALLED, STORAGE_PRESSURE}
+    assert {value for label, value in asked if label == "kind"} <= {kind.name for kind in OWN_KINDS}
+    assert {label for label, _ in asked} == {"type", "kind"}
+
+
+def test_a_database_of_which_no_patroni_is_scraped_can_page_as_well() -> None:
+    (rule,) = [each for each in alerts() if each["alert"] == "DatabaseNoPrimary"]
+    by_patroni, by_operator = rule["expr"].split("\nor ")
+
+    assert "baas_condition" not in by_patroni
+    assert "baas_condition" in by_operator
+    assert by_operator.endswith("unless on (namespace, scope) patroni_primary"), "Patroni's own word counts where there is one"
+    assert rule["labels"]["severity"] == "page"
 
 
 def test_every_alert_goes_by_metrics_that_are_documented_and_says_how_urgent_it_is() -> None:
