@@ -26,6 +26,8 @@ from baas_operator.api.crd import all_crds
 from baas_operator.api.kinds import BAAS_INSTANCE, CHILD_KINDS, OWN_KINDS
 from baas_operator.desired.images import Images
 from baas_operator.desired.render import render
+from baas_operator.engine.config import from_environment
+from baas_operator.observe.conditions import READY, STALLED, STORAGE_PRESSURE, ZONE_TOLERANT
 from kubectl_baas.doctor.cluster import MINIMUM_VERSION
 
 Manifest = dict[str, Any]
@@ -84,7 +86,8 @@ def test_the_readme_brings_all_images_to_a_registry() -> None:
 def test_every_value_has_a_schema_and_every_schema_a_value() -> None:
     properties = json.loads((CHART / "values.schema.json").read_text())["properties"]
     assert set(properties) - {"global"} == set(VALUES)
-    assert set(properties["images"]["properties"]) == set(VALUES["images"])
+    for group in ("images", "monitoring"):
+        assert set(properties[group]["properties"]) == set(VALUES[group])
 
 
 def test_the_charts_crds_are_those_of_the_models() -> None:
@@ -151,6 +154,11 @@ def template(*settings: str) -> list[Manifest]:
     return [each for each in yaml.safe_load_all(done.stdout) if each]
 
 
+def environment(deployment: Manifest) -> dict[str, str | None]:
+    """What the operator is told."""
+    return {each["name"]: each.get("value") for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+
+
 def one(manifests: list[Manifest], kind: str, name: str = "baas-operator") -> Manifest:
     (found,) = [each for each in manifests if each["kind"] == kind and each["metadata"]["name"] == name]
     return found
@@ -164,11 +172,11 @@ def test_lint() -> None:
 def test_by_default_it_looks_after_all_namespaces_with_two_replicas() -> None:
     made = template()
     assert one(made, "ClusterRole")["rules"] == operator_rules()
-    deployment = one(made, "Deployment")["spec"]
-    assert deployment["replicas"] == 2
-    environment = {each["name"]: each.get("value") for each in deployment["template"]["spec"]["containers"][0]["env"]}
-    assert environment["BAAS_WATCH_NAMESPACES"] == ""
-    images = {name.removeprefix("BAAS_IMAGE_").lower(): ref for name, ref in environment.items() if name.startswith("BAAS_IMAGE_")}
+    deployment = one(made, "Deployment")
+    assert deployment["spec"]["replicas"] == 2
+    told = environment(deployment)
+    assert told["BAAS_WATCH_NAMESPACES"] == told["BAAS_MONITORING_NAMESPACE"] == ""
+    images = {name.removeprefix("BAAS_IMAGE_").lower(): ref for name, ref in told.items() if name.startswith("BAAS_IMAGE_")}
     assert images == asdict(Images())
     assert one(made, "PodDisruptionBudget")["spec"]["minAvailable"] == 1
 
@@ -203,11 +211,20 @@ def test_a_mirror_is_put_before_every_image() -> None:
     assert all(ref.startswith("mirror.example/x/") for ref in refs)
 
 
+def test_the_operator_is_told_where_prometheus_is() -> None:
+    made = one(template("monitoring.namespace=monitoring"), "Deployment")
+    told = {name: value for name, value in environment(made).items() if value is not None}
+
+    assert from_environment(told).monitoring_namespace == "monitoring"
+
+
 def test_one_replica_has_no_budget_that_would_block_drains() -> None:
     assert not [each for each in template("replicas=1") if each["kind"] == "PodDisruptionBudget"]
 
 
-@pytest.mark.parametrize("setting", ["replica=2", "logLevel=loud", "watchNamespaces={Not_A_Namespace}", "images.redis=redis:7"])
+@pytest.mark.parametrize(
+    "setting", ["replica=2", "logLevel=loud", "watchNamespaces={Not_A_Namespace}", "images.redis=redis:7", "monitoring.namespace=No_Name"]
+)
 def test_values_that_it_does_not_know_are_refused(setting: str) -> None:
     done = run_helm("template", "x", str(CHART), "--kube-version", versions.KUBERNETES, "--set", setting)
     assert done.returncode != 0
@@ -261,6 +278,26 @@ def test_with_namespaces_podmonitors_look_there_alone() -> None:
 def test_the_chart_makes_the_alerts_of_the_rule_file() -> None:
     rules = one(monitoring(), "PrometheusRule")["spec"]["groups"]
     assert [rule for group in rules for rule in group["rules"]] == alerts()
+
+
+def test_alerts_on_conditions_name_those_that_the_operator_has() -> None:
+    """A type or a kind that there is not would match nothing, for ever and without a word."""
+    selectors = [found for rule in alerts() for found in re.findall(r"baas_condition\{(.+?)\}", rule["expr"])]
+    asked = [pair for each in selectors for pair in re.findall(r'(\w+)!?="(\w+)"', each)]
+
+    assert {value for label, value in asked if label == "type"} == {READY, ZONE_TOLERANT, STALLED, STORAGE_PRESSURE}
+    assert {value for label, value in asked if label == "kind"} <= {kind.name for kind in OWN_KINDS}
+    assert {label for label, _ in asked} == {"type", "kind"}
+
+
+def test_a_database_of_which_no_patroni_is_scraped_can_page_as_well() -> None:
+    (rule,) = [each for each in alerts() if each["alert"] == "DatabaseNoPrimary"]
+    by_patroni, by_operator = rule["expr"].split("\nor ")
+
+    assert "baas_condition" not in by_patroni
+    assert "baas_condition" in by_operator
+    assert by_operator.endswith("unless on (namespace, scope) patroni_primary"), "Patroni's own word counts where there is one"
+    assert rule["labels"]["severity"] == "page"
 
 
 def test_every_alert_goes_by_metrics_that_are_documented_and_says_how_urgent_it_is() -> None:

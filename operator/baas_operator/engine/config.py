@@ -12,11 +12,13 @@ from baas_operator.desired.meta import OPERATOR_NAMESPACE
 
 @dataclass(frozen=True)
 class Config:
-    """Settings. `namespaces` empty means all; `workers` is how many objects are reconciled at the same time."""
+    """Settings. `namespaces` empty means all; `monitoring_namespace` is the one that Prometheus is in, empty for none; `workers` is how
+    many objects are reconciled at the same time."""
 
     identity: str = "local"
     namespace: str = OPERATOR_NAMESPACE
     namespaces: tuple[str, ...] = ()
+    monitoring_namespace: str = ""
     log_level: str = "INFO"
     health_port: int = 8080
     workers: int = 8
@@ -35,6 +37,7 @@ def from_environment(env: Mapping[str, str] = os.environ) -> Config:
         identity=env.get("POD_NAME", default.identity),
         namespace=env.get("POD_NAMESPACE", default.namespace),
         namespaces=tuple(filter(None, (each.strip() for each in env.get("BAAS_WATCH_NAMESPACES", "").split(",")))),
+        monitoring_namespace=env.get("BAAS_MONITORING_NAMESPACE", default.monitoring_namespace),
         log_level=env.get("BAAS_LOG_LEVEL", default.log_level),
         health_port=int(env.get("BAAS_HEALTH_PORT", default.health_port)),
         workers=int(env.get("BAAS_WORKERS", default.workers)),

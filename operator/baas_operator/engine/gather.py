@@ -66,6 +66,7 @@ def view_of(store: Store, resource: Manifest, config: Config) -> View:
         now=datetime.now(UTC),
         images=config.images,
         operator_namespace=config.namespace,
+        monitoring_namespace=config.monitoring_namespace,
         others=others,
         other_children=other_children,
     )

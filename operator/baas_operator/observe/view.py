@@ -29,6 +29,7 @@ class View:
     now: datetime
     images: Images = field(default_factory=Images)
     operator_namespace: str = OPERATOR_NAMESPACE
+    monitoring_namespace: str = ""
     others: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
     other_children: Mapping[tuple[str, str], Mapping[tuple[str, str], Manifest]] = field(default_factory=dict)
     external: Any = None

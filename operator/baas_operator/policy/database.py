@@ -55,6 +55,7 @@ def plan_database(view: View) -> Plan:
         passwords=passwords(view, spec),
         ca=secret_text(view.child(SECRET, names.ca(view.owner.name)), "ca.crt"),
         operator_namespace=view.operator_namespace,
+        monitoring_namespace=view.monitoring_namespace,
         members_per_zone=math.ceil(spec.replicas / max(1, len(view.zones()))),
     )
     manifests = as_made(view, build_database(spec, view.owner, view.images, facts))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from baas_operator.api.database import DatabaseReplicaSpec
 from baas_operator.desired.database import names
+from baas_operator.desired.database.network import build_network
 from baas_operator.desired.meta import Manifest, Owner
 from baas_operator.desired.render import render
 from tests.unit.desired.rendered import resource
@@ -23,6 +25,7 @@ def labels_of(component: str, name: str = NAME) -> dict[str, str]:
 
 MEMBER, POOLER = (NAMESPACE, labels_of(names.COMPONENT)), (NAMESPACE, labels_of(names.POOLER))
 OPERATOR = ("baas-system", {"app.kubernetes.io/component": "operator"})
+PROMETHEUS = ("monitoring", {"app.kubernetes.io/name": "prometheus"})
 PRETENDER = (NAMESPACE, {"app.kubernetes.io/component": "operator"})
 NEIGHBOUR = (NAMESPACE, labels_of(names.COMPONENT, "other"))
 NOBODY = ("elsewhere", {})
@@ -38,8 +41,8 @@ def _peer(peer: Manifest, namespace: str, labels: dict[str, str]) -> bool:
     return there and _matches(peer.get("podSelector"), labels)
 
 
-def allowed(source: tuple[str, dict[str, str]], target: dict[str, str], port: int) -> bool:
-    policies = [each for each in POLICIES if _matches(each["podSelector"], target)]
+def allowed(source: tuple[str, dict[str, str]], target: dict[str, str], port: int, among: list[Manifest] = POLICIES) -> bool:
+    policies = [each for each in among if _matches(each["podSelector"], target)]
     assert policies, "a pod that no policy selects is open to all"
     return any(
         port in [each["port"] for each in rule["ports"]] and ("from" not in rule or any(_peer(each, *source) for each in rule["from"]))
@@ -58,7 +61,7 @@ def test_patroni_answers_its_own(source: tuple[str, dict[str, str]]) -> None:
     assert allowed(source, labels_of(names.COMPONENT), names.PATRONI_PORT)
 
 
-@pytest.mark.parametrize("source", [PRETENDER, NEIGHBOUR, NOBODY])
+@pytest.mark.parametrize("source", [PRETENDER, NEIGHBOUR, PROMETHEUS, NOBODY])
 def test_strangers_reach_neither_patroni_nor_an_agent(source: tuple[str, dict[str, str]]) -> None:
     assert not allowed(source, labels_of(names.COMPONENT), names.PATRONI_PORT)
     assert not allowed(source, labels_of(names.COMPONENT), names.AGENT_PORT)
@@ -68,6 +71,17 @@ def test_strangers_reach_neither_patroni_nor_an_agent(source: tuple[str, dict[st
 def test_the_operator_asks_agents_to_move_and_members_ask_poolers_to_pause() -> None:
     assert allowed(OPERATOR, labels_of(names.COMPONENT), names.AGENT_PORT)
     assert allowed(MEMBER, labels_of(names.POOLER), names.POOLER_AGENT_PORT)
+
+
+def test_a_prometheus_whose_namespace_is_known_asks_patroni_and_nothing_beside_it() -> None:
+    owner = Owner("DatabaseReplica", NAMESPACE, NAME)
+    made = build_network(DatabaseReplicaSpec(), owner, operator_namespace="baas-system", monitoring_namespace="monitoring")
+    policies = [each["spec"] for each in made]
+
+    assert allowed(PROMETHEUS, labels_of(names.COMPONENT), names.PATRONI_PORT, policies)
+    assert not allowed(PROMETHEUS, labels_of(names.COMPONENT), names.AGENT_PORT, policies)
+    assert not allowed(PROMETHEUS, labels_of(names.POOLER), names.POOLER_AGENT_PORT, policies)
+    assert not allowed(NOBODY, labels_of(names.COMPONENT), names.PATRONI_PORT, policies)
 
 
 def test_in_one_entry_the_operators_namespace_and_its_label_have_to_fit() -> None:

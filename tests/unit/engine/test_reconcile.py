@@ -39,7 +39,11 @@ class Operator:
         self.key = Key(kind.name, NAMESPACE, name)
         self.api.objects[self.key] = own(kind, name, dict(spec))
         self.store.put(copy.deepcopy(self.api.objects[self.key]))
-        self._reconciler = Reconciler(cast(Client, self.api), self.store, Config())
+        self.restart(Config())
+
+    def restart(self, config: Config) -> None:
+        """Another operator with other settings takes over."""
+        self._reconciler = Reconciler(cast(Client, self.api), self.store, config)
 
     async def reconcile(self) -> list[tuple[str, str]]:
         """The writes of one reconcile."""
@@ -113,6 +117,18 @@ async def test_drift_is_put_right(queue: Operator) -> None:
     queue.store.put(live)
 
     assert await queue.reconcile() == [("apply", "Service/mq")]
+
+
+async def test_a_prometheus_that_the_operator_is_told_of_later_is_let_in_by_databases_that_are_there() -> None:
+    database = Operator(DATABASE_REPLICA, "db")
+    await database.reconcile()
+    assert await database.reconcile() == []
+
+    database.restart(Config(monitoring_namespace="monitoring"))
+
+    assert await database.reconcile() == [("apply", "NetworkPolicy/db")]
+    database.restart(Config())
+    assert await database.reconcile() == [("apply", "NetworkPolicy/db")]
 
 
 async def test_servers_that_hang_keep_nothing_from_being_put_right_and_are_told_of_once_they_are_given_up(

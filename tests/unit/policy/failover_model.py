@@ -1,4 +1,4 @@
-"""A primary, two standbys, their agents and the API server, as a state machine whose every interleaving can be walked.
+"""A primary, two standbys, their agents and the API server, as a state machine whose interleavings can be walked, at random or as told.
 
 What is real in it: `policy/failover.py`, which decides for the agents, and Patroni's own quorum resolver, which decides for the primary
 what its synchronous state becomes. What is modelled, each request a step of its own: PostgreSQL's waiting for standbys, Patroni's cycle

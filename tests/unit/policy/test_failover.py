@@ -1,4 +1,4 @@
-"""Early release of the leader lock: what an agent does next, and that no order of events loses an acknowledged commit."""
+"""Early release of the leader lock: what an agent does next, and that no order of events that is walked loses an acknowledged commit."""
 
 from __future__ import annotations
 
@@ -410,7 +410,7 @@ def test_without_one_of_the_rules_a_commit_would_be_lost(rule: str, way: str, re
         follow(start(budget), Rules(), way)
 
 
-# --- every interleaving ----------------------------------------------------------------------------------------------
+# --- interleavings at random -----------------------------------------------------------------------------------------
 
 _STORIES = {
     "a voter goes": {"write": 2, "cycle": 2, "suspicion a": 1, "suspicion b": 2, "cut": 1},

@@ -27,7 +27,8 @@ class DatabaseFacts:
 
     `databases_wanted`: the SQL Job may run, as there is a primary. `members_per_zone`: what to expect before any pod has a place. `ca`:
     the authority's certificate (PEM), None while it is not drawn. `operator_namespace`: whose pods may ask the members to move.
-    `passwords`: the `digest` of those that the SQL Job sets.
+    `monitoring_namespace`: whose pods may ask Patroni for its metrics, empty for nobody's. `passwords`: the `digest` of those that the
+    SQL Job sets.
     """
 
     hard_spread: bool = True
@@ -38,6 +39,7 @@ class DatabaseFacts:
     members_per_zone: int = 1
     ca: str | None = None
     operator_namespace: str = OPERATOR_NAMESPACE
+    monitoring_namespace: str = ""
     passwords: str = ""
 
 
@@ -65,7 +67,7 @@ def build_database(spec: DatabaseReplicaSpec, owner: Owner, images: Images, fact
         *build_access(owner),
         owner.child("v1", "ConfigMap", f"{owner.name}-patroni", names.COMPONENT, data=files(text)),
         *build_ca_bundle(owner, facts.ca),
-        *build_network(spec, owner, operator_namespace=facts.operator_namespace),
+        *build_network(spec, owner, operator_namespace=facts.operator_namespace, monitoring_namespace=facts.monitoring_namespace),
         *build_routing(owner, current=facts.slice_now, leader=facts.leader),
         disruption_budget(owner, owner.name, names.COMPONENT),
         build_members(spec, owner, images, config_text=_static_part(text), hard_spread=facts.hard_spread),
