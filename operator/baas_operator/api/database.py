@@ -12,6 +12,7 @@ from baas_operator.api.common import (
     DeletionPolicy,
     Quantity,
     Resources,
+    SecretRef,
     StatusBase,
     StorageSpec,
     immutable,
@@ -211,6 +212,11 @@ class DatabaseReplicaSpec(ApiModel):
     """CPU and memory of PostgreSQL in each member."""
     image: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     """Image of the members; the operator's own default when left out."""
+    image_pull_secrets: Annotated[
+        list[SecretRef],
+        Field(max_length=10, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+    ] = []
+    """Secrets to pull the images of members, poolers and SQL Jobs with. A change rolls the members."""
     suspend: bool = False
     """While true the operator leaves everything as it is; the database itself goes on, failover included."""
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN

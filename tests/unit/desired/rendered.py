@@ -40,6 +40,11 @@ RICH: dict[str, Manifest] = {
         },
         "resources": RESOURCES,
         "image": "example/postgres:17.9",
+        "imagePullSecrets": [{"name": "registry"}],
+        "placement": {
+            "nodeSelector": {"disk": "fast"},
+            "tolerations": [{"key": "dedicated", "value": "databases", "effect": "NoSchedule"}],
+        },
         "deletionPolicy": "Delete",
     },
     "EventQueue": {

@@ -15,6 +15,7 @@ from baas_operator.desired.pods import (
     disruption_budget,
     field_env,
     http_probe,
+    placed,
     pod_security,
     resources,
     service,
@@ -146,6 +147,7 @@ def build_pooler(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, har
         query_wait_seconds=_QUERY_WAIT_SECONDS, max_clients=spec.pooler.max_client_connections, pool_size=spec.pooler.pool_size,
         max_database_connections=_per_database(spec), query_timeout_seconds=spec.pooler.query_timeout_seconds,
     )  # fmt: skip
+    where = placed(spec.placement, spec.image_pull_secrets)
     deployment = owner.child(
         "apps/v1", "Deployment", name, names.POOLER,
         spec={
@@ -155,7 +157,7 @@ def build_pooler(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, har
             "selector": {"matchLabels": selector},
             "template": {
                 "metadata": {"labels": owner.labels(names.POOLER), "annotations": {CHECKSUM_ANNOTATION: checksum(text)}},
-                "spec": {
+                "spec": where | {
                     "serviceAccountName": name,
                     "automountServiceAccountToken": True,
                     "enableServiceLinks": False,
@@ -165,7 +167,7 @@ def build_pooler(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, har
                     "tolerations": [
                         {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 15}
                         for state in ("not-ready", "unreachable")
-                    ],
+                    ] + where.get("tolerations", []),
                     "containers": [_pgbouncer(spec, images), _agent(spec, owner, images)],
                     "volumes": [
                         {"name": "config", "configMap": {"name": name}},
