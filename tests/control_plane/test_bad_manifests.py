@@ -51,6 +51,10 @@ def database(**each: object) -> Object:
     return {"databases": [each]}
 
 
+def toleration(**each: object) -> Object:
+    return {"placement": {"tolerations": [each]}}
+
+
 def role(**each: object) -> Object:
     return {"databases": [{"name": "shop"}], "roles": [{"name": "app"} | each]}
 
@@ -87,6 +91,14 @@ CREATIONS = [
     Bad("field misspelt", DB, {"replica": 3}, ('unknown field \"spec.replica\"',)),
     Bad("field misspelt deeper", DB, {"storage": {"sizes": "5Gi"}}, ('unknown field \"spec.storage.sizes\"',)),
     Bad("field of Kubernetes that is not ours", DB, {"template": {}}, ('unknown field \"spec.template\"',)),
+    Bad("pool of nothing", DB, {"pooler": {"poolSize": 0}}, ("spec.pooler.poolSize", "greater than or equal to 1")),
+    Bad("query timeout below nothing", DB, {"pooler": {"queryTimeoutSeconds": -1}}, ("queryTimeoutSeconds", "greater than or equal to 0")),
+    Bad("node label with a blank", DB, {"placement": {"nodeSelector": {"my disk": "fast"}}}, ("no label can have", "use letters")),
+    Bad("node label of two values", DB, {"placement": {"nodeSelector": {"disk": "a,b"}}}, ("spec.placement.nodeSelector", "should match")),
+    Bad("toleration of nothing", DB, toleration(value="db"), ("without a key", "or give the key")),
+    Bad("toleration of any value and of one", DB, toleration(key="a", operator="Exists", value="b"), ("leave the value out",)),
+    Bad("toleration for a while of what evicts nobody", DB, toleration(key="a", tolerationSeconds=5), ("set effect to NoExecute",)),
+    Bad("pull secret in capitals", DB, {"imagePullSecrets": [{"name": "Registry"}]}, ("spec.imagePullSecrets[0].name", "should match")),
     Bad("parameter that routes", DB, parameters(listen_addresses="*"), RESERVED),
     Bad("parameter that loses data", DB, parameters(fsync="off"), RESERVED),
     Bad("parameter without which nobody is promoted", DB, parameters(allow_alter_system="off"), RESERVED),

@@ -115,6 +115,13 @@ class LocalRef(ApiModel):
     """Name of the object, in the namespace of this one."""
 
 
+class SecretRef(ApiModel):
+    """The name of a Secret in the same namespace."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", max_length=253)]
+    """Name of the Secret, in the namespace of this object."""
+
+
 class Condition(ApiModel):
     """A condition by the Kubernetes API conventions."""
 

@@ -12,6 +12,7 @@ from baas_operator.api.common import (
     DeletionPolicy,
     Quantity,
     Resources,
+    SecretRef,
     StatusBase,
     StorageSpec,
     immutable,
@@ -70,6 +71,16 @@ class PoolerSpec(ApiModel):
     """`transaction`: a client has a server connection for a transaction, so that thousands share a few, and a switchover is a short
     stall; what belongs to a session (`SET`, `LISTEN`, advisory locks, temporary tables) does not last. `session`: it has one for as
     long as it is connected."""
+    pool_size: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Server connections for each pair of user and database, in each pod. Pods times this times the pairs that are busy at once should
+    stay below `max_connections` less 13, or PostgreSQL refuses logins. All pairs of one database together never come to more: each pod
+    has a limit for each database, too, and who comes when it is reached waits."""
+    max_client_connections: Annotated[int, Field(ge=10, le=50_000)] = 5000
+    """Clients that each pod takes; more are turned away."""
+    query_timeout_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
+    """Seconds after which a query is given up, and its client's connection closed; 0 for never. A transaction that does nothing for as long
+    is ended, too, and below 15 it is also what a query waits for a primary. PostgreSQL may go on with what was given up: to end it there,
+    set `statement_timeout` to less. It is all that ends queries which a frozen primary holds while no member can take its place."""
     resources: Resources = Resources()
     """CPU and memory of PgBouncer in each pod."""
 
@@ -202,6 +213,11 @@ class DatabaseReplicaSpec(ApiModel):
     """CPU and memory of PostgreSQL in each member."""
     image: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     """Image of the members; the operator's own default when left out."""
+    image_pull_secrets: Annotated[
+        list[SecretRef],
+        Field(max_length=10, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+    ] = []
+    """Secrets to pull the images of members, poolers and SQL Jobs with. A change rolls the members."""
     suspend: bool = False
     """While true the operator leaves everything as it is; the database itself goes on, failover included."""
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN

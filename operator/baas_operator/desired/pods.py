@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from baas_operator.api.common import Resources
+from baas_operator.api.common import Resources, SecretRef
+from baas_operator.api.placement import Placement
 from baas_operator.desired.meta import HOST_LABEL, ZONE_LABEL, Manifest, Owner
 
 
@@ -24,6 +26,19 @@ def spread(selector: dict[str, str], *, hard: bool) -> list[dict[str, Any]]:
             "labelSelector": {"matchLabels": selector},
         },
     ]
+
+
+def placed(placement: Placement, pull_secrets: Sequence[SecretRef]) -> dict[str, Any]:
+    """Which nodes a pod may run on, and what its images are pulled with, as part of its spec. What is not asked for is not there: anything
+    more in a template would roll all pods."""
+    made: dict[str, Any] = {}
+    if placement.node_selector:
+        made["nodeSelector"] = dict(placement.node_selector)
+    if placement.tolerations:
+        made["tolerations"] = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in placement.tolerations]
+    if pull_secrets:
+        made["imagePullSecrets"] = [{"name": each.name} for each in pull_secrets]
+    return made
 
 
 def pod_security(uid: int, *, gid: int | None = None) -> dict[str, Any]:

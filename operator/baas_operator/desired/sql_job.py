@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from baas_operator.desired.meta import Manifest, Owner, checksum
@@ -49,19 +50,22 @@ def _script(roles: list[str], passwords: str) -> str:
 
 def build_sql_job(
     owner: Owner, name: str, component: str, *, image: str, sql: str, host: str, superuser_secret: str,
-    roles: dict[str, SecretRequest], passwords: str = "", again_seconds: int | None = None,
+    roles: dict[str, SecretRequest], passwords: str = "", again_seconds: int | None = None, where: Mapping[str, Any] | None = None,
 ) -> list[Manifest]:  # fmt: skip
     """ConfigMap with the SQL and the Job that runs it as superuser; another image alone makes no new Job.
 
     `roles`: folder -> Secret with the role's password. `passwords`: the beginning of the SHA-256 of the superuser's and these, one after
     another; nothing is done while the pod has others. psql retries nothing; the kubelet restarts the container with back-off until it has
-    worked once. `again_seconds`: the Job is deleted so long after it has.
+    worked once. `again_seconds`: the Job is deleted so long after it has. `where`: more of the pod's spec; a Job's can not be changed, so
+    another makes a new Job.
     """
     connection = f"host={host} port=5432 user=postgres dbname=postgres sslmode=require connect_timeout=5 target_session_attrs=read-write"
     folders = sorted(roles)
     script = _script(folders, passwords)
     options = " ".join(f"-c {key}={value}" for key, value in _OPTIONS.items())
-    digest = checksum(sql, script, connection, options, superuser_secret, {key: each.name for key, each in roles.items()})
+    where = dict(where or {})
+    done = (sql, script, connection, options, superuser_secret, {key: each.name for key, each in roles.items()})
+    digest = checksum(*done, *([where] if where else []))
     full = f"{name}-{digest[:8]}"
     volumes: list[dict[str, Any]] = [
         {"name": "sql", "configMap": {"name": full}},
@@ -91,7 +95,8 @@ def build_sql_job(
                 **({"ttlSecondsAfterFinished": again_seconds} if again_seconds else {}),
                 "template": {
                     "metadata": {"labels": owner.labels(component)},
-                    "spec": {
+                    "spec": where
+                    | {
                         "restartPolicy": "OnFailure",
                         "terminationGracePeriodSeconds": 1,  # one that was replaced must not go on beside its successor
                         "automountServiceAccountToken": False,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from baas_operator.api.kinds import Kind
+from baas_operator.api.placement import ANYWHERE, Placement, Toleration, TolerationOperator
 from baas_operator.desired.images import Images
 from baas_operator.desired.meta import OPERATOR_NAMESPACE, ZONE_LABEL, Manifest, Owner
 from baas_operator.observe.conditions import READY, is_true
@@ -61,9 +62,9 @@ class View:
         node = self.nodes.get((pod.get("spec") or {}).get("nodeName") or "")
         return zone_of_node(node) if node else None
 
-    def zones(self) -> set[str]:
+    def zones(self, placement: Placement = ANYWHERE) -> set[str]:
         """Zones that have a node which pods may run on."""
-        return {zone for node in self.nodes.values() if (zone := zone_of_node(node)) and not _keeps_pods_off(node)}
+        return {zone for node in self.nodes.values() if (zone := zone_of_node(node)) and _may_have_pods(node, placement)}
 
 
 def secret_text(secret: Manifest | None, key: str) -> str | None:
@@ -80,10 +81,26 @@ def zone_of_node(node: Manifest) -> str | None:
     return labels.get(ZONE_LABEL)
 
 
-def _keeps_pods_off(node: Manifest) -> bool:
-    """Whether a node is no place for ordinary pods by design (a control plane), not merely for now (a node that is down)."""
+def _may_have_pods(node: Manifest, placement: Placement) -> bool:
+    """Whether a node is a place for pods by design, even if it is down now: chosen, and no control plane that is not tolerated."""
+    labels = node["metadata"].get("labels") or {}
+    chosen = all(labels.get(key) == value for key, value in placement.node_selector.items())
     taints = (node.get("spec") or {}).get("taints") or []
-    return any(t["key"].startswith("node-role.kubernetes.io/") and t.get("effect") != "PreferNoSchedule" for t in taints)
+    return chosen and not any(_keeps_pods_off(each) and not _tolerated(each, placement.tolerations) for each in taints)
+
+
+def _keeps_pods_off(taint: Manifest) -> bool:
+    return str(taint["key"]).startswith("node-role.kubernetes.io/") and taint.get("effect") != "PreferNoSchedule"
+
+
+def _tolerated(taint: Manifest, tolerations: Sequence[Toleration]) -> bool:
+    """Kubernetes' own rule (its documentation, "Taints and Tolerations")."""
+    return any(
+        each.key in (None, taint["key"])
+        and each.effect in (None, taint.get("effect"))
+        and (each.operator is TolerationOperator.EXISTS or (each.value or "") == (taint.get("value") or ""))
+        for each in tolerations
+    )
 
 
 def is_ready(pod: Manifest) -> bool:

@@ -43,12 +43,13 @@ def plan_database(view: View) -> Plan:
     asked, busy = spec, under_way(view)
     can = possible(asked, view, workload, seen, busy=busy)
     spec, windows = can.spec, look(asked.maintenance_windows, view.now)
-    spread = hard_spread(view, workload, spec.replicas)
+    spread = hard_spread(view, workload, spec.replicas, spec.placement)
+    pooler = view.child(DEPLOYMENT, names.pooler_service(view.owner.name))
     serving = seen.primary is not None and seen.routed_to_leader
     already = any(job["metadata"]["name"].startswith(f"{view.owner.name}-databases-") for job in view.all(JOB))
     facts = DatabaseFacts(
         hard_spread=spread,
-        pooler_hard_spread=hard_spread(view, view.child(DEPLOYMENT, names.pooler_service(view.owner.name)), spec.pooler.replicas),
+        pooler_hard_spread=hard_spread(view, pooler, spec.pooler.replicas, spec.placement),
         slice_now=seen.slice_now,
         leader=seen.leader_endpoint if seen.primary else None,
         databases_wanted=serving or already,
@@ -56,7 +57,7 @@ def plan_database(view: View) -> Plan:
         ca=secret_text(view.child(SECRET, names.ca(view.owner.name)), "ca.crt"),
         operator_namespace=view.operator_namespace,
         monitoring_namespace=view.monitoring_namespace,
-        members_per_zone=math.ceil(spec.replicas / max(1, len(view.zones()))),
+        members_per_zone=math.ceil(spec.replicas / max(1, len(view.zones(spec.placement)))),
     )
     manifests = as_made(view, build_database(spec, view.owner, view.images, facts))
     job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), None)

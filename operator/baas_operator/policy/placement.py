@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from baas_operator.api.kinds import JOB, STATEFUL_SET, VOLUME_CLAIM
+from baas_operator.api.placement import ANYWHERE, Placement
 from baas_operator.desired.meta import ZONE_LABEL, Manifest
 from baas_operator.desired.quantity import parse_bytes
 from baas_operator.observe.conditions import is_true
@@ -12,7 +13,7 @@ from baas_operator.observe.view import View
 from baas_operator.policy.plan import GrowVolume
 
 
-def hard_spread(view: View, workload: Manifest | None, replicas: int) -> bool:
+def hard_spread(view: View, workload: Manifest | None, replicas: int, placement: Placement = ANYWHERE) -> bool:
     """True where there are zones enough when the workload is made; afterwards it stays as it was made.
 
     A zone that goes away for an hour must not roll every pod in order to say that spreading is now only a wish.
@@ -20,7 +21,7 @@ def hard_spread(view: View, workload: Manifest | None, replicas: int) -> bool:
     if workload is not None:
         constraints = workload["spec"]["template"]["spec"].get("topologySpreadConstraints") or []
         return any(each["topologyKey"] == ZONE_LABEL and each["whenUnsatisfiable"] == "DoNotSchedule" for each in constraints)
-    return len(view.zones()) >= min(replicas, 3) > 1
+    return len(view.zones(placement)) >= min(replicas, 3) > 1
 
 
 def as_made(view: View, manifests: Iterable[Manifest]) -> tuple[Manifest, ...]:

@@ -30,14 +30,18 @@ class Possible:
 
 def zones_missing(spec: DatabaseReplicaSpec, view: View) -> Finding | None:
     """Why the zones can not give the durability."""
-    zones = view.zones()
+    zones = view.zones(spec.placement)
     if spec.durability is Durability.ZONE_QUORUM and len(zones) < 2:
         return Finding(
             "ZonesInsufficient",
-            f"durability zone-quorum needs nodes in two zones at least and there are {len(zones)}: label the nodes with "
+            f"durability zone-quorum needs nodes in two zones at least and there are {len(zones)}{_chosen(spec)}: label the nodes with "
             "topology.kubernetes.io/zone, or set spec.durability to quorum.",
         )
     return None
+
+
+def _chosen(spec: DatabaseReplicaSpec) -> str:
+    return " with those that spec.placement.nodeSelector leaves" if spec.placement.node_selector else ""
 
 
 def possible(spec: DatabaseReplicaSpec, view: View, workload: Manifest | None, seen: DatabaseObservation, *, busy: bool) -> Possible:

@@ -30,9 +30,21 @@ RICH: dict[str, Manifest] = {
             {"name": "shop_a", "actsAs": "shop", "validUntil": "2030-01-01T00:00:00Z"},
             {"name": "gone", "ensure": "absent"},
         ],
-        "pooler": {"replicas": 3, "mode": "session", "resources": RESOURCES},
+        "pooler": {
+            "replicas": 3,
+            "mode": "session",
+            "poolSize": 8,
+            "maxClientConnections": 400,
+            "queryTimeoutSeconds": 90,
+            "resources": RESOURCES,
+        },
         "resources": RESOURCES,
         "image": "example/postgres:17.9",
+        "imagePullSecrets": [{"name": "registry"}],
+        "placement": {
+            "nodeSelector": {"disk": "fast"},
+            "tolerations": [{"key": "dedicated", "value": "databases", "effect": "NoSchedule"}],
+        },
         "deletionPolicy": "Delete",
     },
     "EventQueue": {

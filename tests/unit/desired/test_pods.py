@@ -174,6 +174,57 @@ def test_the_agent_runs_before_postgresql_and_after_it_and_alone_has_the_certifi
     assert not any((each.get("secret") or {}).get("secretName") == "shop-db-ca" for each in pod["volumes"]), "the operator's alone"
 
 
+# --- placement ------------------------------------------------------------------------------------------------------
+
+CHOSEN: Manifest = {
+    "placement": {
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "dedicated", "value": "db", "effect": "NoSchedule"}, {"operator": "Exists", "key": "noisy"}],
+    },
+    "imagePullSecrets": [{"name": "registry"}],
+    "databases": [{"name": "shop"}],
+}
+
+
+def pods_of(spec: Manifest) -> dict[str, Manifest]:
+    return {each["kind"]: pod_of(each) for each in render(resource("DatabaseReplica", spec)) if "template" in each.get("spec", {})}
+
+
+def test_all_pods_of_a_database_go_where_the_spec_says_and_pull_with_its_secrets() -> None:
+    pods = pods_of(CHOSEN)
+
+    assert set(pods) == {"StatefulSet", "Deployment", "Job"}
+    for pod in pods.values():
+        assert pod["nodeSelector"] == {"disk": "fast"}
+        assert pod["imagePullSecrets"] == [{"name": "registry"}]
+        assert pod["tolerations"][-2:] == [
+            {"key": "dedicated", "operator": "Equal", "value": "db", "effect": "NoSchedule"},
+            {"key": "noisy", "operator": "Exists"},
+        ]
+    assert len(pods["StatefulSet"]["tolerations"]) == len(pods["Job"]["tolerations"]) == 2
+    own = [each["key"] for each in pods["Deployment"]["tolerations"][:-2]]
+    assert own == ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"], "a pooler leaves a lost node as soon as before"
+
+
+def test_nothing_said_of_nodes_is_nothing_in_a_template_so_that_no_member_rolls() -> None:
+    empty = {"placement": {"nodeSelector": {}, "tolerations": []}, "imagePullSecrets": [], "databases": [{"name": "shop"}]}
+
+    assert pods_of(empty) == pods_of({"databases": [{"name": "shop"}]})
+    assert not {"nodeSelector", "tolerations", "imagePullSecrets"} & set(pods_of(empty)["StatefulSet"])
+
+
+def test_a_job_is_another_one_where_its_pod_is_to_be_another_as_it_can_not_be_changed() -> None:
+    def job(spec: Manifest) -> str:
+        (found,) = (each["metadata"]["name"] for each in render(resource("DatabaseReplica", spec)) if each["kind"] == "Job")
+        return str(found)
+
+    names = {
+        job(CHOSEN | change) for change in ({}, {"imagePullSecrets": []}, {"placement": {}}, {"placement": {}, "imagePullSecrets": []})
+    }
+
+    assert len(names) == 4
+
+
 # --- secrets --------------------------------------------------------------------------------------------------------
 
 

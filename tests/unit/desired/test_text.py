@@ -294,3 +294,53 @@ def test_a_change_of_the_configuration_rolls_the_gateway() -> None:
         return str(found["spec"]["template"]["metadata"]["annotations"])
 
     assert annotation() == annotation(replicas=5, maxRows=7), "what is the data API's own concern does not"
+
+
+# --- PgBouncer ------------------------------------------------------------------------------------------------------
+
+
+def pgbouncer(spec: Manifest | None = None) -> dict[str, str]:
+    children = render(resource("DatabaseReplica", spec))
+    (text,) = (each["data"]["pgbouncer.ini"] for each in children if "pgbouncer.ini" in each.get("data", {}))
+    return dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line and line[0] != ";")
+
+
+def test_pools_are_as_large_as_is_said() -> None:
+    said = pgbouncer({"pooler": {"poolSize": 7, "maxClientConnections": 300, "queryTimeoutSeconds": 60}})
+
+    assert (said["default_pool_size"], said["max_client_conn"], said["query_timeout"]) == ("7", "300", "60")
+    assert (pgbouncer()["default_pool_size"], pgbouncer()["max_client_conn"], pgbouncer()["query_timeout"]) == ("20", "5000", "0")
+
+
+@pytest.mark.parametrize("change", [{"poolSize": 7}, {"queryTimeoutSeconds": 60}, {"maxClientConnections": 300}])
+def test_another_pool_reaches_the_poolers_that_run_and_leaves_the_members_alone(change: Manifest) -> None:
+    def templates(spec: Manifest) -> dict[str, Manifest]:
+        children = render(resource("DatabaseReplica", spec))
+        return {each["kind"]: each["spec"]["template"] for each in children if each["kind"] in ("Deployment", "StatefulSet")}
+
+    before, after = templates({}), templates({"pooler": change})
+
+    assert before["Deployment"] != after["Deployment"]
+    assert before["StatefulSet"] == after["StatefulSet"]
+
+
+@pytest.mark.parametrize(
+    ("max_connections", "poolers", "each"),
+    [
+        pytest.param(None, 3, 21, id="postgresqls default, and one pod more while they roll"),
+        pytest.param("200", 3, 46, id="as said"),
+        pytest.param("25", 20, 1, id="never none: that would be without a limit"),
+        pytest.param("24", 3, 21, id="less than Patroni takes"),
+        pytest.param("many", 3, 21, id="no number"),
+        pytest.param("²", 3, 21, id="no number either"),
+        pytest.param("9" * 1000, 1, 131_065, id="more than PostgreSQL takes"),
+    ],
+)
+def test_one_database_leaves_postgresql_some_connections(max_connections: str | None, poolers: int, each: int) -> None:
+    parameters = {} if max_connections is None else {"max_connections": max_connections}
+
+    assert pgbouncer({"pooler": {"replicas": poolers}, "parameters": parameters})["max_db_connections"] == str(each)
+
+
+def test_by_default_no_pool_meets_the_limit_of_its_database() -> None:
+    assert int(pgbouncer()["default_pool_size"]) <= int(pgbouncer()["max_db_connections"])

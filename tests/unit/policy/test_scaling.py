@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from baas_operator.api.kinds import OPERATION
+from baas_operator.desired.meta import Manifest
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED
 from baas_operator.policy.database import plan_database
 from baas_operator.policy.plan import Plan, StartOperation
@@ -239,3 +241,57 @@ def test_zones_that_vanish_later_take_nothing_back() -> None:
 
     assert reason(plan, STALLED) is None
     assert db.dynamic == before
+
+
+def chosen(*zones: str, taint: Manifest | None = None) -> dict[str, Manifest]:
+    """Nodes in three zones, of which those in some are labelled for databases."""
+    made = nodes(A, B, C)
+    for zone in zones:
+        node = made[f"node-{zone}"]
+        node["metadata"]["labels"]["disk"] = "fast"
+        node["spec"]["taints"] = [taint] if taint else []
+    return made
+
+
+SELECTED = {"placement": {"nodeSelector": {"disk": "fast"}}}
+CONTROL_PLANE = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+
+
+def test_zones_without_a_node_that_is_chosen_do_not_count() -> None:
+    """Three members in one zone would else be taken for one a zone, and zone-quorum for what it is not."""
+    db = Postgres(SELECTED)
+    db.nodes = chosen(A)
+
+    plan = db.reconcile()
+
+    assert reason(plan, READY) == "ZonesInsufficient"
+    assert "there are 1 with those that spec.placement.nodeSelector leaves" in message(plan, READY)
+
+
+def test_a_commit_waits_for_as_many_members_as_share_a_zone_of_chosen_nodes() -> None:
+    db = Postgres(SELECTED)
+    db.nodes = chosen(A, B)
+
+    plan = db.reconcile()
+
+    (text,) = (each["data"]["patroni.yml"] for each in plan.manifests if "patroni.yml" in each.get("data", {}))
+    assert yaml.safe_load(text)["bootstrap"]["dcs"]["synchronous_node_count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("toleration", "enough"),
+    [
+        pytest.param(None, False, id="control planes are no place for pods"),
+        pytest.param({"operator": "Exists"}, True, id="all is tolerated"),
+        pytest.param({"key": CONTROL_PLANE["key"], "operator": "Exists"}, True, id="this is"),
+        pytest.param({"key": CONTROL_PLANE["key"], "effect": "NoSchedule"}, True, id="its empty value is"),
+        pytest.param({"key": CONTROL_PLANE["key"], "value": "yes"}, False, id="another value is"),
+        pytest.param({"key": CONTROL_PLANE["key"], "operator": "Exists", "effect": "NoExecute"}, False, id="another effect is"),
+        pytest.param({"key": "noisy", "operator": "Exists"}, False, id="another taint is"),
+    ],
+)
+def test_control_planes_count_where_they_are_tolerated(toleration: Manifest | None, enough: bool) -> None:
+    db = Postgres({"placement": {"tolerations": [toleration] if toleration else []}})
+    db.nodes = chosen(A, B, C, taint=CONTROL_PLANE)
+
+    assert (reason(db.reconcile(), READY) == "ZonesInsufficient") is not enough

@@ -17,6 +17,7 @@ from baas_operator.desired.database import names
 from baas_operator.desired.database.monitoring import exporter_role
 from baas_operator.desired.database.pooler import pooler_secret
 from baas_operator.desired.meta import Manifest, Owner
+from baas_operator.desired.pods import placed
 from baas_operator.desired.secrets import SecretRequest, password
 from baas_operator.desired.sql_job import REFUSED, build_sql_job
 from baas_operator.desired.text import render
@@ -134,5 +135,5 @@ def build_declared(spec: DatabaseReplicaSpec, owner: Owner, image: str, *, passw
     return build_sql_job(
         owner, f"{owner.name}-databases", "databases", image=image, sql=sql, host=names.rw_service(owner.name),
         superuser_secret=names.role_secret(owner.name, names.SUPERUSER), roles=_files(spec, owner), passwords=passwords,
-        again_seconds=AGAIN_SECONDS,
+        again_seconds=AGAIN_SECONDS, where=placed(spec.placement, spec.image_pull_secrets),
     )  # fmt: skip

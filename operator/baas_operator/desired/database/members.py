@@ -18,6 +18,7 @@ from baas_operator.desired.pods import (
     container_security,
     field_env,
     http_probe,
+    placed,
     pod_security,
     resources,
 )
@@ -138,7 +139,8 @@ def build_members(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, co
         hard_spread=hard_spread,
         update="OnDelete",  # policy/rollout.py
         annotations=scrape(names.EXPORTER_PORT) if monitored else None,
-        pod={
+        pod=placed(spec.placement, spec.image_pull_secrets)
+        | {
             "serviceAccountName": f"{owner.name}-member",
             "automountServiceAccountToken": True,
             "terminationGracePeriodSeconds": _SHUTDOWN_SECONDS,

@@ -15,6 +15,7 @@ from baas_operator.desired.pods import (
     disruption_budget,
     field_env,
     http_probe,
+    placed,
     pod_security,
     resources,
     service,
@@ -28,6 +29,13 @@ _UID = 70
 _CONFIG = "/etc/pooler/config"
 _QUERY_WAIT_SECONDS = 15
 """How long a query waits where there is no primary: twice what the failover of a frozen one takes."""
+_NOT_FOR_POOLERS = 13
+"""Connections of PostgreSQL that one database's clients leave alone: 3 for superusers (`superuser_reserved_connections`), 5 for the
+exporter, and some for the lookups at login, the SQL Job, and who comes by `-rw`."""
+_LEAST_CONNECTIONS, _CONNECTIONS = 25, 100
+"""The `max_connections` that Patroni takes at the least, and what it takes otherwise (its postgresql/config.py, `CMDLINE_OPTIONS`)."""
+_MOST_CONNECTIONS = 262_143
+"""What PostgreSQL takes at the most."""
 _LINGER_SECONDS = 8
 """How long a pod takes new connections after it was told to go: until every node's kube-proxy has let go of it."""
 _BUSY_SECONDS = names.POOLER_DRAIN_SECONDS - _LINGER_SECONDS - 4
@@ -56,6 +64,17 @@ def _access(owner: Owner, name: str) -> list[Manifest]:
             subjects=[{"kind": "ServiceAccount", "name": name, "namespace": owner.namespace}],
         ),
     ]  # fmt: skip
+
+
+def _max_connections(spec: DatabaseReplicaSpec) -> int:
+    said = spec.parameters.get("max_connections", "")
+    given = int(said) if said.isascii() and said.isdigit() else 0
+    return min(given, _MOST_CONNECTIONS) if given >= _LEAST_CONNECTIONS else _CONNECTIONS
+
+
+def _per_database(spec: DatabaseReplicaSpec) -> int:
+    """Server connections of one pod for one database. A rollout has one pod more than there are otherwise."""
+    return max(1, (_max_connections(spec) - _NOT_FOR_POOLERS) // (spec.pooler.replicas + 1))
 
 
 def _pgbouncer(spec: DatabaseReplicaSpec, images: Images) -> dict[str, Any]:
@@ -125,8 +144,10 @@ def build_pooler(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, har
     text = render(
         "pgbouncer.ini.j2", port=names.POSTGRES_PORT, run=names.POOLER_RUN, mode=spec.pooler.mode.value, role=names.POOLER,
         secret=names.POOLER_SECRET, certificate=names.POOLER_CERTIFICATE, auth_database=names.AUTH_DATABASE,
-        query_wait_seconds=_QUERY_WAIT_SECONDS,
+        query_wait_seconds=_QUERY_WAIT_SECONDS, max_clients=spec.pooler.max_client_connections, pool_size=spec.pooler.pool_size,
+        max_database_connections=_per_database(spec), query_timeout_seconds=spec.pooler.query_timeout_seconds,
     )  # fmt: skip
+    where = placed(spec.placement, spec.image_pull_secrets)
     deployment = owner.child(
         "apps/v1", "Deployment", name, names.POOLER,
         spec={
@@ -136,7 +157,7 @@ def build_pooler(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, har
             "selector": {"matchLabels": selector},
             "template": {
                 "metadata": {"labels": owner.labels(names.POOLER), "annotations": {CHECKSUM_ANNOTATION: checksum(text)}},
-                "spec": {
+                "spec": where | {
                     "serviceAccountName": name,
                     "automountServiceAccountToken": True,
                     "enableServiceLinks": False,
@@ -146,7 +167,7 @@ def build_pooler(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, har
                     "tolerations": [
                         {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 15}
                         for state in ("not-ready", "unreachable")
-                    ],
+                    ] + where.get("tolerations", []),
                     "containers": [_pgbouncer(spec, images), _agent(spec, owner, images)],
                     "volumes": [
                         {"name": "config", "configMap": {"name": name}},
