@@ -10,6 +10,7 @@ depend on it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -382,3 +383,33 @@ def stroll(world: World, rules: Rules, random: Random) -> World:
         if len(way) > _LONGEST:
             break
     return world
+
+
+def explore(world: World, rules: Rules) -> int:
+    """Every way through, breadth first; how many different worlds there are. The budget has to be small.
+
+    Raises:
+        LostError: with the fewest steps that lead there.
+    """
+    came: dict[World, tuple[World, str] | None] = {world: None}
+    ahead = deque([world])
+    while ahead:
+        here = ahead.popleft()
+        for name, after in steps(here, rules):
+            if after in came:
+                continue
+            came[after] = (here, name)
+            try:
+                check(after)
+            except LostError as lost:
+                raise LostError(f"{lost}: {' → '.join(_way(came, after))}") from None
+            ahead.append(after)
+    return len(came)
+
+
+def _way(came: dict[World, tuple[World, str] | None], world: World) -> list[str]:
+    names: list[str] = []
+    while step := came[world]:
+        world, name = step
+        names.append(name)
+    return names[::-1]
