@@ -34,8 +34,14 @@ def set_max_connections(database: Database, value: str) -> None:
     database.kube.must_patch("DatabaseReplica", database.namespace, database.name, changed)
 
 
-def wait_for_all(database: Database, client: ClientPod, value: str) -> float:
-    """Until each member says that it has the value; the seconds that it took."""
+def pods(database: Database) -> dict[str, str]:
+    """The members' pods: name → uid."""
+    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in database.members()}
+
+
+def wait_for_all(database: Database, client: ClientPod, value: str) -> dict[str, set[str]]:
+    """Until each member says that it has the value; by member the uids of the pods that it had meanwhile."""
+    had: dict[str, set[str]] = {}
 
     def has(member: str) -> bool:
         try:
@@ -43,17 +49,13 @@ def wait_for_all(database: Database, client: ClientPod, value: str) -> float:
         except CommandError:
             return False  # it is the one that starts
 
-    started = time.monotonic()
-    wait_until(
-        lambda: len(names := database.names()) == 3 and all(map(has, names)), timeout_seconds=ROLLED_SECONDS,
-        what=f"every member has max_connections {value}",
-    )  # fmt: skip
-    return time.monotonic() - started
+    def all_have() -> bool:
+        for name, uid in pods(database).items():
+            had.setdefault(name, set()).add(uid)
+        return len(names := database.names()) == 3 and all(map(has, names))
 
-
-def pods(database: Database) -> dict[str, str]:
-    """The members' pods: name → uid."""
-    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in database.members()}
+    wait_until(all_have, timeout_seconds=ROLLED_SECONDS, what=f"every member has max_connections {value}")
+    return had
 
 
 def started(database: Database, client: ClientPod) -> dict[str, float]:
@@ -77,15 +79,16 @@ def test_a_raised_max_connections_restarts_standbys_first_and_moves_the_primary_
     with ledger.writing():
         since = time.monotonic()
         set_max_connections(database, "130")
-        took = wait_for_all(database, client, "130")
+        had = wait_for_all(database, client, "130")
+        took = time.monotonic() - since
 
     gap, doubts = ledger.longest_gap_seconds(since), sent_in_doubt(ledger)
+    database.wait_whole()
     begun = started(database, client)
     order = sorted(begun, key=lambda name: begun[name])
     print(f"\nmax_connections raised: {took:.0f} s, {' → '.join(order)} (primary: {old}), {gap:.2f} s without writes, doubts: {doubts}")
     assert_nothing_lost(ledger, database)
-    now = pods(database)
-    assert all(now[name] != were[name] for name in were), "each was made anew"
+    assert {name: len(uids) for name, uids in had.items()} == dict.fromkeys(were, 2), "each was made anew once"
     assert order[-1] == old, "the primary last"
     servers = [server for server, _ in groupby(ack.server for ack in ledger.acks[first:])]
     assert servers == [was_at, database.address(database.leader())], "one move, and no more"
@@ -106,9 +109,11 @@ def test_a_lowered_max_connections_restarts_the_primary_first_and_in_its_place(
     with ledger.writing():
         since = time.monotonic()
         set_max_connections(database, "110")
-        took = wait_for_all(database, client, "110")
+        had = wait_for_all(database, client, "110")
+        took = time.monotonic() - since
 
     gap, doubts = ledger.longest_gap_seconds(since), sent_in_doubt(ledger)
+    database.wait_whole()
     begun = started(database, client)
     order = sorted(begun, key=lambda name: begun[name])
     print(
@@ -122,3 +127,4 @@ def test_a_lowered_max_connections_restarts_the_primary_first_and_in_its_place(
     assert order[0] == primary, "no standby has it lower than the primary had"
     assert gap < START_SECONDS
     assert len(doubts) <= SENT
+    assert {name: len(uids) for name, uids in had.items()} == {name: 1 if name == primary else 2 for name in were}, "nobody for nothing"
