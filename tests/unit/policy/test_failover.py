@@ -428,6 +428,16 @@ def test_each_rule_is_missed_by_who_looks_everywhere(rule: str) -> None:
     assert explore(somewhere(Rules()), Rules()) > 1000, "where next to nothing can happen nothing is shown"
 
 
+@pytest.mark.parametrize("rule", ["receiver", "turn"])
+def test_a_third_voter_makes_no_rule_needless(rule: str) -> None:
+    """All that three can do is too much to look at; that a loss is found is not."""
+    budget = _NOTICED[rule][0]
+    budget = budget | {"suspicion c": budget.get("suspicion a", 0)}
+
+    with pytest.raises(LostError, match="acknowledged was 1: "):
+        explore(start(budget, voters=frozenset("abc")), Rules(skip=rule))
+
+
 # --- every interleaving of a lot, sampled -----------------------------------------------------------------------------
 
 _STORIES = {
@@ -455,6 +465,21 @@ def test_nothing_acknowledged_is_lost(story: str, strict: bool, voters: frozense
     assert promoted > _WALKS / 50, "a walk in which nobody is promoted shows nothing"
 
 
+_WALKS_OF_THREE = 100
+"""Each takes longer, and what two voters show needs no showing here."""
+
+
+@pytest.mark.parametrize("story", _STORIES)
+def test_nor_with_a_third_voter(story: str) -> None:
+    """Any one of three confirms a commit, so that all three have to be fenced or to turn away."""
+    promoted = _stroll_often(story, Rules(), Random(f"{story} of three"), times=_WALKS_OF_THREE, voters=frozenset("abc"))
+
+    assert promoted > _WALKS_OF_THREE / 50, "a walk in which nobody is promoted shows nothing"
+
+
 def _stroll_often(story: str, rules: Rules, random: Random, *, times: int, voters: frozenset[str] = frozenset("ab")) -> int:
     """In how many walks a standby was promoted."""
-    return sum(stroll(start(_STORIES[story], voters=voters), rules, random).promoted is not None for _ in range(times))
+    budget = _STORIES[story]
+    if "c" in voters:
+        budget = budget | {"suspicion c": budget.get("suspicion a", 0)}
+    return sum(stroll(start(budget, voters=voters), rules, random).promoted is not None for _ in range(times))
