@@ -1,4 +1,4 @@
-"""A primary, two standbys, their agents and the API server, as a state machine whose interleavings can be walked, at random or as told.
+"""A primary, two standbys or three, their agents and the API server, as a state machine whose every interleaving can be walked.
 
 What is real in it: `policy/failover.py`, which decides for the agents, and Patroni's own quorum resolver, which decides for the primary
 what its synchronous state becomes. What is modelled, each request a step of its own: PostgreSQL's waiting for standbys, Patroni's cycle
@@ -10,6 +10,7 @@ depend on it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -21,6 +22,7 @@ from baas_operator.policy.failover import Electorate, Fence, Here, Lock, Step, S
 
 P = "p"
 STANDBYS = ("a", "b")
+"""As a rule; three where a story asks for it, each of which multiplies the ways."""
 _ORIGIN = 1000
 """No log begins at 0: a position of 0 says that there is none."""
 _LONGEST = 400
@@ -63,6 +65,7 @@ class World(NamedTuple):
     p: Primary
     a: Standby
     b: Standby
+    c: Standby | None
     leader: str | None
     term: int
     version: int
@@ -81,6 +84,11 @@ class World(NamedTuple):
     stopped: Stopped | None
     budget: tuple[tuple[str, int], ...]
 
+    @property
+    def standbys(self) -> tuple[str, ...]:
+        """Their names."""
+        return STANDBYS if self.c is None else (*STANDBYS, "c")
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -95,10 +103,11 @@ class LostError(AssertionError):
 
 
 def start(budget: dict[str, int], *, voters: frozenset[str] = frozenset(STANDBYS)) -> World:
-    """All is well; standbys that are no voters have not connected yet."""
+    """All is well; standbys that are no voters have not connected yet. There is a `c` where it is a voter."""
     joined, apart = Standby(), Standby(streams=False, seen=False)
     return World(
         p=Primary(sync=voters), a=joined if "a" in voters else apart, b=joined if "b" in voters else apart,
+        c=joined if "c" in voters else None,
         leader=P, term=1, version=3, lock_version=3, lock_position=0, given=False, voters=voters,
         quorum=len(voters) - 1, sync_version=2, sync_changed=2, floor=_ORIGIN, earlier=(), fences=frozenset(), acked=0, promoted=None, stopped=None,
         budget=tuple(sorted(budget.items())),
@@ -114,7 +123,8 @@ def _spend(world: World, what: str) -> World | None:
 
 
 def _standby(world: World, name: str) -> Standby:
-    return world.a if name == "a" else world.b
+    found: Standby = getattr(world, name)
+    return found
 
 
 def _with(world: World, name: str, **changes: object) -> World:
@@ -158,7 +168,7 @@ def steps(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
         yield "thaw", world._replace(p=world.p._replace(alive="runs"))
     yield from _patroni_of_primary(world, rules)
     yield from _faults(world)
-    for name in STANDBYS:
+    for name in world.standbys:
         yield from _agent(world, name, rules)
         yield from _race(world, name, rules)
 
@@ -168,7 +178,7 @@ def _postgres(world: World) -> Iterator[tuple[str, World]]:
     writes = p.alive == "runs" and p.leads
     if writes and (after := _spend(world, "write")):
         yield "write", after._replace(p=p._replace(lsn=p.lsn + 1))
-    for name in STANDBYS:
+    for name in world.standbys:
         x = _standby(world, name)
         if p.alive == "runs" and x.streams and x.linked[0] and x.lsn < p.lsn and world.promoted != name:
             yield f"ship {name}", _with(world, name, lsn=p.lsn)
@@ -182,7 +192,7 @@ def _postgres(world: World) -> Iterator[tuple[str, World]]:
         if world.leader not in (None, name, x.points):
             yield f"{name} turns to {world.leader}", _with(world, name, points=world.leader, streams=False)
     if writes:
-        heard = sorted((_standby(world, n).known for n in STANDBYS if not p.sync or n in p.sync), reverse=True)
+        heard = sorted((_standby(world, n).known for n in world.standbys if not p.sync or n in p.sync), reverse=True)
         most = p.lsn if p.number == 0 else (heard[p.number - 1] if len(heard) >= p.number else 0)
         if most > world.acked:
             yield "ack", world._replace(acked=most)
@@ -210,7 +220,7 @@ def _patroni_of_primary(world: World, rules: Rules) -> Iterator[tuple[str, World
         else:
             yield "demote", world._replace(p=p._replace(leads=False, cycle=None))
         return
-    active = {name for name in STANDBYS if _standby(world, name).seen}
+    active = {name for name in world.standbys if _standby(world, name).seen}
     confirmed = len(active & p.sync)
     wanted = QuorumStateResolver(P, quorum, voters, p.number if p.sync else 0, p.sync, confirmed, active, 1, P)
     for kind, _, number, names in wanted:
@@ -244,7 +254,7 @@ def _faults(world: World) -> Iterator[tuple[str, World]]:
     if world.leader and not world.promoted and (after := _spend(world, what)):
         yield "the lock runs out", _write_lock(after, leader=None)
     yield from _planned_stop(world)
-    for name in STANDBYS:
+    for name in world.standbys:
         x = _standby(world, name)
         for what, linked in (("cut", (False, False)), ("cut from", (False, True)), ("cut to", (True, False))):
             if all(x.linked) and (after := _spend(world, what)):
@@ -261,8 +271,10 @@ def _planned_stop(world: World) -> Iterator[tuple[str, World]]:
     """The agent beside the primary shuts PostgreSQL down, tells so, and Patroni starts it again if nobody has taken over."""
     p = world.p
     if p.alive == "runs" and p.leads and world.leader == P and (after := _spend(world, "stop")):
-        a, b = (each._replace(streams=False, seen=False) for each in (after.a, after.b))
-        yield "stop", after._replace(p=p._replace(alive="stopped", cycle=None, tells=str(world.term)), a=a, b=b)
+        after = after._replace(p=p._replace(alive="stopped", cycle=None, tells=str(world.term)))
+        for name in world.standbys:
+            after = _with(after, name, streams=False, seen=False)
+        yield "stop", after
     if p.tells:
         yield "tell", _write_sync(world, stopped=Stopped(p.tells, "a"), p=p._replace(tells=""))
     if p.alive == "stopped":
@@ -355,8 +367,8 @@ def _race(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]:
             yield f"{name} races", _with(world, name, race=(world.lock_version, world.voters, world.quorum, x.lsn, frozenset()))
         return
     version, voters, quorum, position, asked = x.race
-    other = next(each for each in STANDBYS if each != name)
-    if other not in asked and other in voters:
+    other = next((each for each in world.standbys if each != name and each in voters - asked), None)
+    if other:
         y = _standby(world, other)
         ahead = y.lsn > position
         yield (f"{name} defers", _with(world, name, race=None)) if ahead else (
@@ -387,3 +399,33 @@ def stroll(world: World, rules: Rules, random: Random) -> World:
         if len(way) > _LONGEST:
             break
     return world
+
+
+def explore(world: World, rules: Rules) -> int:
+    """Every way through, breadth first; how many different worlds there are. The budget has to be small.
+
+    Raises:
+        LostError: with the fewest steps that lead there.
+    """
+    came: dict[World, tuple[World, str] | None] = {world: None}
+    ahead = deque([world])
+    while ahead:
+        here = ahead.popleft()
+        for name, after in steps(here, rules):
+            if after in came:
+                continue
+            came[after] = (here, name)
+            try:
+                check(after)
+            except LostError as lost:
+                raise LostError(f"{lost}: {' → '.join(_way(came, after))}") from None
+            ahead.append(after)
+    return len(came)
+
+
+def _way(came: dict[World, tuple[World, str] | None], world: World) -> list[str]:
+    names: list[str] = []
+    while step := came[world]:
+        world, name = step
+        names.append(name)
+    return names[::-1]
