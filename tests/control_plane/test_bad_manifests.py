@@ -91,6 +91,8 @@ CREATIONS = [
     Bad("parameter that loses data", DB, parameters(fsync="off"), RESERVED),
     Bad("parameter without which nobody is promoted", DB, parameters(allow_alter_system="off"), RESERVED),
     Bad("parameter that breaks quorum", DB, parameters(synchronous_standby_names=""), RESERVED),
+    Bad("parameter with which no standby answers", DB, parameters(default_transaction_isolation="Serializable"),
+        ("serializable", "ALTER DATABASE", "instead")),
     Bad("parameter with a blank", DB, {"parameters": {"max connections": "9"}}, ("does not know", "use lower case")),
     Bad("parameter of two lines", DB, parameters(log_line_prefix="%m\nfsync = off"), ("line break", "take it out")),
     Bad("parameter with a bell", DB, parameters(log_line_prefix="\x07"), ("control character", "take it out")),

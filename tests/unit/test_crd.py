@@ -107,6 +107,16 @@ def test_the_reference_has_the_list_that_a_refusal_points_to() -> None:
     assert [name for name in RESERVED_PARAMETERS if f"`{name}`" not in section] == []
 
 
+@pytest.mark.parametrize(("value", "refused"), [("serializable", True), ("SERIALIZABLE", True), ("repeatable read", False)])
+def test_serializable_is_refused_as_the_default_of_all_as_no_standby_answers_a_query_then(value: str, refused: bool) -> None:
+    (schema,) = (node for kind, path, node in ALL if (kind, path) == ("DatabaseReplica", ".spec.parameters"))
+    (found,) = (each for each in schema["x-kubernetes-validations"] if "default_transaction_isolation" in each["rule"])
+    (pattern,) = re.findall(r"matches\('(.*)'\)", found["rule"])
+
+    assert bool(re.match(pattern, value)) is refused
+    assert "ALTER DATABASE … SET" in found["message"]
+
+
 def test_status_has_no_defaults() -> None:
     filled_in = [f"{kind}{path}" for kind, path, node in ALL if path.startswith(".status") and "default" in node]
 

@@ -166,6 +166,13 @@ class DatabaseReplicaSpec(ApiModel):
                     "self.all(k, k.matches('^[a-z_][a-z0-9_.]*$'))",
                     "parameters has a name that PostgreSQL does not know: use lower case letters, digits, '_' and '.'.",
                 ),
+                # "cannot use serializable mode in a hot standby" (PostgreSQL manual, 26.4.5): what Patroni asks fails there as well.
+                rule(
+                    "!('default_transaction_isolation' in self) "
+                    "|| !self['default_transaction_isolation'].matches('(?i)^ *serializable *$')",
+                    "parameters has default_transaction_isolation serializable, with which no standby answers a query or takes over: "
+                    "set it by ALTER DATABASE … SET or ALTER ROLE … SET instead.",
+                ),
                 rule(
                     r"self.all(k, self[k].matches('^[^\\x00-\\x1f\\x7f]*$'))",
                     "parameters has a value with a line break or another control character, and PostgreSQL would not start with that in "
