@@ -90,6 +90,7 @@ CREATIONS = [
     Bad("parameter that routes", DB, parameters(listen_addresses="*"), RESERVED),
     Bad("parameter that loses data", DB, parameters(fsync="off"), RESERVED),
     Bad("parameter without which nobody is promoted", DB, parameters(allow_alter_system="off"), RESERVED),
+    Bad("parameter that pauses poolers", DB, parameters(authentication_timeout="10s"), RESERVED),
     Bad("parameter that breaks quorum", DB, parameters(synchronous_standby_names=""), RESERVED),
     Bad("parameter with which no standby answers", DB, parameters(default_transaction_isolation="Serializable"),
         ("serializable", "ALTER DATABASE", "instead")),

@@ -117,6 +117,11 @@ def test_serializable_is_refused_as_the_default_of_all_as_no_standby_answers_a_q
     assert "ALTER DATABASE … SET" in found["message"]
 
 
+def test_how_long_a_connection_may_say_nothing_is_nobodys_to_set() -> None:
+    """Poolers hold one for 20 s; ended before, it stands for a primary that goes, and clients wait."""
+    assert "authentication_timeout" in RESERVED_PARAMETERS
+
+
 def test_status_has_no_defaults() -> None:
     filled_in = [f"{kind}{path}" for kind, path, node in ALL if path.startswith(".status") and "default" in node]
 
