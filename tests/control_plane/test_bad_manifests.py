@@ -124,6 +124,7 @@ CREATIONS = [
     Bad("role that replicates", DB, role(replication=True), ('unknown field "spec.roles[0].replication"',)),
     Bad("role that may run programs", DB, role(memberOf=["pg_execute_server_program"]), MEMBER),
     Bad("role that may read files", DB, role(memberOf=["pg_read_server_files"]), MEMBER),
+    Bad("role that may cancel commits", DB, role(memberOf=["pg_signal_backend"]), MEMBER),
     Bad("member of one that is not declared", DB, role(memberOf=["ghost"]), MEMBER),
     Bad("member of the superuser", DB, role(memberOf=["postgres"]), MEMBER),
     Bad("member of one that is dropped", DB, {"roles": [{"name": "a", "memberOf": ["b"]}, {"name": "b", "ensure": "absent"}]}, MEMBER),

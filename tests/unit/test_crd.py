@@ -15,6 +15,7 @@ from baas_operator.api.common import ApiModel, rule, rules
 from baas_operator.api.crd import all_crds, structural
 from baas_operator.api.database import RESERVED_PARAMETERS
 from baas_operator.api.kinds import OWN_KINDS
+from baas_operator.api.roles import GRANTABLE_ROLES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CRDS = {crd["spec"]["names"]["kind"]: crd for crd in all_crds().values()}
@@ -115,6 +116,11 @@ def test_serializable_is_refused_as_the_default_of_all_as_no_standby_answers_a_q
 
     assert bool(re.match(pattern, value)) is refused
     assert "ALTER DATABASE … SET" in found["message"]
+
+
+def test_no_role_is_granted_that_makes_a_commit_seem_done() -> None:
+    """A commit that is cancelled while it waits for a standby is answered as done, with a warning."""
+    assert "pg_signal_backend" not in GRANTABLE_ROLES
 
 
 def test_how_long_a_connection_may_say_nothing_is_nobodys_to_set() -> None:
