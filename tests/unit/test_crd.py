@@ -15,6 +15,7 @@ from baas_operator.api.common import ApiModel, rule, rules
 from baas_operator.api.crd import all_crds, structural
 from baas_operator.api.database import RESERVED_PARAMETERS
 from baas_operator.api.kinds import OWN_KINDS
+from baas_operator.api.roles import GRANTABLE_ROLES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CRDS = {crd["spec"]["names"]["kind"]: crd for crd in all_crds().values()}
@@ -105,6 +106,26 @@ def test_the_reference_has_the_list_that_a_refusal_points_to() -> None:
     _, _, section = text.partition("## Reserved parameters")
 
     assert [name for name in RESERVED_PARAMETERS if f"`{name}`" not in section] == []
+
+
+@pytest.mark.parametrize(("value", "refused"), [("serializable", True), ("SERIALIZABLE", True), ("repeatable read", False)])
+def test_serializable_is_refused_as_the_default_of_all_as_no_standby_answers_a_query_then(value: str, refused: bool) -> None:
+    (schema,) = (node for kind, path, node in ALL if (kind, path) == ("DatabaseReplica", ".spec.parameters"))
+    (found,) = (each for each in schema["x-kubernetes-validations"] if "default_transaction_isolation" in each["rule"])
+    (pattern,) = re.findall(r"matches\('(.*)'\)", found["rule"])
+
+    assert bool(re.match(pattern, value)) is refused
+    assert "ALTER DATABASE … SET" in found["message"]
+
+
+def test_no_role_is_granted_that_makes_a_commit_seem_done() -> None:
+    """A commit that is cancelled while it waits for a standby is answered as done, with a warning."""
+    assert "pg_signal_backend" not in GRANTABLE_ROLES
+
+
+def test_how_long_a_connection_may_say_nothing_is_nobodys_to_set() -> None:
+    """Poolers hold one for 20 s; ended before, it stands for a primary that goes, and clients wait."""
+    assert "authentication_timeout" in RESERVED_PARAMETERS
 
 
 def test_status_has_no_defaults() -> None:

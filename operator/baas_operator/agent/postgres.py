@@ -14,6 +14,11 @@ import asyncpg
 
 from baas_operator.agent.postmaster import Postmaster
 
+SESSION = {
+    "statement_timeout": "0", "lock_timeout": "0", "transaction_timeout": "0", "idle_session_timeout": "0",
+    "default_transaction_isolation": "read committed",
+}  # fmt: skip
+"""Settings of an agent's sessions, whatever the spec's parameters are: agents have deadlines of their own."""
 _SECONDS = 2.0
 _POLL_SECONDS = 0.02
 _GONE_SECONDS = 3.0
@@ -120,7 +125,7 @@ class Postgres:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await asyncpg.connect(
                     host=self._socket, user="postgres", database="postgres", timeout=_SECONDS, command_timeout=_SECONDS,
-                    server_settings={"application_name": "baas-agent"}, statement_cache_size=2,
+                    server_settings={"application_name": "baas-agent"} | SESSION, statement_cache_size=2,
                 )  # fmt: skip
             return await self._connection.fetchrow(query)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
@@ -159,7 +164,9 @@ class Postgres:
             UnavailableError: PostgreSQL does not answer.
         """
         try:
-            connection = await asyncpg.connect(host=self._socket, user="postgres", database="postgres", timeout=_SECONDS)
+            connection = await asyncpg.connect(
+                host=self._socket, user="postgres", database="postgres", timeout=_SECONDS, server_settings=SESSION,
+            )  # fmt: skip
             try:
                 await connection.execute("CHECKPOINT", timeout=_CHECKPOINT_SECONDS)
                 wanted = set(confirmed_by) | {replayed_by}
@@ -195,7 +202,7 @@ class Postgres:
         try:
             connection = await asyncpg.connect(
                 host=self._socket, user="postgres", database="postgres", timeout=_SECONDS, command_timeout=_SECONDS,
-                statement_cache_size=0,
+                server_settings=SESSION, statement_cache_size=0,
             )  # fmt: skip
             try:
                 answers = [await connection.fetch(each) for each in statements]

@@ -20,6 +20,7 @@ from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
 from baas_operator.agent.patroni import Patroni
+from baas_operator.agent.postgres import SESSION
 from baas_operator.desired.database import names
 
 _EVERY_SECONDS = 15.0
@@ -104,7 +105,7 @@ class Settings:
     async def _refused(self, asked: Mapping[str, str]) -> dict[str, str]:
         connection = await asyncpg.connect(
             host=self._socket, user="postgres", database="postgres", timeout=_SECONDS, command_timeout=_SECONDS,
-            server_settings={"application_name": "baas-agent-settings"}, statement_cache_size=0,
+            server_settings={"application_name": "baas-agent-settings"} | SESSION, statement_cache_size=0,
         )  # fmt: skip
         try:
             rows = await connection.fetch(_LOOK, list(asked), list(asked.values()))

@@ -29,10 +29,12 @@ RESERVED_PARAMETERS = (
     "data_directory", "hba_file", "ident_file", "config_file", "unix_socket_directories", "fsync", "full_page_writes",
     "wal_log_hints", "recovery_target_timeline", "ssl", "ssl_cert_file", "ssl_key_file", "ssl_ca_file",
     "ssl_crl_file", "ssl_crl_dir", "ssl_min_protocol_version", "ssl_max_protocol_version", "ssl_passphrase_command",
-    "ssl_passphrase_command_supports_reload", "allow_alter_system",
+    "ssl_passphrase_command_supports_reload", "allow_alter_system", "authentication_timeout",
 )  # fmt: skip
-"""Parameters that the operator or Patroni sets: changing one by hand would break replication or durability. `allow_alter_system`: a new
-primary's agent has to say by ALTER SYSTEM whom commits wait for (agent/synchronous.py), and nobody is promoted before it has."""
+"""Parameters that the operator or Patroni sets, or needs as they are: changing one by hand would break replication or durability, or keep
+clients out. `allow_alter_system`: a new primary's agent has to say by ALTER SYSTEM whom commits wait for (agent/synchronous.py), and nobody
+is promoted before it has. `authentication_timeout`: poolers hold a connection that says nothing, and where PostgreSQL ends it before they
+do, they take the primary for gone (pooler/primary.py)."""
 
 MAX_MEMBERS = 9
 """Most members: the primary has to feed them all."""
@@ -171,11 +173,19 @@ class DatabaseReplicaSpec(ApiModel):
             json_schema_extra=rules(
                 rule(
                     "!self.exists(k, k in [" + ", ".join(f"'{p}'" for p in RESERVED_PARAMETERS) + "])",
-                    "parameters has one that the operator sets itself to keep data safe: remove it (see docs/reference.md for the list).",
+                    "parameters has one that is the operator's own, to keep data safe and clients served: "
+                    "remove it (see docs/reference.md for the list).",
                 ),
                 rule(
                     "self.all(k, k.matches('^[a-z_][a-z0-9_.]*$'))",
                     "parameters has a name that PostgreSQL does not know: use lower case letters, digits, '_' and '.'.",
+                ),
+                # "cannot use serializable mode in a hot standby" (PostgreSQL manual, 26.4.5): what Patroni asks fails there as well.
+                rule(
+                    "!('default_transaction_isolation' in self) "
+                    "|| !self['default_transaction_isolation'].matches('(?i)^ *serializable *$')",
+                    "parameters has default_transaction_isolation serializable, with which no standby answers a query or takes over: "
+                    "set it by ALTER DATABASE … SET or ALTER ROLE … SET instead.",
                 ),
                 rule(
                     r"self.all(k, self[k].matches('^[^\\x00-\\x1f\\x7f]*$'))",

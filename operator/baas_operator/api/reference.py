@@ -68,7 +68,8 @@ def reference(reasons: dict[str, str], metrics: list[tuple[str, str, str]]) -> s
         "# Reference\n\nMade by `make generate` from the models; do not edit.\n",
         *(_kind(kind) for kind in OWN_KINDS),
         "## Reserved parameters\n",
-        "The operator or Patroni sets these, to keep data safe; `spec.parameters` of a DatabaseReplica takes none of them:\n",
+        "The operator or Patroni sets these, or needs them as they are, to keep data safe and clients served; "
+        "`spec.parameters` of a DatabaseReplica takes none of them:\n",
         ", ".join(f"`{name}`" for name in sorted(RESERVED_PARAMETERS)) + ".\n",
         "## Reasons of conditions\n\n| reason | what it says |\n|---|---|",
         *(f"| `{name}` | {text} |" for name, text in sorted(reasons.items())),

@@ -22,11 +22,11 @@ NO_ROLES = ("public", "none")
 """Names that PostgreSQL takes for no role (its manual, GRANT and SET ROLE)."""
 
 GRANTABLE_ROLES = (
-    "pg_checkpoint", "pg_maintain", "pg_monitor", "pg_read_all_data", "pg_read_all_stats", "pg_signal_backend", "pg_stat_scan_tables",
-    "pg_write_all_data",
+    "pg_checkpoint", "pg_maintain", "pg_monitor", "pg_read_all_data", "pg_read_all_stats", "pg_stat_scan_tables", "pg_write_all_data",
 )  # fmt: skip
 """Predefined roles that may be granted (PostgreSQL manual, "Predefined Roles"). Not those that lead out of the database, to files and
-programs of the server: pg_execute_server_program, pg_read_server_files, pg_write_server_files."""
+programs of the server: pg_execute_server_program, pg_read_server_files, pg_write_server_files. Nor pg_signal_backend: a commit that is
+cancelled while it waits for a standby is answered as done."""
 
 MAX_DATABASES = 100
 MAX_ROLES = 100

@@ -13,6 +13,8 @@ POSTGRES_UID = 999
 """User of the postgres image (Debian's convention for the role)."""
 REFUSED = "/tmp/refused"  # noqa: S108 - a path inside the pod
 """Where the SQL notes what PostgreSQL refused, a line each, when the rest is to go on."""
+SAID = "/tmp/said"  # noqa: S108 - a path inside the pod
+"""What the psql that works inside one database said last."""
 REFUSED_CODE = 3
 """The container's exit code when PostgreSQL refused something: psql's own for an error in a script (its manual, "Exit Status")."""
 _OPTIONS = {
@@ -20,6 +22,9 @@ _OPTIONS = {
     "default_transaction_read_only": "off",
     # Any role may hold a lock that this needs: it says so and goes on.
     "lock_timeout": "10s",
+    # None of the others ends a session that works, or one that waits for another. Of a database they are its owner's to set, as are
+    # libraries to load, without which nobody gets in.
+    "statement_timeout": "0", "transaction_timeout": "0", "idle_session_timeout": "0", "local_preload_libraries": "",
     # A statement holds a password. None of these may show it: the server's log, pg_stat_activity, pg_stat_statements.
     "log_statement": "none", "log_min_error_statement": "panic", "log_min_duration_statement": "-1", "log_min_duration_sample": "-1",
     "log_transaction_sample_rate": "0", "track_activities": "off", "pg_stat_statements.track_utility": "off", "pgaudit.log": "none",
@@ -42,6 +47,7 @@ def _script(roles: list[str], passwords: str) -> str:
         + "as() { printf '*:*:*:*:%s' \"$(sed 's/[\\\\:]/\\\\&/g' superuser/$1)\" > /tmp/pgpass; }; "
         "as password; "
         'if [ -e superuser/previous ] && ! psql --no-psqlrc --command= "$CONNECTION" 2> /dev/null; then as previous; fi; '
+        f"rm -f {REFUSED}; "  # of a run before, in the same pod
         # Terse: an error must not quote the statement, which may hold a password.
         'psql --no-psqlrc --quiet --variable=VERBOSITY=terse --file=sql/run.sql "$CONNECTION" || exit $?; '
         f"[ ! -s {REFUSED} ] || {{ head -c {_MESSAGE_BYTES} {REFUSED} | tee /dev/termination-log; exit {REFUSED_CODE}; }}"
@@ -50,21 +56,23 @@ def _script(roles: list[str], passwords: str) -> str:
 
 def build_sql_job(
     owner: Owner, name: str, component: str, *, image: str, sql: str, host: str, superuser_secret: str,
-    roles: dict[str, SecretRequest], passwords: str = "", again_seconds: int | None = None, where: Mapping[str, Any] | None = None,
+    roles: dict[str, SecretRequest], passwords: str = "", again_seconds: int | None = None,
+    more: Mapping[str, str] | None = None, where: Mapping[str, Any] | None = None,
 ) -> list[Manifest]:  # fmt: skip
     """ConfigMap with the SQL and the Job that runs it as superuser; another image alone makes no new Job.
 
     `roles`: folder -> Secret with the role's password. `passwords`: the beginning of the SHA-256 of the superuser's and these, one after
     another; nothing is done while the pod has others. psql retries nothing; the kubelet restarts the container with back-off until it has
-    worked once. `again_seconds`: the Job is deleted so long after it has. `where`: more of the pod's spec; a Job's can not be changed, so
-    another makes a new Job.
+    worked once. `again_seconds`: the Job is deleted so long after it has. `more`: files that the SQL calls, beside it. `where`: more of the
+    pod's spec; a Job's can not be changed, so another makes a new Job.
     """
     connection = f"host={host} port=5432 user=postgres dbname=postgres sslmode=require connect_timeout=5 target_session_attrs=read-write"
     folders = sorted(roles)
     script = _script(folders, passwords)
     options = " ".join(f"-c {key}={value}" for key, value in _OPTIONS.items())
     where = dict(where or {})
-    done = (sql, script, connection, options, superuser_secret, {key: each.name for key, each in roles.items()})
+    files = {"run.sql": sql, **(more or {})}
+    done = (files, script, connection, options, superuser_secret, {key: each.name for key, each in roles.items()})
     digest = checksum(*done, *([where] if where else []))
     full = f"{name}-{digest[:8]}"
     volumes: list[dict[str, Any]] = [
@@ -84,7 +92,7 @@ def build_sql_job(
         volumes.append({"name": "roles", "projected": {"defaultMode": 0o440, "sources": sources}})
         mounts.append({"name": "roles", "mountPath": "/etc/baas/roles", "readOnly": True})
     return [
-        owner.child("v1", "ConfigMap", full, component, data={"run.sql": sql}),
+        owner.child("v1", "ConfigMap", full, component, data=files),
         owner.child(
             "batch/v1",
             "Job",

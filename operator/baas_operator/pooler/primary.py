@@ -16,7 +16,7 @@ _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 1.0
 _MOST_BYTES = 65536
 _RENEW_SECONDS = 20.0
-"""A third of PostgreSQL's authentication_timeout, which ends a connection that says nothing."""
+"""A third of PostgreSQL's authentication_timeout, which ends a connection that says nothing, and is nobody's to set (api/database.py)."""
 _HELLO = b"user\0" + names.POOLER.encode() + b"\0database\0postgres\0\0"
 _NOT_NOW = (b"C57P03", b"C57P01")
 """SQLSTATEs of a server that starts, recovers or shuts down (PostgreSQL manual, appendix A)."""

@@ -114,9 +114,7 @@ def test_it_has_changed_when_leader_voters_or_quorum_have(after: dict[str, str],
 
 
 def test_until_the_lock_is_renewed_it_is_known_who_voted_since_it_was_last() -> None:
-    one, both, none = (
-        Electorate(frozenset(names), quorum) for names, quorum in ((("db-1",), 0), (("db-1", "db-2"), 1), ((), 0))
-    )
+    one, both, none = (Electorate(frozenset(names), quorum) for names, quorum in ((("db-1",), 0), (("db-1", "db-2"), 1), ((), 0)))
     lock = Lock("db-0", "t", 8, 1000)
     first = settled(read_sync(found(BEFORE | {"sync_standby": "db-1", "quorum": "0"}, 7), NO_SYNC), lock)
     assert (first.floor, first.electorates, first.settled) == (1000, (one,), True)

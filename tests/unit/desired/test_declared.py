@@ -52,9 +52,13 @@ def made(content: Manifest | None = None, passwords: str = "") -> tuple[Manifest
     return first, second
 
 
+def files(content: Manifest | None = None) -> dict[str, str]:
+    """The SQL that psql begins with, and what is made inside each database."""
+    return {name: text for name, text in made(content)[0]["data"].items() if name.endswith(".sql")}
+
+
 def sql(content: Manifest | None = None) -> str:
-    text = str(made(content)[0]["data"]["run.sql"])
-    return re.sub(r"\s+", " ", text)
+    return re.sub(r"\s+", " ", "".join(files(content).values()))
 
 
 def script(passwords: str = "") -> str:
@@ -158,31 +162,47 @@ def test_extensions_are_made_moved_updated_and_dropped() -> None:
 
 def test_a_superuser_calls_nothing_that_an_owner_may_have_made() -> None:
     """A function of the owner's that fits the arguments better would come before PostgreSQL's own (CVE-2018-1058)."""
-    path = "as it was set for the database"
-    for line in str(made()[0]["data"]["run.sql"]).splitlines():
-        if line.startswith("\\connect"):
-            path = "as it was set for the database"
-        elif line.startswith("SET search_path = "):
-            path = line.removeprefix("SET search_path = ").partition(";")[0]
-        elif line.startswith("SELECT"):
-            assert path == "pg_catalog", line
+    for text in files().values():
+        path = "as it was set for the database"
+        for line in text.splitlines():
+            if line.startswith("SET search_path = "):
+                path = line.removeprefix("SET search_path = ").partition(";")[0]
+            elif line.startswith("SELECT"):
+                assert path == "pg_catalog", line
 
 
 def test_whatever_is_refused_is_noted_and_the_rest_goes_on() -> None:
-    lines = str(made()[0]["data"]["run.sql"]).splitlines()
-
-    assert "\\set ON_ERROR_STOP off" in lines
+    assert all("\\set ON_ERROR_STOP off" in each.splitlines() for each in files().values())
+    lines = "".join(files().values()).splitlines()
     for index, line in enumerate(lines):
         if line.startswith(("ALTER", "DROP", "CREATE EXTENSION", 'CREATE SCHEMA IF NOT EXISTS "a')) and line.endswith(";"):
             assert lines[index + 1] == "\\if :ERROR", line
     assert "\\qecho 'extension vector of shop:' :LAST_ERROR_MESSAGE" in lines
 
 
-def test_the_superusers_password_comes_last() -> None:
-    """`\\connect` logs in anew, with what psql began with."""
-    found = sql()
+def test_what_an_owner_sets_for_its_database_ends_no_session_but_one_of_its_own() -> None:
+    """ALLOW_CONNECTIONS false keeps a superuser out as well, and psql ends a script that has lost its connection."""
+    found = files()
 
-    assert found.rindex("\\connect") < found.index("""ALTER ROLE "postgres" PASSWORD :'password';""")
+    assert set(found) == {"run.sql", "database-shop.sql"}, "nothing is made inside the other"
+    assert "\\connect" not in "".join(found.values())
+    assert "\\o\n\\! sh sql/inside.sh shop database-shop.sql\n\\o | cat >> /tmp/refused" in found["run.sql"], "both write to that file"
+    assert not [line for line in found["run.sql"].splitlines() if line.startswith("\\o ") and ">>" not in line]
+
+
+@pytest.mark.parametrize("setting", ["statement_timeout=0", "transaction_timeout=0", "idle_session_timeout=0", "local_preload_libraries="])
+def test_no_setting_of_others_ends_a_session(setting: str) -> None:
+    (container,) = made()[1]["spec"]["template"]["spec"]["containers"]
+    (options,) = (each["value"] for each in container["env"] if each["name"] == "PGOPTIONS")
+
+    assert f"-c {setting} " in options
+
+
+def test_the_superusers_password_comes_last() -> None:
+    """What is made inside a database logs in anew, with what psql began with."""
+    found = files()["run.sql"]
+
+    assert found.rindex("inside.sh") < found.index("""ALTER ROLE "postgres" PASSWORD :'password';""")
 
 
 # --- the Job --------------------------------------------------------------------------------------------------------
@@ -300,6 +320,35 @@ def test_what_was_refused_is_its_last_word(tmp_path: Path) -> None:
 
     assert pod.run(script()).returncode == 3
     assert (tmp_path / "said").read_text() == 'extension ghost of shop: extension "ghost" is not available\n'
+
+
+def test_what_was_refused_before_is_not_told_again(tmp_path: Path) -> None:
+    """The kubelet starts the container again in the same pod, and its files stay."""
+    pod = Container(tmp_path, secrets())
+    (tmp_path / "refused").write_text("extension ghost of shop: is not available\n")
+    (tmp_path / "bin" / "psql").write_text("#!/bin/sh\n")
+
+    assert pod.run(script()).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "noted"),
+    [
+        ('psql: error: connection to server at "db-rw", port 5432 failed: FATAL:  database "shop" is not currently accepting connections',
+         'FATAL:  database "shop" is not currently accepting connections'),
+        ("psql:sql/database-shop.sql:3: FATAL:  terminating connection\nconnection to server was lost", "FATAL:  terminating connection"),
+        ("psql: error: connection to server failed: timeout expired", "psql: error: connection to server failed: timeout expired"),
+    ],
+)  # fmt: skip
+def test_a_database_that_lets_nobody_in_is_noted_beside_what_others_refused(tmp_path: Path, said: str, noted: str) -> None:
+    pod = Container(tmp_path, secrets())
+    (tmp_path / "refused").write_text("role other: no\n")
+    (tmp_path / "bin" / "psql").write_text(f"#!/bin/sh\necho 'schema shop.api: no'\ncat >&2 <<'.'\n{said}\n.\nexit 2\n")
+
+    found = pod.run("set -- shop database-shop.sql\n" + str(made()[0]["data"]["inside.sh"]))
+
+    assert (tmp_path / "refused").read_text() == f"role other: no\nschema shop.api: no\ndatabase shop: {noted}\n"
+    assert (found.returncode, found.stderr) == (0, said + "\n"), "the log has all of it"
 
 
 def test_who_can_not_log_in_says_so_and_refuses_nothing(tmp_path: Path) -> None:

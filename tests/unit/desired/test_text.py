@@ -72,7 +72,7 @@ def scripts() -> list[str]:
 @pytest.mark.parametrize("script", scripts())
 def test_sql_may_run_again_and_leaves_no_password_in_a_log(script: str) -> None:
     statements = script.splitlines()
-    assert "\\set ON_ERROR_STOP on" in statements or "\\o /tmp/refused" in statements, "an error must not be passed over"
+    assert "\\set ON_ERROR_STOP on" in statements or "\\o | cat >> /tmp/refused" in statements, "an error must not be passed over"
     first_password = next(index for index, line in enumerate(statements) if "PASSWORD" in line)
     assert any("log_statement = 'none'" in line for line in statements[:first_password])
     assert all("PASSWORD :'password'" in line for line in statements if "PASSWORD" in line)

@@ -150,9 +150,7 @@ def _lock(world: World) -> Lock:
 
 def _sync(world: World) -> Sync:
     """Patroni writes a new leader into the synchronous state some time after a promotion; by then our story is over."""
-    return Sync(
-        P, world.voters, world.quorum, world.sync_changed, world.floor, dict(world.fences), world.stopped, earlier=world.earlier
-    )
+    return Sync(P, world.voters, world.quorum, world.sync_changed, world.floor, dict(world.fences), world.stopped, earlier=world.earlier)
 
 
 def check(world: World) -> None:

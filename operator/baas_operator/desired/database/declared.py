@@ -19,7 +19,7 @@ from baas_operator.desired.database.pooler import pooler_secret
 from baas_operator.desired.meta import Manifest, Owner
 from baas_operator.desired.pods import placed
 from baas_operator.desired.secrets import SecretRequest, password
-from baas_operator.desired.sql_job import REFUSED, build_sql_job
+from baas_operator.desired.sql_job import REFUSED, SAID, build_sql_job
 from baas_operator.desired.text import render
 
 AGAIN_SECONDS = 24 * 3600
@@ -101,6 +101,7 @@ def _database(spec: DatabaseReplicaSpec, database: Database) -> dict[str, Any]:
     roles = [each for each in spec.roles if each.ensure is Ensure.PRESENT and each.name != owner]
     return {
         "name": database.name,
+        "file": f"database-{database.name}.sql" if database.schemas or database.extensions else None,
         "owner": owner,
         "connection_limit": _NO_LIMIT if database.connection_limit is None else database.connection_limit,
         "connect": sorted(each.name for each in roles if database.name in each.databases),
@@ -120,6 +121,10 @@ def build_declared(spec: DatabaseReplicaSpec, owner: Owner, image: str, *, passw
     if not names.runs_sql(spec):
         return []
     declared = {each.name: each for each in spec.roles if each.ensure is Ensure.PRESENT}
+    databases = [_database(spec, each) for each in sorted(spec.databases, key=lambda each: each.name)]
+    inside = {each["file"]: render("database.sql.j2", database=each) for each in databases if each["file"]}
+    if inside:
+        inside["inside.sh"] = render("inside.sh.j2", refused=REFUSED, said=SAID)
     sql = render(
         "databases.sql.j2",
         refused=REFUSED,
@@ -129,11 +134,11 @@ def build_declared(spec: DatabaseReplicaSpec, owner: Owner, image: str, *, passw
         exporter=exporter_role() if spec.monitoring.enabled else None,
         not_through_pooler=sorted(RESERVED_ROLES),
         roles=[_role(spec, name, declared.get(name)) for name in sorted({*names.database_owners(spec).values(), *declared})],
-        databases=[_database(spec, each) for each in sorted(spec.databases, key=lambda each: each.name)],
+        databases=databases,
         absent_roles=sorted(each.name for each in spec.roles if each.ensure is Ensure.ABSENT),
     )
     return build_sql_job(
         owner, f"{owner.name}-databases", "databases", image=image, sql=sql, host=names.rw_service(owner.name),
         superuser_secret=names.role_secret(owner.name, names.SUPERUSER), roles=_files(spec, owner), passwords=passwords,
-        again_seconds=AGAIN_SECONDS, where=placed(spec.placement, spec.image_pull_secrets),
+        again_seconds=AGAIN_SECONDS, more=inside, where=placed(spec.placement, spec.image_pull_secrets),
     )  # fmt: skip
