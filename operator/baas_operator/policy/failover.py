@@ -11,8 +11,8 @@ change V from what it read before (Patroni writes it with a precondition), and t
 
 One promise of Patroni's is weaker than that: when a voter goes, it is struck off at once, while those who remain may still lack what
 only that one had confirmed. So a fence counts only if it holds all that the primary had written when it last renewed the lock with the
-voters settled (the *floor*), and where they changed after that, enough of the earlier voters have to be fenced, too: whatever was acknowledged
-is older than the floor, or was confirmed by enough of those who were voters then.
+voters settled (the *floor*), and where they changed after that, enough of the earlier voters have to be fenced, too: whatever was
+acknowledged is older than the floor, or was confirmed by enough of those who were voters then.
 
 The order of a release is therefore: read the lock; write the own fence; see in the answer that q + 1 are fenced; hand the lock over with a
 precondition on the version read. If P renewed the lock in between, the last write fails; if it did not, it can not have changed V.

@@ -109,8 +109,8 @@ def start(budget: dict[str, int], *, voters: frozenset[str] = frozenset(STANDBYS
         p=Primary(sync=voters), a=joined if "a" in voters else apart, b=joined if "b" in voters else apart,
         c=joined if "c" in voters else None,
         leader=P, term=1, version=3, lock_version=3, lock_position=0, given=False, voters=voters,
-        quorum=len(voters) - 1, sync_version=2, sync_changed=2, floor=_ORIGIN, earlier=(), fences=frozenset(), acked=0, promoted=None, stopped=None,
-        budget=tuple(sorted(budget.items())),
+        quorum=len(voters) - 1, sync_version=2, sync_changed=2, floor=_ORIGIN, earlier=(), fences=frozenset(), acked=0, promoted=None,
+        stopped=None, budget=tuple(sorted(budget.items())),
     )  # fmt: skip
 
 
