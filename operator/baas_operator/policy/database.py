@@ -12,7 +12,9 @@ from baas_operator.desired.database import names
 from baas_operator.desired.database.build import DatabaseFacts, build_database, database_secrets
 from baas_operator.desired.database.certificates import database_certificates
 from baas_operator.desired.database.patroni import dynamic_config
+from baas_operator.observe.conditions import RECONCILING, find
 from baas_operator.observe.database import observe_database, waits_for_restart
+from baas_operator.observe.moments import read_time
 from baas_operator.observe.pooler import observe_pooler
 from baas_operator.observe.view import View, secret_text
 from baas_operator.observe.vitals import vitals_of
@@ -23,7 +25,7 @@ from baas_operator.policy.moves import plan_move, under_way
 from baas_operator.policy.placement import as_made, growth, hard_spread
 from baas_operator.policy.plan import Effect, PatchAnnotation, Plan, refusal
 from baas_operator.policy.repair import repair
-from baas_operator.policy.rollout import roll_out
+from baas_operator.policy.rollout import ROLLING_OUT, roll_out
 from baas_operator.policy.scaling import possible, zones_missing
 from baas_operator.policy.storage import guard
 from baas_operator.policy.windows import look
@@ -65,7 +67,7 @@ def plan_database(view: View) -> Plan:
         job = f"{view.owner.name}-databases"
     pods = list(view.all(POD, names.COMPONENT))
     members = [vitals_of(view, each) for each in pods]
-    rollout = roll_out(spec, workload, pods, seen)
+    rollout = roll_out(spec, workload, pods, seen, told_seconds=_told_seconds(view))
     repairs = repair(spec, view, seen, members, rolling=busy or bool(rollout.effects), pending=any(map(waits_for_restart, pods)))
     storage = guard(spec, members, seen)
     declared = judge(view, spec, job, seen.leader)
@@ -87,8 +89,16 @@ def plan_database(view: View) -> Plan:
             *growth(view, storage.size),
         ),
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
-        requeue_after=_AT_ONCE_SECONDS if repairs.announced else _LOOK_AGAIN_SECONDS,
+        requeue_after=_AT_ONCE_SECONDS if repairs.announced else rollout.again_seconds or _LOOK_AGAIN_SECONDS,
     )
+
+
+def _told_seconds(view: View) -> float:
+    """How long the status has said that members are rolled."""
+    said = find(view.resource, RECONCILING) or {}
+    since = read_time(said.get("lastTransitionTime"))
+    rolling = since is not None and said.get("status") == "True" and said.get("reason") == ROLLING_OUT
+    return (view.now - since).total_seconds() if rolling and since else 0.0
 
 
 def _effects(it: Situation) -> list[Effect]:

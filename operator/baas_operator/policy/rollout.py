@@ -23,17 +23,24 @@ from baas_operator.observe.view import is_ready
 from baas_operator.policy.plan import DeletePod, Effect, Finding, RestartPostgres
 
 REVISION_LABEL = "controller-revision-hash"
+ROLLING_OUT = "RollingOut"
 _NOT_LOWER_THAN_THE_PRIMARY = frozenset(
     {"max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction"}
 )
 
+_NOTED_SECONDS = 5.0
+"""Within these every member's Patroni has noted that a parameter waits (its loop of 2 s, and a second after a reload). Before, who has not
+looks like one that is done, and the wrong member would go first."""
+
 
 @dataclass(frozen=True)
 class Rollout:
-    """What is to be done now, if anything, and what to tell while it is not over."""
+    """What is to be done now, if anything, and what to tell while it is not over. `again_seconds`: when to look again, where nothing else
+    tells of it."""
 
     effects: tuple[Effect, ...] = ()
     told: Finding | None = None
+    again_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +78,11 @@ def _lower(values: object) -> bool:
         return False
 
 
-def roll_out(spec: DatabaseReplicaSpec, workload: Manifest | None, pods: Sequence[Manifest], seen: DatabaseObservation) -> Rollout:
-    """The next step, from what is there now. It is forgotten if the operator dies over it: the next look finds the same."""
+def roll_out(
+    spec: DatabaseReplicaSpec, workload: Manifest | None, pods: Sequence[Manifest], seen: DatabaseObservation, *, told_seconds: float
+) -> Rollout:
+    """The next step, from what is there now. It is forgotten if the operator dies over it: the next look finds the same. `told_seconds`: how
+    long it has been told that members are rolled."""
     revision = _revision(workload)
     if revision is None:
         return Rollout()
@@ -81,6 +91,9 @@ def roll_out(spec: DatabaseReplicaSpec, workload: Manifest | None, pods: Sequenc
     due = [each for each in found if each.outdated or each.waiting]
     if not due:
         return Rollout()
+    if told_seconds < _NOTED_SECONDS and not any(each.outdated for each in due):
+        told = _told(found, due, "It begins once every member has noted that.")
+        return Rollout(told=told, again_seconds=_NOTED_SECONDS - told_seconds)
     if not (effect := _step(spec, found, seen)):
         return Rollout(told=_told(found, due, f"It goes on once {_hindrance(spec, found, seen)}."))
     what = f"{effect.name} is made anew now." if isinstance(effect, DeletePod) else f"{effect.name} is restarted in its place."
@@ -99,7 +112,7 @@ def _told(found: list[_Pod], due: list[_Pod], more: str) -> Finding:
     done = len(found) - len(due)
     parameters = sorted({name for each in due for name in each.waiting})
     why = f" {', '.join(parameters)} {'takes' if len(parameters) == 1 else 'take'} effect with a start." if parameters else ""
-    return Finding("RollingOut", f"{done} of {counted(len(found), 'member')} {are(done)} as the spec says.{why} {more}")
+    return Finding(ROLLING_OUT, f"{done} of {counted(len(found), 'member')} {are(done)} as the spec says.{why} {more}")
 
 
 def _step(spec: DatabaseReplicaSpec, found: list[_Pod], seen: DatabaseObservation) -> DeletePod | RestartPostgres | None:

@@ -36,7 +36,7 @@ class Rolling:
         assert was
         self.db.join(was)
 
-    def look(self) -> Rollout:
+    def look(self, *, told_seconds: float = 60.0) -> Rollout:
         view = self.db.view()
         workload: Manifest = self.db.statefulset()
         workload["metadata"]["generation"] = 2
@@ -50,7 +50,7 @@ class Rolling:
             each["metadata"]["annotations"]["status"] = json.dumps(said)
             if name in self.going:
                 each["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-        return roll_out(DatabaseReplicaSpec.model_validate(view.spec), workload, pods, observe_database(view))
+        return roll_out(DatabaseReplicaSpec.model_validate(view.spec), workload, pods, observe_database(view), told_seconds=told_seconds)
 
     def carry_out(self) -> list[str]:
         """Until nothing more is to be done; what was done, in order."""
@@ -182,6 +182,25 @@ def test_and_lowered_on_the_primary_first_in_its_place() -> None:
 
     assert rolling.carry_out() == ["restart db-0", "db-2", "db-1"]
     assert not any(rolling.pending.values())
+
+
+def test_nobody_is_restarted_before_every_member_has_had_the_time_to_note_what_waits() -> None:
+    """Who has not yet looks like one that is done: the wrong member would go first, and once more afterwards."""
+    rolling = Rolling(revision="old")
+    rolling.pending["db-2"] = parameter("max_connections", "300", "100")
+
+    early = rolling.look(told_seconds=1.0)
+    assert (early.effects, early.again_seconds) == ((), 4.0)
+    assert early.told
+    assert "once every member has noted" in early.told.message
+
+    for name in rolling.pending:
+        rolling.pending[name] = parameter("max_connections", "300", "100")
+    assert rolling.carry_out()[0] == "restart db-0"
+
+
+def test_a_new_template_waits_for_no_notes() -> None:
+    assert Rolling().look(told_seconds=0.0).effects
 
 
 def test_garbage_in_a_note_of_patronis_is_no_reason_to_fail() -> None:
