@@ -81,8 +81,10 @@ def _lower(values: object) -> bool:
 def roll_out(
     spec: DatabaseReplicaSpec, workload: Manifest | None, pods: Sequence[Manifest], seen: DatabaseObservation, *, told_seconds: float
 ) -> Rollout:
-    """The next step, from what is there now. It is forgotten if the operator dies over it: the next look finds the same. `told_seconds`: how
-    long it has been told that members are rolled."""
+    """The next step, from what is there now. It is forgotten if the operator dies over it: the next look finds the same.
+
+    `told_seconds`: how long it has been told that members are rolled.
+    """
     revision = _revision(workload)
     if revision is None:
         return Rollout()
