@@ -39,6 +39,10 @@ def pods(database: Database) -> dict[str, str]:
     return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in database.members()}
 
 
+_REFUSED = ("shutting down", "Connection refused", "starting up", "not yet accepting", "read-only transaction")
+"""What PostgreSQL, or its host, says to a client whose statement it did not take."""
+
+
 def wait_for_all(database: Database, client: ClientPod, value: str) -> dict[str, set[str]]:
     """Until each member says that it has the value; by member the uids of the pods that it had meanwhile."""
     had: dict[str, set[str]] = {}
@@ -66,7 +70,7 @@ def started(database: Database, client: ClientPod) -> dict[str, float]:
 
 def sent_in_doubt(ledger: Ledger) -> list[str]:
     """Errors of rows that may have been written: neither the connection nor the statement was refused."""
-    return [each for each in ledger.in_doubt if "connection to server at" not in each and "read-only transaction" not in each]
+    return [each for each in ledger.in_doubt if not any(text in each for text in _REFUSED)]
 
 
 def test_a_raised_max_connections_restarts_standbys_first_and_moves_the_primary_once(
