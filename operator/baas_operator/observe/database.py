@@ -39,6 +39,9 @@ class DatabaseObservation:
     dynamic_config: dict[str, Any] | None
     dynamic_version: str | None
     slice_now: Manifest | None
+    gone: frozenset[str] = frozenset()
+    """Addresses that `-rw` leads to and no member has. Never that of who holds the lock: its agent may have written it before the watch
+    told of its pod, and would write it again."""
     last_failover: LastFailover | None = None
     """What the agents noted of the last one; as the status has it, where the slice was made anew since."""
     position: int | None = None
@@ -188,9 +191,19 @@ def observe_database(view: View) -> DatabaseObservation:
         dynamic_config=_json_object(dynamic) if dynamic else None,
         dynamic_version=config_map["metadata"]["resourceVersion"] if config_map else None,
         slice_now=slice_now,
+        gone=_gone(slice_now, pods, leader),
         last_failover=_last_failover(view, slice_now),
         position=position,
     )
+
+
+def _gone(slice_now: Manifest | None, pods: list[Manifest], leader: str | None) -> frozenset[str]:
+    # A pod that is over (evicted) still has its address noted, which may be another's by now.
+    live = [each.get("status") or {} for each in pods if (each.get("status") or {}).get("phase") not in ("Succeeded", "Failed")]
+    routed = [
+        each for each in (slice_now or {}).get("endpoints") or [] if leader is None or (each.get("targetRef") or {}).get("name") != leader
+    ]
+    return frozenset(ip for each in routed for ip in each.get("addresses") or []) - {each.get("podIP") for each in live}
 
 
 def _last_failover(view: View, slice_now: Manifest | None) -> LastFailover | None:

@@ -50,6 +50,7 @@ def plan_database(view: View) -> Plan:
         hard_spread=spread,
         pooler_hard_spread=hard_spread(view, view.child(DEPLOYMENT, names.pooler_service(view.owner.name)), spec.pooler.replicas),
         slice_now=seen.slice_now,
+        gone=seen.gone,
         leader=seen.leader_endpoint if seen.primary else None,
         databases_wanted=serving or already,
         passwords=passwords(view, spec),

@@ -39,6 +39,7 @@ class Member:
     since: datetime = NOW
     """When its pod was made, and has been ready."""
     goes: bool = False
+    phase: str = "Running"
 
 
 class Postgres:
@@ -179,6 +180,7 @@ class Postgres:
             labels={ROLE_LABEL: member.role} if member.role != "unknown" else None,
             annotations={"status": json.dumps(said)}, waiting=member.waiting,
         )  # fmt: skip
+        made["status"]["containerStatuses"][0]["name"], made["status"]["phase"] = "postgres", member.phase
         made["metadata"]["creationTimestamp"] = made["status"]["conditions"][0]["lastTransitionTime"] = member.since.isoformat()
         if member.goes:
             made["metadata"]["deletionTimestamp"] = self.now.isoformat()

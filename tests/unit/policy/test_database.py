@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 import yaml
@@ -471,3 +473,53 @@ def test_a_pooler_that_is_being_replaced_is_told_and_one_that_is_not_wanted_is_n
     assert reason(plan, ZONE_TOLERANT) == "AnyZoneCanBeLost"
     assert "poolerReadyReplicas" not in plan.status
     assert "Deployment" not in kinds(plan)
+
+
+# --- where -rw leads ------------------------------------------------------------------------------------------------------
+
+
+def moved(db: Postgres) -> None:
+    db.members["db-0"].ip = "10.0.0.99"
+
+
+def vanished(db: Postgres) -> None:
+    del db.members["db-0"]
+
+
+def evicted(db: Postgres) -> None:
+    db.members["db-0"].phase = "Failed"
+
+
+@pytest.mark.parametrize("how", [moved, vanished, evicted])
+def test_an_address_that_no_member_has_is_dropped_once_nobody_leads(how: Callable[[Postgres], None]) -> None:
+    """It may be another tenant's by now, whom clients would tell their passwords."""
+    db = Postgres().serving()
+    version = db.applied[("EndpointSlice", "db-rw")]["metadata"]["resourceVersion"]
+    db.members["db-0"].ready = False
+    how(db)
+    assert slice_of(db.plan()) == ["db-0"], "it holds the lock, and its agent may have written that before the watch told of its pod"
+
+    db.now += timedelta(seconds=31)
+    plan = db.plan()
+    assert slice_of(plan) == []
+    assert next(each for each in plan.manifests if each["kind"] == "EndpointSlice")["metadata"]["resourceVersion"] == version
+    db.reconcile()
+    assert slice_of(db.plan()) == []
+
+
+def test_an_address_that_a_member_has_stays_whoever_leads() -> None:
+    db = Postgres().serving()
+    db.lock(None)
+    assert slice_of(db.plan()) == ["db-0"]
+
+    db.lock("db-1")
+    assert slice_of(db.plan()) == ["db-0"], "the agent of db-1 will change it"
+
+
+def test_it_leads_to_a_new_primary_instead_where_there_is_one() -> None:
+    db = Postgres().serving()
+    del db.members["db-0"]
+    db.lock("db-1")
+    db.promote()
+
+    assert slice_of(db.plan()) == ["db-1"]
