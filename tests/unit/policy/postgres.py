@@ -63,6 +63,8 @@ class Postgres:
         self.acquired: datetime = NOW
         self.operations: list[Manifest] = []
         """Operations on it."""
+        self.claims: tuple[str, ...] = ()
+        """Volumes, where they matter."""
         self.poolers: tuple[str | None, ...] = ()
         """Zones of the pooler's ready pods."""
 
@@ -202,6 +204,12 @@ class Postgres:
         position = 1000 * MEBIBYTE
         made = [self._pod(name, member, position) for name, member in self.members.items()]
         made += self._poolers()
+        made += [
+            self.owner.child(
+                "v1", "PersistentVolumeClaim", each, names.COMPONENT, owned=False, spec={"resources": {"requests": {"storage": "1Ti"}}}
+            )
+            for each in self.claims
+        ]
         if self.transitions:
             lock = {
                 "renewTime": self.renewed.isoformat(), "ttl": str(_TTL_SECONDS), "transitions": str(self.transitions),

@@ -239,3 +239,65 @@ def test_zones_that_vanish_later_take_nothing_back() -> None:
 
     assert reason(plan, STALLED) is None
     assert db.dynamic == before
+
+
+# --- a member that went too early -----------------------------------------------------------------------------------------
+
+
+def without_db_3(*, volume: bool = True) -> Postgres:
+    """A scale-in took db-3, and before Patroni struck it off the primary was gone for good."""
+    db = database(4)
+    scale(db, 3)
+    db.reconcile()
+    voters = db.sync
+    remove(db)
+    db.sync = voters
+    db.leader = None
+    if volume:
+        db.claims = ("data-db-3",)
+    return db
+
+
+def test_a_voter_that_a_scale_in_took_comes_back_while_nobody_leads() -> None:
+    db = without_db_3()
+
+    plan = db.reconcile()
+    assert wanted(plan) == 4
+    assert wanted(db.reconcile()) == 4, "and stays until somebody leads"
+
+    db.start_members(4)
+    db.lock("db-1")
+    db.promote()
+    db.route()
+    db.join("db-0", "db-2", "db-3")
+    assert wanted(db.reconcile()) == 3
+
+
+def test_also_where_more_are_to_go() -> None:
+    db = without_db_3()
+    scale(db, 2)
+
+    assert wanted(db.reconcile()) == 4
+
+
+def test_a_voter_without_a_volume_has_nothing_to_come_back_with() -> None:
+    assert wanted(without_db_3(volume=False).reconcile()) == 3
+
+
+def test_one_that_is_no_voter_stays_away_and_so_does_any_while_somebody_leads() -> None:
+    db = without_db_3()
+    db.sync = ("db-1", "db-2")
+    assert wanted(db.reconcile()) == 3
+
+    db = without_db_3()
+    db.leader = "db-0"
+    assert wanted(db.reconcile()) == 3
+
+
+@pytest.mark.parametrize("written", ["db-999999999", "other-3", "db--3", "db-03"])
+def test_no_hand_in_patronis_state_makes_members(written: str) -> None:
+    db = without_db_3()
+    db.sync = (written,)
+    db.claims = (*db.claims, f"data-{written}")
+
+    assert wanted(db.reconcile()) == 3
