@@ -7,6 +7,7 @@ that the operator needs to ask no member: the watch has it all.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -69,15 +70,18 @@ class DatabaseObservation:
         """Standbys that stream from the primary and are ready."""
         return [each for each in self.members if each.role == "standby" and each.ready and each.state == "streaming"]
 
-    def members_per_zone(self, replicas: int) -> int:
-        """The most members that share a zone, 1 at least; not fewer than before while a member has no place.
+    def members_per_zone(self, replicas: int, zones: int) -> int:
+        """The most members that share a zone, 1 at least; not fewer than before while a member has no place, nor than `zones` will make
+        of members that are not there yet.
 
-        A pod that is made anew may come back, and stream, beside the primary sooner than anybody looks.
+        A pod that is made, or made anew, may be there, and stream, beside the primary sooner than anybody looks.
         """
-        zones = [each.zone for each in self.members if each.zone]
-        now = max((zones.count(zone) for zone in set(zones)), default=1)
+        places = [each.zone for each in self.members if each.zone]
+        now = max((places.count(zone) for zone in set(places)), default=1)
+        if len(self.members) < replicas:
+            now = max(now, math.ceil(replicas / max(1, zones)))
         before = (self.dynamic_config or {}).get("synchronous_node_count")
-        return max(now, before) if len(zones) < replicas and isinstance(before, int) else now
+        return max(now, before) if len(places) < replicas and isinstance(before, int) else now
 
 
 def annotations_of(resource: Manifest | None) -> dict[str, str]:

@@ -80,24 +80,23 @@ def plan_database(view: View) -> Plan:
         manifests=manifests,
         secrets=(*secrets, *with_due(view, database_certificates(spec, view.owner))),
         effects=(
-            *_effects(situation),
+            *_effects(situation, asked.replicas),
             *move.effects,
             *(() if busy or move.effects else (*rollout.effects, *repairs.effects)),
             *growth(view, storage.size),
         ),
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
-        requeue_after=_AT_ONCE_SECONDS if repairs.announced else _LOOK_AGAIN_SECONDS,
+        requeue_after=_AT_ONCE_SECONDS if repairs.announced or can.soon else _LOOK_AGAIN_SECONDS,
     )
 
 
-def _effects(it: Situation) -> list[Effect]:
+def _effects(it: Situation, asked: int) -> list[Effect]:
     seen = it.seen
     if seen.dynamic_config is None or seen.dynamic_version is None:
         return []
     has_standby = bool(seen.sync_standbys) or seen.strict
-    wanted = dynamic_config(
-        it.spec, members_per_zone=seen.members_per_zone(it.spec.replicas), has_standby=has_standby, read_only=it.storage.read_only
-    )
+    members_per_zone = seen.members_per_zone(max(asked, it.spec.replicas), len(it.view.zones()))
+    wanted = dynamic_config(it.spec, members_per_zone=members_per_zone, has_standby=has_standby, read_only=it.storage.read_only)
     if wanted == seen.dynamic_config:
         return []
     text = json.dumps(wanted, sort_keys=True, separators=(",", ":"))

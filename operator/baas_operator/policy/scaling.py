@@ -16,6 +16,7 @@ from baas_operator.api.kinds import VOLUME_CLAIM
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import Manifest
 from baas_operator.observe.database import DatabaseObservation
+from baas_operator.observe.text import counted
 from baas_operator.observe.view import View
 from baas_operator.policy.plan import Finding
 from baas_operator.policy.rollout import behind
@@ -23,11 +24,13 @@ from baas_operator.policy.rollout import behind
 
 @dataclass(frozen=True)
 class Possible:
-    """`spec`: what can be had now. `told`: why that is not what was asked for; `stuck`: and somebody has to change that."""
+    """`spec`: what can be had now. `told`: why that is not what was asked for; `stuck`: and somebody has to change that; `soon`: and it is
+    what this very plan puts right."""
 
     spec: DatabaseReplicaSpec
     told: Finding | None = None
     stuck: bool = False
+    soon: bool = False
 
 
 def zones_missing(spec: DatabaseReplicaSpec, view: View) -> Finding | None:
@@ -82,6 +85,9 @@ def _sized(spec: DatabaseReplicaSpec, view: View, workload: Manifest | None, see
         return Possible(
             spec.model_copy(update={"replicas": names.ordinal(back[-1]) + 1}), Finding("ScalingIn", f"{what} nobody may become one.")
         )
+    if spec.replicas > have and (count := _confirmations_first(spec, view, seen)):
+        what = f"{have} members become {spec.replicas} once commits wait for {counted(count, 'standby')}, as some will share a zone."
+        return Possible(kept, Finding("ScalingOut", what), soon=True)
     if spec.replicas >= have:
         return Possible(spec)
     if refused := _too_close(spec, seen):
@@ -100,6 +106,15 @@ def _voters_gone(replicas: int, view: View, seen: DatabaseObservation) -> list[s
     numbers = [number for each in seen.sync_standbys if (number := names.ordinal(each)) >= replicas]
     members = [f"{view.owner.name}-{number}" for number in sorted(numbers) if number < MAX_MEMBERS]
     return [each for each in members if each in seen.sync_standbys and view.child(VOLUME_CLAIM, f"data-{each}")]
+
+
+def _confirmations_first(spec: DatabaseReplicaSpec, view: View, seen: DatabaseObservation) -> int:
+    """How many standbys commits have to wait for before there are more members; 0 if they do. A new one may be beside the primary, and
+    confirm commits, before anybody sees where it is."""
+    if spec.durability is not Durability.ZONE_QUORUM or not seen.dynamic_config:
+        return 0
+    wanted, now = seen.members_per_zone(spec.replicas, len(view.zones())), seen.dynamic_config.get("synchronous_node_count")
+    return 0 if isinstance(now, int) and now >= wanted else wanted
 
 
 def _member(workload: Manifest | None, number: int) -> str:

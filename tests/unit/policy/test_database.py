@@ -296,6 +296,36 @@ def test_what_a_standby_beside_the_primary_alone_may_have_confirmed_goes_with_th
     assert tolerance(db) == tolerant
 
 
+def test_when_all_who_confirm_commits_are_beside_the_primary_it_is_not_ready() -> None:
+    """Two zones: Patroni waits for one standby at least, whichever is left, and not for the other zone."""
+    db = Postgres(zones=("zone-a", "zone-b")).serving()
+    assert reason(db.plan(), READY) == "Serving"
+
+    db.power_off("db-1")
+    plan = db.plan()
+    assert (status(plan, READY), reason(plan, READY)) == (False, "NoStandbyInAnotherZone")
+    assert message(plan, READY) == (
+        "Commits do not wait for another zone (durability zone-quorum): who confirms them now, db-2, is in zone-a, as the primary is."
+    )
+
+    db.join("db-1")
+    assert status(db.plan(), READY)
+
+
+def test_who_was_promoted_a_moment_ago_does_not_confirm_to_itself() -> None:
+    db = Postgres().serving()
+    db.sync = (str(db.leader),)
+
+    assert status(db.plan(), READY)
+
+
+def test_with_quorum_a_standby_beside_the_primary_is_enough_to_be_ready() -> None:
+    db = Postgres({"durability": "quorum"}, zones=("zone-a", "zone-b")).serving()
+    db.power_off("db-1")
+
+    assert status(db.plan(), READY)
+
+
 def test_two_standbys_in_one_other_zone_are_one_zone() -> None:
     db = Postgres().serving()
     db.members["db-2"].zone = "zone-b"

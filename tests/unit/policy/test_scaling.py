@@ -241,6 +241,40 @@ def test_zones_that_vanish_later_take_nothing_back() -> None:
     assert db.dynamic == before
 
 
+# --- more members ------------------------------------------------------------------------------------------------------
+
+
+def test_commits_wait_for_enough_before_a_member_comes_that_may_be_beside_the_primary() -> None:
+    db = database(3)
+    assert db.dynamic["synchronous_node_count"] == 1
+    scale(db, 4)
+
+    plan = db.reconcile()
+    assert (wanted(plan), reason(plan, RECONCILING), status(plan, READY)) == (3, "ScalingOut", True)
+    assert message(plan, RECONCILING) == "3 members become 4 once commits wait for 2 standbys, as some will share a zone."
+    assert db.dynamic["synchronous_node_count"] == 2
+    assert plan.requeue_after is not None
+    assert plan.requeue_after < 1, "the operator's own write is no news that would wake it"
+
+    plan = db.reconcile()
+    assert (wanted(plan), plan.requeue_after) == (4, 30)
+    db.start_members(4)
+    db.members["db-3"].zone = None
+    db.reconcile()
+    assert db.dynamic["synchronous_node_count"] == 2, "nor while it has no place"
+
+
+def test_nothing_is_waited_for_where_each_has_a_zone_or_none_is_promised() -> None:
+    db = database(2, zones=(A, B, C))
+    scale(db, 3)
+    assert wanted(db.reconcile()) == 3
+
+    db = database(3, durability="quorum")
+    scale(db, 5)
+    assert wanted(db.reconcile()) == 5
+    assert db.dynamic["synchronous_node_count"] == 1
+
+
 # --- a member that went too early -----------------------------------------------------------------------------------------
 
 
