@@ -151,7 +151,8 @@ class DatabaseReplicaSpec(ApiModel):
     """Members: one primary, the others standbys, spread over the zones."""
     durability: Durability = Durability.ZONE_QUORUM
     """What a commit waits for: `async` for no standby; `quorum` for one standby while there is one; `zone-quorum` always for
-    one in another zone (without one, writes wait)."""
+    one in another zone (without one, writes wait). That holds where no two members share a zone; where some do, and all standbys that
+    are left are beside the primary, commits wait for those alone, and `Ready` is false until one in another zone streams."""
     failover: Failover = Failover()
     """How a primary that is gone is replaced."""
     placement: Placement = Placement()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from baas_operator.api.kinds import OWN_KINDS, SECRET
+from baas_operator.api.kinds import CONFIG_MAP, OWN_KINDS, SECRET
+from baas_operator.desired.database import names
 from baas_operator.desired.meta import KIND_LABEL, NAME_LABEL, Manifest, checksum
 
 _OWN = frozenset(kind.name for kind in OWN_KINDS)
@@ -25,6 +26,8 @@ _ROOM, _ENTRY = 16384, 64
 """Characters that are kept of an object's data, of its annotations and of its labels; and what an entry costs beside its own."""
 _LARGEST_CHILD = 131072
 """Characters of what is left of a child. Ours have a tenth of it."""
+_CONFIG = "config"
+"""The annotation with Patroni's configuration: kept as long as the API server takes it (256 KiB), as nothing in it is changed without."""
 DIGEST = "baas-operator.io/digest"
 
 
@@ -61,21 +64,38 @@ def slim(resource: Manifest) -> Manifest:
     decisions look at (passwords, Patroni's notes), and for the others a digest under `DIGEST`, so that a change is seen.
     """
     metadata = {key: value for key, value in resource["metadata"].items() if key != "managedFields"}
-    metadata |= {part: _short(metadata[part]) for part in ("annotations", "labels") if part in metadata}
+    whole = (_CONFIG,) if _configures(resource) else ()
+    metadata |= {
+        part: _short(metadata[part], whole if part == "annotations" else ()) for part in ("annotations", "labels") if part in metadata
+    }
     return resource | {"metadata": metadata} | {part: _short(resource[part]) for part in ("data", "binaryData") if part in resource}
 
 
-def _short(values: dict[str, str] | None) -> dict[str, str] | None:
-    costs = sorted((len(key) + len(value) + _ENTRY, key) for key, value in (values or {}).items())
+def _configures(resource: Manifest) -> bool:
+    """Whether it is the ConfigMap, one an object of ours, with Patroni's dynamic configuration, which has all of `spec.parameters`."""
+    metadata = resource["metadata"]
+    of: str = (metadata.get("labels") or {}).get(NAME_LABEL, "")
+    return resource["kind"] == CONFIG_MAP.name and bool(of) and metadata["name"] == names.dynamic_config_map(of)
+
+
+def _short(values: dict[str, str] | None, whole: Collection[str] = ()) -> dict[str, str] | None:
+    costs = sorted((len(key) + len(value) + _ENTRY, key) for key, value in (values or {}).items() if key not in whole)
     if not values or sum(cost for cost, _ in costs) <= _ROOM:
         return values
-    kept, room = {DIGEST: checksum(values)}, _ROOM - 2 * _ENTRY
+    kept, room = {key: values[key] for key in whole if key in values} | {DIGEST: checksum(values)}, _ROOM - 2 * _ENTRY
     for cost, key in costs:
         room -= cost
         if room < 0:
             break
         kept[key] = values[key]
     return kept
+
+
+def _size(resource: Manifest) -> int:
+    metadata = resource["metadata"]
+    if _configures(resource):
+        metadata = metadata | {"annotations": {key: value for key, value in (metadata.get("annotations") or {}).items() if key != _CONFIG}}
+    return len(json.dumps(resource | {"metadata": metadata}))
 
 
 def _version(resource: Manifest) -> int:
@@ -127,7 +147,7 @@ class Store:
         gone = self._gone.get(key)
         if old is None and gone is not None and gone[0] == resource["metadata"].get("uid") and _version(resource) <= gone[1]:
             return False  # a late event of an object that is deleted by now; a newer one had but lost our label for a while
-        if key.kind not in _OWN and owner_of(resource) and len(json.dumps(resource)) > _LARGEST_CHILD:
+        if key.kind not in _OWN and owner_of(resource) and _size(resource) > _LARGEST_CHILD:
             return old is not None and self.drop(old)  # whoever needs it asks for it, as for one that is not there
         self._objects[key] = resource
         self._kinds[key.kind].add(key)

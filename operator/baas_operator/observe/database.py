@@ -7,6 +7,7 @@ that the operator needs to ask no member: the watch has it all.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,6 +40,9 @@ class DatabaseObservation:
     dynamic_config: dict[str, Any] | None
     dynamic_version: str | None
     slice_now: Manifest | None
+    gone: frozenset[str] = frozenset()
+    """Addresses that `-rw` leads to and no member has. Never that of who holds the lock: its agent may have written it before the watch
+    told of its pod, and would write it again."""
     last_failover: LastFailover | None = None
     """What the agents noted of the last one; as the status has it, where the slice was made anew since."""
     position: int | None = None
@@ -66,15 +70,18 @@ class DatabaseObservation:
         """Standbys that stream from the primary and are ready."""
         return [each for each in self.members if each.role == "standby" and each.ready and each.state == "streaming"]
 
-    def members_per_zone(self, replicas: int) -> int:
-        """The most members that share a zone, 1 at least; not fewer than before while a member has no place.
+    def members_per_zone(self, replicas: int, zones: int) -> int:
+        """The most members that share a zone, 1 at least; not fewer than before while a member has no place, nor than `zones` will make
+        of members that are not there yet.
 
-        A pod that is made anew may come back, and stream, beside the primary sooner than anybody looks.
+        A pod that is made, or made anew, may be there, and stream, beside the primary sooner than anybody looks.
         """
-        zones = [each.zone for each in self.members if each.zone]
-        now = max((zones.count(zone) for zone in set(zones)), default=1)
+        places = [each.zone for each in self.members if each.zone]
+        now = max((places.count(zone) for zone in set(places)), default=1)
+        if len(self.members) < replicas:
+            now = max(now, math.ceil(replicas / max(1, zones)))
         before = (self.dynamic_config or {}).get("synchronous_node_count")
-        return max(now, before) if len(zones) < replicas and isinstance(before, int) else now
+        return max(now, before) if len(places) < replicas and isinstance(before, int) else now
 
 
 def annotations_of(resource: Manifest | None) -> dict[str, str]:
@@ -188,9 +195,19 @@ def observe_database(view: View) -> DatabaseObservation:
         dynamic_config=_json_object(dynamic) if dynamic else None,
         dynamic_version=config_map["metadata"]["resourceVersion"] if config_map else None,
         slice_now=slice_now,
+        gone=_gone(slice_now, pods, leader),
         last_failover=_last_failover(view, slice_now),
         position=position,
     )
+
+
+def _gone(slice_now: Manifest | None, pods: list[Manifest], leader: str | None) -> frozenset[str]:
+    # A pod that is over (evicted) still has its address noted, which may be another's by now.
+    live = [each.get("status") or {} for each in pods if (each.get("status") or {}).get("phase") not in ("Succeeded", "Failed")]
+    routed = [
+        each for each in (slice_now or {}).get("endpoints") or [] if leader is None or (each.get("targetRef") or {}).get("name") != leader
+    ]
+    return frozenset(ip for each in routed for ip in each.get("addresses") or []) - {each.get("podIP") for each in live}
 
 
 def _last_failover(view: View, slice_now: Manifest | None) -> LastFailover | None:

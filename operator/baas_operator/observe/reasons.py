@@ -51,6 +51,7 @@ REASONS: dict[str, str] = {
     "RollingOut": "A component's pods are being replaced by those of a new revision.",
     "Running": "An Operation is going on.",
     "ScaleInRefused": "The members that would stay are all in one zone, and the durability needs two.",
+    "ScalingOut": "Members are being added; where they will share a zone, commits wait for more standbys first.",
     "ScalingIn": "Members are being removed, one at a time; the primary moves away from one of them first.",
     "ServersNotReady": "Some servers of a queue are not ready; the others serve.",
     "ServersTooClose": "Without one of the zones there would be no majority of servers.",

@@ -53,6 +53,7 @@ def plan_database(view: View) -> Plan:
         hard_spread=spread,
         pooler_hard_spread=hard_spread(view, pooler, spec.pooler.replicas, spec.placement),
         slice_now=seen.slice_now,
+        gone=seen.gone,
         leader=seen.leader_endpoint if seen.primary else None,
         databases_wanted=serving or already,
         passwords=passwords(view, spec),
@@ -83,13 +84,13 @@ def plan_database(view: View) -> Plan:
         manifests=manifests,
         secrets=(*secrets, *with_due(view, database_certificates(spec, view.owner))),
         effects=(
-            *_effects(situation),
+            *_effects(situation, asked.replicas),
             *move.effects,
             *(() if busy or move.effects else (*rollout.effects, *repairs.effects)),
             *growth(view, storage.size),
         ),
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
-        requeue_after=_AT_ONCE_SECONDS if repairs.announced else rollout.again_seconds or _LOOK_AGAIN_SECONDS,
+        requeue_after=_AT_ONCE_SECONDS if repairs.announced or can.soon else rollout.again_seconds or _LOOK_AGAIN_SECONDS,
     )
 
 
@@ -101,14 +102,13 @@ def _told_seconds(view: View) -> float:
     return (view.now - since).total_seconds() if rolling and since else 0.0
 
 
-def _effects(it: Situation) -> list[Effect]:
+def _effects(it: Situation, asked: int) -> list[Effect]:
     seen = it.seen
     if seen.dynamic_config is None or seen.dynamic_version is None:
         return []
     has_standby = bool(seen.sync_standbys) or seen.strict
-    wanted = dynamic_config(
-        it.spec, members_per_zone=seen.members_per_zone(it.spec.replicas), has_standby=has_standby, read_only=it.storage.read_only
-    )
+    members_per_zone = seen.members_per_zone(max(asked, it.spec.replicas), len(it.view.zones(it.spec.placement)))
+    wanted = dynamic_config(it.spec, members_per_zone=members_per_zone, has_standby=has_standby, read_only=it.storage.read_only)
     if wanted == seen.dynamic_config:
         return []
     text = json.dumps(wanted, sort_keys=True, separators=(",", ":"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from baas_operator.api.database import DatabaseReplicaSpec, DatabaseReplicaStatus, Durability
+from baas_operator.api.database import DatabaseReplicaSpec, DatabaseReplicaStatus, Durability, Member
 from baas_operator.api.kinds import POD
 from baas_operator.desired.database import names
 from baas_operator.observe.conditions import STALLED, Condition
@@ -84,11 +84,24 @@ def _unready(it: Situation) -> Finding | None:
             "No standby in another zone streams, so commits wait (durability zone-quorum); they go on once one does."
             f"{' ' + it.repairs.told.message if it.repairs.told else ''}",
         )
+    if it.spec.durability is Durability.ZONE_QUORUM and (beside := _all_beside(seen, seen.primary)):
+        return Finding(
+            "NoStandbyInAnotherZone",
+            f"Commits do not wait for another zone (durability zone-quorum): who confirms them now, {', '.join(beside)}, "
+            f"{are(len(beside))} in {seen.primary.zone}, as the primary is.{' ' + it.repairs.told.message if it.repairs.told else ''}",
+        )
     if it.storage.held_off:
         return it.storage.held_off
     if it.spec.databases and not it.declared.ever:
         return it.declared.pending
     return None
+
+
+def _all_beside(seen: DatabaseObservation, primary: Member) -> list[str]:
+    """Who may confirm a commit, where all of them are in the primary's zone. Patroni waits for one standby at least, whichever are left."""
+    zones = {each.name: each.zone for each in seen.members}
+    voters = [each for each in seen.sync_standbys if each != primary.name]
+    return voters if primary.zone and all(zones.get(each) == primary.zone for each in voters) else []
 
 
 def _incomplete(it: Situation) -> Finding | None:

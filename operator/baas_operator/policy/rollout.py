@@ -27,6 +27,8 @@ ROLLING_OUT = "RollingOut"
 _NOT_LOWER_THAN_THE_PRIMARY = frozenset(
     {"max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction"}
 )
+_PASSING = (None, "ContainerCreating", "PodInitializing", "CrashLoopBackOff")
+"""Why a container waits that will be started as it is; an image that is not to be had, or a Secret, is no such reason."""
 
 _NOTED_SECONDS = 5.0
 """Within these every member's Patroni has noted that a parameter waits (its loop of 2 s, and a second after a reload). Before, who has not
@@ -61,6 +63,19 @@ class _Pod:
     def outdated(self) -> bool:
         labels = self.manifest["metadata"].get("labels") or {}
         return labels.get(REVISION_LABEL) not in (None, self.revision)
+
+    @property
+    def can_not_run(self) -> bool:
+        """Whether PostgreSQL does not run and can not be started as its pod is, or never was."""
+        status = self.manifest.get("status") or {}
+        postgres: Manifest = next((each for each in status.get("containerStatuses") or [] if each.get("name") == "postgres"), {})
+        state = postgres.get("state") or {}
+        if "running" in state:
+            return False
+        states = [state, *(each.get("state") or {} for each in status.get("initContainerStatuses") or [])]
+        if any((each.get("waiting") or {}).get("reason") not in _PASSING for each in states):
+            return True
+        return "terminated" not in state and not postgres.get("lastState")
 
     @property
     def waiting(self) -> Mapping[str, Any]:
@@ -127,6 +142,12 @@ def _step(spec: DatabaseReplicaSpec, found: list[_Pod], seen: DatabaseObservatio
     well = [each for each in found if is_ready(each.manifest)]
     if broken and len(well) == len(found) - 1 and len(found) == spec.replicas:
         return _replaced(broken[0])  # what does not work can not be harmed, and may be what the new template puts right
+    # However many they are: there is nothing in such a pod that could be ended, and its volume stays. While nobody leads, the others
+    # confirm nothing either (before anybody ever has, one may be making the database). Else one may be on its way back to be of use.
+    leaderless = leader is None and bool(seen.transitions or seen.dynamic_config)
+    for each in broken:
+        if leaderless or each.can_not_run:
+            return _replaced(each)
     if _hindrance(spec, found, seen):
         return None
     primary = next(each for each in found if each.name == leader)

@@ -124,6 +124,21 @@ def test_of_what_is_large_the_short_values_are_kept_and_a_change_is_seen() -> No
     assert len(first["data"]) == 4, "what was given is left as it is"
 
 
+def test_patronis_configuration_is_kept_whole_in_its_place_alone() -> None:
+    """Without it the operator would take the database for one that has none, and change nothing in it ever again."""
+    store, text, junk = Store(), json.dumps({"postgresql": {"parameters": {"x": '"' * 100_000}}}), "x" * 10**5
+    for name in ("db-config", "db-leader", "other-config"):
+        each = config_map(name, **{f"junk-{n}": junk for n in range(3)})
+        each["metadata"]["annotations"] = {"config": text, "junk": junk, "initialize": "7"}
+        store.put(each)
+
+    kept = (get(store, "db-config") or {})["metadata"]["annotations"]
+    assert kept.keys() == {"config", "initialize", DIGEST}
+    assert kept["config"] == text
+    for name in ("db-leader", "other-config"):
+        assert (get(store, name) or {})["metadata"]["annotations"].keys() == {"initialize", DIGEST}
+
+
 def test_a_child_that_no_operator_makes_is_not_kept() -> None:
     store, job = Store(), {**config_map(version=1), "kind": "Job"}
     store.put(job)

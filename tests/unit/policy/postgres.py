@@ -39,6 +39,7 @@ class Member:
     since: datetime = NOW
     """When its pod was made, and has been ready."""
     goes: bool = False
+    phase: str = "Running"
 
 
 class Postgres:
@@ -62,6 +63,8 @@ class Postgres:
         self.acquired: datetime = NOW
         self.operations: list[Manifest] = []
         """Operations on it."""
+        self.claims: tuple[str, ...] = ()
+        """Volumes, where they matter."""
         self.poolers: tuple[str | None, ...] = ()
         """Zones of the pooler's ready pods."""
 
@@ -179,6 +182,7 @@ class Postgres:
             labels={ROLE_LABEL: member.role} if member.role != "unknown" else None,
             annotations={"status": json.dumps(said)}, waiting=member.waiting,
         )  # fmt: skip
+        made["status"]["containerStatuses"][0]["name"], made["status"]["phase"] = "postgres", member.phase
         made["metadata"]["creationTimestamp"] = made["status"]["conditions"][0]["lastTransitionTime"] = member.since.isoformat()
         if member.goes:
             made["metadata"]["deletionTimestamp"] = self.now.isoformat()
@@ -200,6 +204,12 @@ class Postgres:
         position = 1000 * MEBIBYTE
         made = [self._pod(name, member, position) for name, member in self.members.items()]
         made += self._poolers()
+        made += [
+            self.owner.child(
+                "v1", "PersistentVolumeClaim", each, names.COMPONENT, owned=False, spec={"resources": {"requests": {"storage": "1Ti"}}}
+            )
+            for each in self.claims
+        ]
         if self.transitions:
             lock = {
                 "renewTime": self.renewed.isoformat(), "ttl": str(_TTL_SECONDS), "transitions": str(self.transitions),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 import yaml
@@ -294,6 +296,36 @@ def test_what_a_standby_beside_the_primary_alone_may_have_confirmed_goes_with_th
     assert tolerance(db) == tolerant
 
 
+def test_when_all_who_confirm_commits_are_beside_the_primary_it_is_not_ready() -> None:
+    """Two zones: Patroni waits for one standby at least, whichever is left, and not for the other zone."""
+    db = Postgres(zones=("zone-a", "zone-b")).serving()
+    assert reason(db.plan(), READY) == "Serving"
+
+    db.power_off("db-1")
+    plan = db.plan()
+    assert (status(plan, READY), reason(plan, READY)) == (False, "NoStandbyInAnotherZone")
+    assert message(plan, READY) == (
+        "Commits do not wait for another zone (durability zone-quorum): who confirms them now, db-2, is in zone-a, as the primary is."
+    )
+
+    db.join("db-1")
+    assert status(db.plan(), READY)
+
+
+def test_who_was_promoted_a_moment_ago_does_not_confirm_to_itself() -> None:
+    db = Postgres().serving()
+    db.sync = (str(db.leader),)
+
+    assert status(db.plan(), READY)
+
+
+def test_with_quorum_a_standby_beside_the_primary_is_enough_to_be_ready() -> None:
+    db = Postgres({"durability": "quorum"}, zones=("zone-a", "zone-b")).serving()
+    db.power_off("db-1")
+
+    assert status(db.plan(), READY)
+
+
 def test_two_standbys_in_one_other_zone_are_one_zone() -> None:
     db = Postgres().serving()
     db.members["db-2"].zone = "zone-b"
@@ -471,3 +503,53 @@ def test_a_pooler_that_is_being_replaced_is_told_and_one_that_is_not_wanted_is_n
     assert reason(plan, ZONE_TOLERANT) == "AnyZoneCanBeLost"
     assert "poolerReadyReplicas" not in plan.status
     assert "Deployment" not in kinds(plan)
+
+
+# --- where -rw leads ------------------------------------------------------------------------------------------------------
+
+
+def moved(db: Postgres) -> None:
+    db.members["db-0"].ip = "10.0.0.99"
+
+
+def vanished(db: Postgres) -> None:
+    del db.members["db-0"]
+
+
+def evicted(db: Postgres) -> None:
+    db.members["db-0"].phase = "Failed"
+
+
+@pytest.mark.parametrize("how", [moved, vanished, evicted])
+def test_an_address_that_no_member_has_is_dropped_once_nobody_leads(how: Callable[[Postgres], None]) -> None:
+    """It may be another tenant's by now, whom clients would tell their passwords."""
+    db = Postgres().serving()
+    version = db.applied[("EndpointSlice", "db-rw")]["metadata"]["resourceVersion"]
+    db.members["db-0"].ready = False
+    how(db)
+    assert slice_of(db.plan()) == ["db-0"], "it holds the lock, and its agent may have written that before the watch told of its pod"
+
+    db.now += timedelta(seconds=31)
+    plan = db.plan()
+    assert slice_of(plan) == []
+    assert next(each for each in plan.manifests if each["kind"] == "EndpointSlice")["metadata"]["resourceVersion"] == version
+    db.reconcile()
+    assert slice_of(db.plan()) == []
+
+
+def test_an_address_that_a_member_has_stays_whoever_leads() -> None:
+    db = Postgres().serving()
+    db.lock(None)
+    assert slice_of(db.plan()) == ["db-0"]
+
+    db.lock("db-1")
+    assert slice_of(db.plan()) == ["db-0"], "the agent of db-1 will change it"
+
+
+def test_it_leads_to_a_new_primary_instead_where_there_is_one() -> None:
+    db = Postgres().serving()
+    del db.members["db-0"]
+    db.lock("db-1")
+    db.promote()
+
+    assert slice_of(db.plan()) == ["db-1"]

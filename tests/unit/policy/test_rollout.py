@@ -24,6 +24,8 @@ class Rolling:
         self.pending: dict[str, dict[str, dict[str, str]]] = {name: {} for name in self.db.members}
         self.wanted = revision
         self.going: set[str] = set()
+        self.statuses: dict[str, Manifest] = {}
+        """What the kubelet says of a pod that is not ready, where it matters."""
         self.effects: list[DeletePod | RestartPostgres] = []
         if leader != "db-0":
             self.switch_over(leader)
@@ -48,6 +50,8 @@ class Rolling:
             each["metadata"]["labels"][REVISION_LABEL] = self.revisions[name]
             said = json.loads(each["metadata"]["annotations"]["status"]) | {"pending_restart_reason": self.pending[name]}
             each["metadata"]["annotations"]["status"] = json.dumps(said)
+            if name in self.statuses:
+                each["status"] = self.statuses[name]
             if name in self.going:
                 each["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
         return roll_out(DatabaseReplicaSpec.model_validate(view.spec), workload, pods, observe_database(view), told_seconds=told_seconds)
@@ -140,10 +144,83 @@ def test_an_outdated_member_that_does_not_work_is_replaced_first_whatever_it_lac
     assert rolling.look().effects == (DeletePod("db-1", "uid-db-1"),)
 
 
-def test_with_two_that_do_not_work_nothing_is_touched() -> None:
+def test_with_two_that_do_not_work_but_run_nothing_is_touched() -> None:
+    """They may be on their way back, and are the only other copies."""
     rolling = Rolling()
     rolling.db.power_off("db-1")
     rolling.db.power_off("db-2")
+
+    assert rolling.look().effects == ()
+
+
+@pytest.mark.parametrize("why", ["ImagePullBackOff", "CreateContainerConfigError", "CreateContainerError"])
+def test_but_what_can_not_even_be_started_is_replaced_however_many_they_are(why: str) -> None:
+    rolling = Rolling()
+    for name in ("db-1", "db-2"):
+        rolling.db.power_off(name)
+        rolling.db.members[name].waiting = (why, "")
+
+    assert rolling.look().effects == (DeletePod("db-1", "uid-db-1"),)
+    rolling.going = {"db-1"}
+    assert rolling.look().effects == (DeletePod("db-2", "uid-db-2"),)
+
+
+def waits(why: str) -> Manifest:
+    return {"state": {"waiting": {"reason": why}}}
+
+
+def kubelet(postgres: Manifest, agent: Manifest | None = None, *, ran: bool = False) -> Manifest:
+    """What it says of a pod."""
+    last = {"lastState": {"terminated": {}}} if ran else {}
+    return {
+        "initContainerStatuses": [{"name": "agent"} | (agent or {"state": {"running": {}}})],
+        "containerStatuses": [{"name": "exporter"} | waits("ErrImagePull"), {"name": "postgres"} | postgres | last],
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "can_not"),
+    [
+        ({}, True),
+        (kubelet(waits("PodInitializing")), True),
+        (kubelet({"state": {"running": {}}}), False),
+        (kubelet({"state": {"terminated": {}}}), False),
+        (kubelet(waits("CrashLoopBackOff"), ran=True), False),
+        (kubelet(waits("ErrImagePull"), ran=True), True),
+        (kubelet(waits("PodInitializing"), waits("ErrImagePull"), ran=True), True),
+        (kubelet(waits("PodInitializing"), ran=True), False),
+        (kubelet({"state": {"running": {}}}, waits("ErrImagePull"), ran=True), False),
+    ],
+    ids=["no place", "never ran", "runs", "ended", "crashes", "image", "agent's image", "starts again", "runs without its agent"],
+)
+def test_what_can_be_started_as_it_is_is_left_to_start(status: dict[str, Any], can_not: bool) -> None:
+    rolling = Rolling()
+    rolling.db.power_off("db-1")
+    rolling.db.power_off("db-2")
+    rolling.statuses["db-2"] = status
+
+    assert rolling.look().effects == ((DeletePod("db-2", "uid-db-2"),) if can_not else ())
+
+
+def test_without_a_primary_all_that_does_not_work_is_replaced() -> None:
+    """All nodes were restarted, and no image is to be had any more: nobody can lead before the mended template is there."""
+    rolling = Rolling()
+    rolling.db.lock(None)
+    for name in rolling.db.members:
+        rolling.db.power_off(name)
+
+    for name in ("db-0", "db-1", "db-2"):
+        assert rolling.look().effects == (DeletePod(name, f"uid-{name}"),)
+        rolling.going.add(name)
+
+
+def test_but_not_while_the_first_member_is_being_initialised() -> None:
+    """Half of a database is none, and the others would wait for the rest of it."""
+    rolling = Rolling()
+    rolling.db.lock(None)
+    rolling.db.transitions, rolling.db.dynamic = 0, None
+    for name in rolling.db.members:
+        rolling.db.power_off(name)
 
     assert rolling.look().effects == ()
 

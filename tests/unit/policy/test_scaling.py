@@ -295,3 +295,99 @@ def test_control_planes_count_where_they_are_tolerated(toleration: Manifest | No
     db.nodes = chosen(A, B, C, taint=CONTROL_PLANE)
 
     assert (reason(db.reconcile(), READY) == "ZonesInsufficient") is not enough
+
+
+# --- more members ------------------------------------------------------------------------------------------------------
+
+
+def test_commits_wait_for_enough_before_a_member_comes_that_may_be_beside_the_primary() -> None:
+    db = database(3)
+    assert db.dynamic["synchronous_node_count"] == 1
+    scale(db, 4)
+
+    plan = db.reconcile()
+    assert (wanted(plan), reason(plan, RECONCILING), status(plan, READY)) == (3, "ScalingOut", True)
+    assert message(plan, RECONCILING) == "3 members become 4 once commits wait for 2 standbys, as some will share a zone."
+    assert db.dynamic["synchronous_node_count"] == 2
+    assert plan.requeue_after is not None
+    assert plan.requeue_after < 1, "the operator's own write is no news that would wake it"
+
+    plan = db.reconcile()
+    assert (wanted(plan), plan.requeue_after) == (4, 30)
+    db.start_members(4)
+    db.members["db-3"].zone = None
+    db.reconcile()
+    assert db.dynamic["synchronous_node_count"] == 2, "nor while it has no place"
+
+
+def test_nothing_is_waited_for_where_each_has_a_zone_or_none_is_promised() -> None:
+    db = database(2, zones=(A, B, C))
+    scale(db, 3)
+    assert wanted(db.reconcile()) == 3
+
+    db = database(3, durability="quorum")
+    scale(db, 5)
+    assert wanted(db.reconcile()) == 5
+    assert db.dynamic["synchronous_node_count"] == 1
+
+
+# --- a member that went too early -----------------------------------------------------------------------------------------
+
+
+def without_db_3(*, volume: bool = True) -> Postgres:
+    """A scale-in took db-3, and before Patroni struck it off the primary was gone for good."""
+    db = database(4)
+    scale(db, 3)
+    db.reconcile()
+    voters = db.sync
+    remove(db)
+    db.sync = voters
+    db.leader = None
+    if volume:
+        db.claims = ("data-db-3",)
+    return db
+
+
+def test_a_voter_that_a_scale_in_took_comes_back_while_nobody_leads() -> None:
+    db = without_db_3()
+
+    plan = db.reconcile()
+    assert wanted(plan) == 4
+    assert wanted(db.reconcile()) == 4, "and stays until somebody leads"
+
+    db.start_members(4)
+    db.lock("db-1")
+    db.promote()
+    db.route()
+    db.join("db-0", "db-2", "db-3")
+    assert wanted(db.reconcile()) == 3
+
+
+def test_also_where_more_are_to_go() -> None:
+    db = without_db_3()
+    scale(db, 2)
+
+    assert wanted(db.reconcile()) == 4
+
+
+def test_a_voter_without_a_volume_has_nothing_to_come_back_with() -> None:
+    assert wanted(without_db_3(volume=False).reconcile()) == 3
+
+
+def test_one_that_is_no_voter_stays_away_and_so_does_any_while_somebody_leads() -> None:
+    db = without_db_3()
+    db.sync = ("db-1", "db-2")
+    assert wanted(db.reconcile()) == 3
+
+    db = without_db_3()
+    db.leader = "db-0"
+    assert wanted(db.reconcile()) == 3
+
+
+@pytest.mark.parametrize("written", ["db-999999999", "other-3", "db--3", "db-03"])
+def test_no_hand_in_patronis_state_makes_members(written: str) -> None:
+    db = without_db_3()
+    db.sync = (written,)
+    db.claims = (*db.claims, f"data-{written}")
+
+    assert wanted(db.reconcile()) == 3

@@ -28,12 +28,13 @@ class DatabaseFacts:
     `databases_wanted`: the SQL Job may run, as there is a primary. `members_per_zone`: what to expect before any pod has a place. `ca`:
     the authority's certificate (PEM), None while it is not drawn. `operator_namespace`: whose pods may ask the members to move.
     `monitoring_namespace`: whose pods may ask Patroni for its metrics, empty for nobody's. `passwords`: the `digest` of those that the
-    SQL Job sets.
+    SQL Job sets. `gone`: addresses in the slice that no member has any more.
     """
 
     hard_spread: bool = True
     pooler_hard_spread: bool = True
     slice_now: Manifest | None = None
+    gone: frozenset[str] = frozenset()
     leader: Endpoint | None = None
     databases_wanted: bool = True
     members_per_zone: int = 1
@@ -68,7 +69,7 @@ def build_database(spec: DatabaseReplicaSpec, owner: Owner, images: Images, fact
         owner.child("v1", "ConfigMap", f"{owner.name}-patroni", names.COMPONENT, data=files(text)),
         *build_ca_bundle(owner, facts.ca),
         *build_network(spec, owner, operator_namespace=facts.operator_namespace, monitoring_namespace=facts.monitoring_namespace),
-        *build_routing(owner, current=facts.slice_now, leader=facts.leader),
+        *build_routing(owner, current=facts.slice_now, leader=facts.leader, gone=facts.gone),
         disruption_budget(owner, owner.name, names.COMPONENT),
         build_members(spec, owner, images, config_text=_static_part(text), hard_spread=facts.hard_spread),
     ]

@@ -56,7 +56,8 @@ def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int, has_stan
     without a count), which PostgreSQL does not start with again (docs/decisions/strict-after-bootstrap.md).
 
     `members_per_zone`: the most members that share a zone. A commit waits for that many standbys, so that at least one of them
-    is in another zone than the primary, whichever they are.
+    is in another zone than the primary, whichever they are. While fewer are there, it waits for those, for one at least (Patroni, strict
+    mode): where a zone has several members, they may all be in the primary's, and then the database is not Ready (policy/health.py).
 
     `read_only`: the primary's volume is full (policy/storage.py).
     """

@@ -41,16 +41,17 @@ def endpoints(target: Endpoint | None, namespace: str) -> list[dict[str, Any]]:
     return [made]
 
 
-def build_routing(owner: Owner, *, current: Manifest | None, leader: Endpoint | None) -> list[Manifest]:
+def build_routing(owner: Owner, *, current: Manifest | None, leader: Endpoint | None, gone: frozenset[str] = frozenset()) -> list[Manifest]:
     """The Services and the `-rw` slice.
 
     `current` is the slice as it is: its endpoints belong to the leader's agent and are kept, unless there are none and the leader
-    is known. A precondition on its version keeps a late write of ours from undoing a newer one of an agent.
+    is known, or they lead to an address that no member has (`gone`): the network may give it to anybody's pod, which clients would tell
+    their passwords. A precondition on its version keeps a late write of ours from undoing a newer one of an agent.
     """
     name = owner.name
     ports = {"postgresql": names.POSTGRES_PORT}
     selector = owner.selector(names.COMPONENT)
-    present = (current or {}).get("endpoints") or []
+    present = [each for each in (current or {}).get("endpoints") or [] if not gone.intersection(each.get("addresses") or [])]
     rw = owner.child(
         "discovery.k8s.io/v1",
         "EndpointSlice",
