@@ -86,7 +86,7 @@ bench: bench-failover ## All measurements against rivals: hours.
 
 # Such as ARGS="--runs 1 --faults power-off --systems ours", or ARGS=--resume after an interrupted run.
 .PHONY: bench-failover
-bench-failover: $(UV) ## Seconds without writes, ours against stock Patroni, on the lab: two hours; see bench/README.md.
+bench-failover: $(UV) ## Seconds without writes, ours against stock Patroni, on the lab: three hours; see bench/README.md.
 	$(RUN) python -m bench.failover $(ARGS)
 
 .PHONY: lint

@@ -4,10 +4,11 @@
      "stock_patroni": {…}, "stock_patroni_tight": {…}, "machine": {…}}
 
 `gaps_seconds` has one entry a run: seconds of the longest time between two acknowledgements of one writer, from the fault until it was
-taken back. A run in which writes did not go on within 180 s is `null`, and the fault then has `"over": 180`: the gap is longer than
-that, nobody knows by how much. `lost` counts acknowledged rows that a member lacks in the end, over all runs; `client_errors` attempts
-of all writers that were not acknowledged. Beside them: `two_primaries`, rows that a former primary acknowledged after its successor had,
-or that two servers acknowledged by turns on one timeline; `stale_reads`; and `service`, what clients wrote through.
+taken back; `after_seconds` the same from then until the system was whole again. A run in which writes did not go on within 180 s is
+`null`, and the fault then has `"over": 180`: the gap is longer than that, nobody knows by how much. `lost` counts acknowledged rows that
+a member lacks in the end, over all runs; `client_errors` attempts of all writers that were not acknowledged. Beside them:
+`two_primaries`, rows that a former primary acknowledged after its successor had, or that two servers acknowledged by turns on one
+timeline; `stale_reads`; and `service`, what clients wrote through.
 
 It is written anew after each run, and never in part: a reader finds the old one or the new one.
 """
@@ -49,7 +50,7 @@ def write(path: Path, results: Results) -> None:
 
 def entry(results: Results, system: str, fault: str) -> Entry:
     """What is known of a fault on a system; what is not there yet is made."""
-    empty: Entry = {"gaps_seconds": [], "lost": 0, "client_errors": 0, "two_primaries": 0, "stale_reads": 0}
+    empty: Entry = {"gaps_seconds": [], "after_seconds": [], "lost": 0, "client_errors": 0, "two_primaries": 0, "stale_reads": 0}
     made: Entry = results.setdefault(system, {}).setdefault(fault, empty)
     return made
 
@@ -58,6 +59,7 @@ def add(results: Results, system: str, outcome: Outcome, *, service: str) -> Non
     """Add a run."""
     known = entry(results, system, outcome.fault)
     known["gaps_seconds"].append(None if outcome.over else round(outcome.gap.seconds, 3))
+    known["after_seconds"].append(round(outcome.gap_after.seconds, 3))
     known["lost"] += len(outcome.lost_ids)
     known["client_errors"] += outcome.client_errors
     known["two_primaries"] += len(outcome.former) + len(outcome.at_once)

@@ -23,15 +23,14 @@ def render(found: Results, faults: list[str], systems: list[str]) -> Table:
     for title in ("runs", "median", "worst", "ratio to ours", "lost", "client errors"):
         table.add_column(title, justify="right")
     for fault in faults:
-        for number, system in enumerate(systems):
+        measured = [system for system in systems if results.runs(found, system, fault)]
+        for number, system in enumerate(measured):
             gaps = results.gaps(found, system, fault)
-            if not gaps:
-                continue
             known = found[system][fault]
             table.add_row(
                 FAULTS[fault].told if number == 0 else "", TITLES[system], str(len(gaps)),
                 seconds(results.median(gaps)), seconds(max(gaps)), ratio(gaps, results.gaps(found, "ours", fault)),
-                str(known["lost"]), str(known["client_errors"]), end_section=system == systems[-1],
+                str(known["lost"]), str(known["client_errors"]), end_section=system == measured[-1],
             )  # fmt: skip
     return table
 
@@ -56,9 +55,10 @@ def broken(found: Results, faults: list[str]) -> list[str]:
         known, gaps, bound = found.get("ours", {}).get(fault), results.gaps(found, "ours", fault), BOUNDS[fault]
         if known is None:
             continue
-        if gaps and bound.seconds is not None and max(gaps) > bound.seconds:
+        worst = max([*gaps, *known["after_seconds"]], default=0.0)
+        if bound.seconds is not None and worst > bound.seconds:
             through = known.get("service", bound.service)
-            said.append(f"{fault}: {seconds(max(gaps))} s without writes through {through}, promised are {bound.seconds} s.")
+            said.append(f"{fault}: {seconds(worst)} s without writes through {through}, promised are {bound.seconds} s.")
         if known["lost"]:
             said.append(f"{fault}: {known['lost']} acknowledged rows were lost.")
         if known["two_primaries"]:
