@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from baas_operator.agent.postmaster import Postmaster
+from baas_operator.policy.failover import Reach
 
 _SECONDS = 2.0
 _POLL_SECONDS = 0.02
@@ -26,10 +27,21 @@ _LOOK = """
 SELECT pg_is_in_recovery(),
        (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float FROM pg_stat_wal_receiver),
        ARRAY(SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'),
-       CASE WHEN pg_is_in_recovery()
-            THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn END::bigint,
        pg_is_in_recovery() AND coalesce(pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn(), false),
        current_setting('primary_conninfo')
+"""
+# The log's end is in a file that is named by its timeline. Of files for the same segment the newest timeline's counts: a standby turns to a
+# timeline at the start of the segment in which that began, and only if it has nothing from beyond there. (What the control file says of the
+# timeline lags, and what the receiver says goes with it.)
+_REACH = """
+WITH log AS (SELECT (greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn)::bigint AS position,
+                    pg_size_bytes(current_setting('wal_segment_size')) AS size),
+     segment AS (SELECT position, (position - 1) / size AS number, 4294967296 / size AS round FROM log)
+SELECT position,
+       (SELECT max(('x' || left(name, 8))::bit(32)::bigint) FROM pg_ls_waldir()
+         WHERE name ~ '^[0-9A-F]{24}$'
+           AND right(name, 16) = upper(lpad(to_hex(number / round), 8, '0') || lpad(to_hex(number % round), 8, '0')))
+  FROM segment
 """
 # A list without a count before it stands for one standby (PostgreSQL manual, "synchronous_standby_names").
 _TAKES_WRITES = r"""
@@ -56,13 +68,12 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Look:
-    """A standby's replication. `silence`: seconds since the last word, None without a connected receiver; `position` in bytes; `replayed`:
-    whether a query sees all that was received."""
+    """A standby's replication. `silence`: seconds since the last word, None without a connected receiver; `replayed`: whether a query sees
+    all that was received."""
 
     standby: bool
     silence: float | None
     receivers: tuple[int, ...]
-    position: int
     upstream: str | None
     """Address that it would receive from."""
     replayed: bool = False
@@ -99,11 +110,21 @@ class Postgres:
             return await self._look()
 
     async def _look(self) -> Look:
-        standby, silence, receivers, position, replayed, conninfo = await self._row(_LOOK)
+        standby, silence, receivers, replayed, conninfo = await self._row(_LOOK)
         if silence is not None:
             silence = max(0.0, silence)
             self.heard = max(self.heard or 0.0, time.monotonic() - silence)
-        return Look(standby, silence, tuple(receivers), position or 0, _host(conninfo), replayed)
+        return Look(standby, silence, tuple(receivers), _host(conninfo), replayed)
+
+    async def reach(self) -> Reach | None:
+        """How far a standby has the log; None if that is not known.
+
+        Raises:
+            UnavailableError: as `look`.
+        """
+        async with self._turn:
+            position, timeline = await self._row(_REACH)
+        return Reach(timeline, position) if position and timeline else None
 
     async def takes_writes(self) -> bool:
         """Whether a commit would be acknowledged: it is the primary, and as many standbys as it waits for stream.

@@ -72,6 +72,8 @@ async def test_who_turned_away_for_a_leader_fences_against_it_when_its_turn_come
     await world.other.start()
     world.api.lead("db-2")
     await until(lambda: world.api.fence_of("db-1") is not None)
+    world.api.history(2, "db-2")
+    world.me.postgres.timeline = 2
     world.api.synchronous("db-2", "db-1", quorum=0)
     world.api.renew()
 
