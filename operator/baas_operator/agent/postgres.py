@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 
@@ -30,6 +31,11 @@ SELECT pg_is_in_recovery(),
        pg_is_in_recovery() AND coalesce(pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn(), false),
        current_setting('primary_conninfo')
 """
+# After a start PostgreSQL answers as soon as its data is consistent, and may have read only a part of the log that it has. It has read all
+# once it asks for more: then a receiver was started, and something counts as received; or, with nobody to receive from, it waits for that
+# (PostgreSQL's source, xlogrecovery.c, `WaitForWALToBecomeAvailable`). What was received stays known when the receiver is ended, so that a
+# standby that streamed has nothing to wait for.
+#
 # The log's end is in a file that is named by its timeline. Of files for the same segment the newest timeline's counts: a standby turns to a
 # timeline at the start of the segment in which that began, and only if it has nothing from beyond there. (What the control file says of the
 # timeline lags, and what the receiver says goes with it.)
@@ -40,8 +46,11 @@ WITH log AS (SELECT (greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(
 SELECT position,
        (SELECT max(('x' || left(name, 8))::bit(32)::bigint) FROM pg_ls_waldir()
          WHERE name ~ '^[0-9A-F]{24}$'
-           AND right(name, 16) = upper(lpad(to_hex(number / round), 8, '0') || lpad(to_hex(number % round), 8, '0')))
+           AND right(name, 16) = upper(lpad(to_hex(number / round), 8, '0') || lpad(to_hex(number % round), 8, '0'))) AS timeline
   FROM segment
+ WHERE pg_last_wal_receive_lsn() IS NOT NULL
+    OR EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
+                  AND wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval'))
 """
 # A list without a count before it stands for one standby (PostgreSQL manual, "synchronous_standby_names").
 _TAKES_WRITES = r"""
@@ -117,14 +126,14 @@ class Postgres:
         return Look(standby, silence, tuple(receivers), _host(conninfo), replayed)
 
     async def reach(self) -> Reach | None:
-        """How far a standby has the log; None if that is not known.
+        """How far a standby has the log; None while it has not read all of it since its start, as it does not know itself then.
 
         Raises:
             UnavailableError: as `look`.
         """
         async with self._turn:
-            position, timeline = await self._row(_REACH)
-        return Reach(timeline, position) if position and timeline else None
+            found = await self._row(_REACH)
+        return Reach(found["timeline"], found["position"]) if found and found["position"] and found["timeline"] else None
 
     async def takes_writes(self) -> bool:
         """Whether a commit would be acknowledged: it is the primary, and as many standbys as it waits for stream.
@@ -136,7 +145,7 @@ class Postgres:
             (takes,) = await self._row(_TAKES_WRITES)
             return bool(takes)
 
-    async def _row(self, query: str) -> asyncpg.Record:
+    async def _row(self, query: str) -> Any:
         try:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await asyncpg.connect(

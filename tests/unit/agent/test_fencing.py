@@ -221,6 +221,21 @@ async def test_standbys_that_lag_release_nothing(world: World) -> None:
     assert world.api.answers(LOCK) == []
 
 
+async def test_a_standby_that_still_reads_its_own_log_fences_once_it_has(world: World) -> None:
+    world.me.postgres.has_read = False
+    await world.me.start()
+    world.api.fence("db-2")
+
+    world.power_cut()
+    await until(lambda: not world.me.connected)
+    await world.me.looks(10)
+    assert world.untouched
+
+    world.me.postgres.position, world.me.postgres.has_read = 1001, True
+    await world.released()
+    assert world.api.leader() == "db-1"
+
+
 async def test_one_that_led_before_hands_the_lock_to_who_has_followed_since_and_not_to_itself(world: World) -> None:
     """It has a tail of its own, at a higher position than the primary has come to by now."""
     world.me.postgres.position = 9000

@@ -101,6 +101,24 @@ async def test_a_voter_that_confirmed_more_after_its_vote_keeps_the_winner_from_
     assert world.api.fence_of("db-2") is not None
 
 
+async def test_who_still_reads_its_own_log_is_not_promoted_and_turns_from_nobody(world: World) -> None:
+    await world.me.start()
+    await world.other.start()
+    world.other.postgres.has_read = False
+    world.api.lead("db-1")
+    await until(lambda: not world.other.connected)
+
+    assert await asked(world, "db-1") == 1
+    assert world.api.fence_of("db-2") is None
+
+    world.other.postgres.has_read, world.me.postgres.has_read = True, False
+    await until(lambda: world.api.fence_of("db-2") is not None)
+    assert await asked(world, "db-1") == 1
+
+    world.me.postgres.has_read = True
+    assert await asked(world, "db-1") == 0
+
+
 async def test_who_has_to_be_promoted_whatever_is_lost_is(world: World) -> None:
     """On a person's word."""
     await world.me.start()

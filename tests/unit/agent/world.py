@@ -39,6 +39,8 @@ class Postgres:
         self.primary_speaks = True
         self.receiving = True
         self.away = False
+        self.has_read = True
+        """All of the log that it had when it was started."""
         self.runs = True
         self.timeline, self.position = 1, 1000
         self.looks = 0
@@ -67,7 +69,7 @@ class Postgres:
     async def reach(self) -> Reach | None:
         if self.away:
             raise UnavailableError("starting up")
-        return Reach(self.timeline, self.position)
+        return Reach(self.timeline, self.position) if self.has_read else None
 
     async def synchronous(self) -> tuple[str | None, str]:
         if self.away:

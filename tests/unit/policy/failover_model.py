@@ -50,6 +50,7 @@ class Standby(NamedTuple):
 
     lsn: int = 0
     timeline: int = _TIMELINE
+    read: bool = True  # all of the log that it had when it was started; until then it seems to have none of it
     key: bool = True
     streams: bool = True
     linked: tuple[bool, bool] = (True, True)  # from the primary, to the primary
@@ -202,7 +203,9 @@ def _postgres(world: World) -> Iterator[tuple[str, World]]:
         diverged = x.timeline != _TIMELINE and x.lsn > 0
         if diverged and p.alive == "runs" and p.leads and x.points == P and all(x.linked) and world.promoted != name:
             yield f"{name} is rewound", _with(world, name, lsn=0)
-        able = x.key and not x.streams and not diverged
+        if not x.read:
+            yield f"{name} reads its log", _with(world, name, read=True)
+        able = x.key and x.read and not x.streams and not diverged
         if p.alive == "runs" and x.points == P and able and all(x.linked) and world.promoted != name:
             yield f"connect {name}", _with(world, name, streams=True, seen=True)
         if world.leader not in (None, name, x.points):
@@ -278,6 +281,8 @@ def _faults(world: World) -> Iterator[tuple[str, World]]:
             yield f"heal {name}", _with(world, name, linked=(True, True))
         if after := _spend(world, f"suspicion {name}"):
             yield f"{name} changes its mind", _with(after, name, suspects=not x.suspects)
+        if world.promoted != name and (after := _spend(world, f"restart {name}")):
+            yield f"{name} restarts", _with(after, name, read=False, streams=False, seen=False, race=None)
         if after := _spend(world, "restart agent"):
             yield f"agent {name} restarts", _with(after, name, busy=(), withdrawn=world.lock_version)
 
@@ -310,6 +315,8 @@ def _agent(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]
                 yield f"{name} finds the lock free", _with(world, name, busy=())
             else:
                 yield f"{name} reads the lock", _with(world, name, busy=("read", lock))
+        case ("read", Lock()) if _reach(x, rules) is None:
+            yield f"{name} does not know its log", _with(world, name, busy=())
         case ("read", Lock() as read):
             after = _publish(world, name, _fence(x, read.term, read.leader or "", rules))
             chosen = heir(_sync(after), read, name)
@@ -320,6 +327,8 @@ def _agent(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]
                 yield f"{name} hands the lock to {chosen}", _with(given, name, busy=())
             else:
                 yield f"{name} is too late", _with(world, name, busy=())
+        case ("turned", _) if _reach(x, rules) is None:
+            yield f"{name} does not know its log", _with(world, name, busy=())
         case ("turned", term):
             yield f"{name} tells that it turned away", _with(_publish(world, name, _fence(x, term, P, rules)), name, busy=())
         case ("unpublished",):
@@ -328,12 +337,20 @@ def _agent(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]
             yield from _next_step(world, name, x, lock, rules)
 
 
-def _reach(x: Standby, rules: Rules) -> Reach:
-    return Reach(_TIMELINE if rules.skip == "timeline" else x.timeline, x.lsn + _ORIGIN)
+def _seems(x: Standby) -> int:
+    """How far it seems to have the log."""
+    return x.lsn if x.read else 0
+
+
+def _reach(x: Standby, rules: Rules) -> Reach | None:
+    if not x.read and rules.skip != "read":
+        return None
+    return Reach(_TIMELINE if rules.skip == "timeline" else x.timeline, _seems(x) + _ORIGIN)
 
 
 def _fence(x: Standby, term: str, against: str, rules: Rules) -> Fence:
     reach = _reach(x, rules)
+    assert reach, "it is not published before it is known"
     return Fence(term, reach.timeline, reach.position, against)
 
 
@@ -356,6 +373,8 @@ def _next_step(world: World, name: str, x: Standby, lock: Lock, rules: Rules) ->
                 return
             streams = x.streams if rules.skip == "receiver" else False
             yield f"{name} sees its receiver gone", _with(world, name, streams=streams, busy=("cleared",))
+        case Step.TURN if lock.leader == name and _reach(x, rules) is None:
+            return
         case Step.TURN if lock.leader == name:
             yield f"{name} calls", _publish(world, name, _fence(x, lock.term, P, rules))
         case Step.TURN:
@@ -386,13 +405,13 @@ def _race(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]:
         return
     if x.race is None:
         if world.leader is None and x.timeline == _TIMELINE:  # Patroni knows the newest timeline from its history
-            yield f"{name} races", _with(world, name, race=(world.lock_version, world.voters, world.quorum, x.lsn, frozenset()))
+            yield f"{name} races", _with(world, name, race=(world.lock_version, world.voters, world.quorum, _seems(x), frozenset()))
         return
     version, voters, quorum, position, asked = x.race
     other = next(each for each in STANDBYS if each != name)
     if other not in asked and other in voters:
         y = _standby(world, other)
-        ahead = y.lsn > position
+        ahead = _seems(y) > position
         yield (f"{name} defers", _with(world, name, race=None)) if ahead else (
             f"{name} has the vote", _with(world, name, race=(version, voters, quorum, position, asked | {other})))  # fmt: skip
         yield f"{name} hears nothing", _with(world, name, race=None)

@@ -451,6 +451,20 @@ def test_a_tail_that_nobody_acknowledged_does_not_count_as_what_was() -> None:
     follow(start(MINDS | {"write": 1}, led="b"), Rules(), f"{way} → b hands the lock to a → a may be promoted → a promotes")
 
 
+def test_one_that_has_not_read_its_log_since_its_start_does_not_fence_with_a_part_of_it() -> None:
+    """a alone has confirmed a commit, and starts anew."""
+    way = f"{_CONFIRMED_BY_A} → a restarts → {BOTH_FENCED}"
+    world = follow(start(MINDS | {"write": 1, "restart a": 1}), Rules(skip="read"), f"{way} → b hands the lock to b")
+    assert (world.leader, world.acked, world.b.lsn) == ("b", 1, 0)
+
+    world = start(MINDS | {"write": 1, "restart a": 1})
+    until_fence = (
+        f"{_CONFIRMED_BY_A} → a restarts → a changes its mind → a takes its key away → a sees its receiver gone → a reads the lock"
+    )
+    world = follow(world, Rules(), f"{until_fence} → a does not know its log → a reads its log")
+    assert not world.fences
+
+
 # --- every interleaving ----------------------------------------------------------------------------------------------
 
 _STORIES = {
@@ -459,11 +473,13 @@ _STORIES = {
     "partitions": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "cut": 1, "cut from": 1, "cut to": 1},
     "no API server": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "cut api": 1},
     "agents restart": {"write": 1, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "restart agent": 2},
+    "standbys restart": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "restart a": 1, "restart b": 1, "heir dies": 1,
+                         "P hangs": 1},
     "heirs die": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "cut": 1, "heir dies": 1},
     "the lock runs out": {"write": 3, "cycle": 1, "P hangs": 1, "give back": 2, "restart agent": 1},
     "planned moves": {"write": 2, "cycle": 2, "suspicion a": 1, "suspicion b": 1, "stop": 2, "cut": 1, "heir dies": 1},
     "everything": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "freeze": 1, "cut": 1, "cut from": 1, "cut to": 1,
-                   "cut api": 1, "restart agent": 1, "heir dies": 1, "stop": 1},
+                   "cut api": 1, "restart agent": 1, "heir dies": 1, "stop": 1, "restart a": 1},
 }  # fmt: skip
 _WALKS = 400
 
@@ -479,7 +495,9 @@ def test_nothing_acknowledged_is_lost(story: str, strict: bool, voters: frozense
 
 
 @pytest.mark.parametrize("strict", [True, False])
-@pytest.mark.parametrize("story", ["frozen", "partitions", "agents restart", "heirs die", "the lock runs out", "everything"])
+@pytest.mark.parametrize(
+    "story", ["frozen", "partitions", "agents restart", "standbys restart", "heirs die", "the lock runs out", "everything"]
+)
 def test_nothing_acknowledged_is_lost_to_one_that_led_before(story: str, strict: bool) -> None:
     random = Random(f"{story} {strict} led")
     assert _stroll_often(story, Rules(strict=strict), random, times=_WALKS, led="b")
