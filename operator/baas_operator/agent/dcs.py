@@ -20,7 +20,7 @@ import aiohttp
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.desired.database import names
-from baas_operator.policy.failover import Fence, Lock, Stopped, Sync, settled
+from baas_operator.policy.failover import Fence, History, Lock, Stopped, Sync, settled
 
 STOPPED = "baas-operator.io/stopped"
 """Annotation: the leader's PostgreSQL was shut down for a planned move."""
@@ -61,9 +61,9 @@ def read_lock(found: Mapping[str, Any]) -> Lock:
 def _fence(text: str) -> Fence | None:
     try:
         told = json.loads(text)
-        return Fence(str(told["term"]), int(told["position"]), str(told["against"]), told.get("lives") is not False)
+        return Fence(str(told["term"]), int(told["timeline"]), int(told["position"]), str(told["against"]), told.get("lives") is not False)
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
-        return None  # made by hand: it counts for nobody
+        return None  # made by hand, or by an agent that knew of no timelines: it counts for nobody
 
 
 def _stopped(text: str | None) -> Stopped | None:
@@ -87,8 +87,21 @@ def read_sync(found: Mapping[str, Any], before: Sync) -> Sync:
     if floor is not None and not same:
         earlier = before.electorates
     return Sync(
-        leader, voters, quorum, changed, floor, fences, _stopped(said.get(STOPPED)), said.get(ANYWAY) or None, earlier=earlier,
+        leader, voters, quorum, changed, floor, fences,
+        stopped=_stopped(said.get(STOPPED)), anyway=said.get(ANYWAY) or None, earlier=earlier,
     )  # fmt: skip
+
+
+def read_history(found: Mapping[str, Any]) -> History | None:
+    """Patroni's history from the ConfigMap of its dynamic configuration; None if it does not tell who began the last timeline."""
+    try:
+        lines = json.loads((found["metadata"].get("annotations") or {}).get("history") or "[]")
+        if not lines:
+            return History()
+        before, _, _, _, leader = lines[-1]
+        return History(int(before) + 1, str(leader))
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,8 @@ class State:
     lock: Lock = NO_LOCK
     sync: Sync = NO_SYNC
     version: int = 0
+    history: History | None = None
+    """None while it is not known."""
 
 
 class Dcs:
@@ -187,10 +202,14 @@ class Dcs:
         state = self.state
         if name == names.leader_config_map(self._identity.database) and version > state.lock.version:
             lock = read_lock(found)
-            self.state = State(lock, settled(state.sync, lock), state.version)
+            self.state = replace(state, lock=lock, sync=settled(state.sync, lock, state.history))
         elif name == names.sync_config_map(self._identity.database) and version > state.version:
             sync = read_sync(found, state.sync if in_order else NO_SYNC)
-            self.state = State(state.lock, settled(sync, state.lock), version)
+            self.state = replace(state, sync=settled(sync, state.lock, state.history), version=version)
+        elif name == names.dynamic_config_map(self._identity.database):  # the watch alone brings it, in order
+            if (history := read_history(found)) == state.history:
+                return
+            self.state = replace(state, history=history, sync=settled(state.sync, state.lock, history))
         else:
             return
         self._changed.set()

@@ -144,8 +144,9 @@ class Watcher:
         """Publish that this member confirms nothing more to the one who led before; the new leader is promoted when enough have."""
         calls = lock.leader == self._identity.pod
         look = await (self._postgres.look() if calls else self._postgres.end_receivers())
-        if look.standby and self._dcs.state.lock.term == lock.term:
-            await self._dcs.publish(Fence(lock.term, look.position, against=before))
+        reach = await self._postgres.reach()
+        if look.standby and reach and self._dcs.state.lock.term == lock.term:
+            await self._dcs.publish(Fence(lock.term, reach.timeline, reach.position, against=before))
             _log.warning("%s has the lock: %s", lock.leader, f"voters of {before} have to turn away" if calls else f"turned from {before}")
 
     async def _patroni_lives(self) -> bool:
@@ -246,13 +247,14 @@ class Watcher:
             if self._answers is not False:
                 return
         look, lives = await asyncio.gather(self._postgres.end_receivers(), self._patroni_lives())
-        if not look.standby or self._dcs.state.lock.term != lock.term:
+        reach = await self._postgres.reach()
+        if not look.standby or reach is None or self._dcs.state.lock.term != lock.term:
             return
         self._in_doubt = lock.term
-        await self._dcs.publish(Fence(lock.term, look.position, against=leader, lives=lives))
+        await self._dcs.publish(Fence(lock.term, reach.timeline, reach.position, against=leader, lives=lives))
         self._in_doubt = ""
         if (chosen := heir(self._dcs.state.sync, lock, me)) is None:
-            _log.info("fenced against %s at %d, waiting for others", leader, look.position)
+            _log.info("fenced against %s at %d of timeline %d, waiting for others", leader, reach.position, reach.timeline)
             return
         await self._dcs.hand_over(lock, chosen)
         _log.warning("%s can acknowledge nothing more: the lock is handed to %s", leader, chosen)

@@ -138,10 +138,11 @@ class Mover:
             _log.warning("the primary has moved to %s after %.1f s", self._dcs.state.lock.leader, time.monotonic() - started)
 
     async def _settled(self) -> None:
-        """Until the lock was renewed after the voters last changed: before that no fence counts, and who was stopped renews no lock."""
+        """Until the lock was renewed after the voters last changed, and the history tells of this member's timeline: before that no fence
+        counts, and who was stopped renews no lock."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_SETTLED_SECONDS):
-                while self._dcs.state.sync.voters and not self._dcs.state.sync.settled:
+                while (sync := self._dcs.state.sync).voters and not (sync.settled and sync.timeline):
                     await self._dcs.changed()
 
     async def _ask_voters(self, sync: Sync, pods: Pods) -> None:

@@ -9,10 +9,12 @@ import signal
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 
 from baas_operator.agent.postmaster import Postmaster
+from baas_operator.policy.failover import Reach
 
 SESSION = {
     "statement_timeout": "0", "lock_timeout": "0", "transaction_timeout": "0", "idle_session_timeout": "0",
@@ -31,10 +33,29 @@ _LOOK = """
 SELECT pg_is_in_recovery(),
        (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float FROM pg_stat_wal_receiver),
        ARRAY(SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'),
-       CASE WHEN pg_is_in_recovery()
-            THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn END::bigint,
        pg_is_in_recovery() AND coalesce(pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn(), false),
        current_setting('primary_conninfo')
+"""
+# After a start PostgreSQL answers as soon as its data is consistent, and may have read only a part of the log that it has. It has read all
+# once it asks for more: then a receiver was started, and something counts as received; or, with nobody to receive from, it waits for that
+# (PostgreSQL's source, xlogrecovery.c, `WaitForWALToBecomeAvailable`). What was received stays known when the receiver is ended, so that a
+# standby that streamed has nothing to wait for.
+#
+# The log's end is in a file that is named by its timeline. Of files for the same segment the newest timeline's counts: a standby turns to a
+# timeline at the start of the segment in which that began, and only if it has nothing from beyond there. (What the control file says of the
+# timeline lags, and what the receiver says goes with it.)
+_REACH = """
+WITH log AS (SELECT (greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn)::bigint AS position,
+                    pg_size_bytes(current_setting('wal_segment_size')) AS size),
+     segment AS (SELECT position, (position - 1) / size AS number, 4294967296 / size AS round FROM log)
+SELECT position,
+       (SELECT max(('x' || left(name, 8))::bit(32)::bigint) FROM pg_ls_waldir()
+         WHERE name ~ '^[0-9A-F]{24}$'
+           AND right(name, 16) = upper(lpad(to_hex(number / round), 8, '0') || lpad(to_hex(number % round), 8, '0'))) AS timeline
+  FROM segment
+ WHERE pg_last_wal_receive_lsn() IS NOT NULL
+    OR EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
+                  AND wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval'))
 """
 # A list without a count before it stands for one standby (PostgreSQL manual, "synchronous_standby_names").
 _TAKES_WRITES = r"""
@@ -61,13 +82,12 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Look:
-    """A standby's replication. `silence`: seconds since the last word, None without a connected receiver; `position` in bytes; `replayed`:
-    whether a query sees all that was received."""
+    """A standby's replication. `silence`: seconds since the last word, None without a connected receiver; `replayed`: whether a query sees
+    all that was received."""
 
     standby: bool
     silence: float | None
     receivers: tuple[int, ...]
-    position: int
     upstream: str | None
     """Address that it would receive from."""
     replayed: bool = False
@@ -104,11 +124,21 @@ class Postgres:
             return await self._look()
 
     async def _look(self) -> Look:
-        standby, silence, receivers, position, replayed, conninfo = await self._row(_LOOK)
+        standby, silence, receivers, replayed, conninfo = await self._row(_LOOK)
         if silence is not None:
             silence = max(0.0, silence)
             self.heard = max(self.heard or 0.0, time.monotonic() - silence)
-        return Look(standby, silence, tuple(receivers), position or 0, _host(conninfo), replayed)
+        return Look(standby, silence, tuple(receivers), _host(conninfo), replayed)
+
+    async def reach(self) -> Reach | None:
+        """How far a standby has the log; None while it has not read all of it since its start, as it does not know itself then.
+
+        Raises:
+            UnavailableError: as `look`.
+        """
+        async with self._turn:
+            found = await self._row(_REACH)
+        return Reach(found["timeline"], found["position"]) if found and found["position"] and found["timeline"] else None
 
     async def takes_writes(self) -> bool:
         """Whether a commit would be acknowledged: it is the primary, and as many standbys as it waits for stream.
@@ -120,7 +150,7 @@ class Postgres:
             (takes,) = await self._row(_TAKES_WRITES)
             return bool(takes)
 
-    async def _row(self, query: str) -> asyncpg.Record:
+    async def _row(self, query: str) -> Any:
         try:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await asyncpg.connect(

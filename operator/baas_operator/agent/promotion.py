@@ -52,8 +52,7 @@ class Promotion:
             state = self._dcs.state
             if not (self._dcs.leads and state.lock.given):
                 state = await self._dcs.fresh()
-            look = await self._postgres.look()
-            if why := hindrance(state.sync, state.lock, self._identity.pod, look.position):
+            if why := hindrance(state.sync, state.lock, self._identity.pod, await self._postgres.reach()):
                 return why
             await self._synchronous.hold()
         except (KubeError, UnavailableError, aiohttp.ClientError, OSError) as error:

@@ -65,12 +65,13 @@ class Router:
     async def _shows_all(self) -> bool:
         try:
             look = await self._postgres.look()
+            if not look.standby:
+                return True
+            reach = await self._postgres.reach()
         except UnavailableError:
             return False
-        if not look.standby:
-            return True
         state = self._dcs.state
-        may = not hindrance(state.sync, state.lock, self._identity.pod, look.position)
+        may = not hindrance(state.sync, state.lock, self._identity.pod, reach)
         return may and look.replayed and look.silence is None and not self._credentials.connected
 
     async def _watch_slice(self) -> None:

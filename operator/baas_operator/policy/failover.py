@@ -10,9 +10,14 @@ one leader's one term. That place is chosen with care: each fence changes the ve
 change V from what it read before (Patroni writes it with a precondition), and the answer shows V, q and all fences at one moment.
 
 One promise of Patroni's is weaker than that: when a voter goes, it is struck off at once, while those who remain may still lack what
-only that one had confirmed. So a fence counts only if it holds all that the primary had written when it last renewed the lock with the
+only that one had confirmed. So the next leader has to hold all that the primary had written when it first renewed the lock with the
 voters settled (the *floor*), and where they changed after that, enough of the earlier voters have to be fenced, too: whatever was
 acknowledged is older than the floor, or was confirmed by enough of those who were voters then.
+
+Positions are of one timeline alone. A former primary may have a tail that nobody acknowledged, at a higher position than all that its
+successor has acknowledged since. So only a voter on the timeline that P writes on, as Patroni's history tells it, may be the next leader: a
+fence on an older one says that its member has nothing of what P acknowledged there. And after a race who is on a newer timeline has more of
+the log, whatever the positions.
 
 The order of a release is therefore: read the lock; write the own fence; see in the answer that q + 1 are fenced; hand the lock over with a
 precondition on the version read. If P renewed the lock in between, the last write fails; if it did not, it can not have changed V.
@@ -58,17 +63,42 @@ class Lock:
 
 
 @dataclass(frozen=True)
+class History:
+    """Patroni's history: the newest timeline that it tells of, and who began that. Before the first promotion there is none.
+
+    A new primary's Patroni writes it in the cycle that first finds PostgreSQL promoted (its source, ha.py, `update_cluster_history`).
+    """
+
+    timeline: int = 1
+    leader: str | None = None
+
+
+@dataclass(frozen=True, order=True)
+class Reach:
+    """How far a member has the log: the timeline of its end, and its position there, in bytes."""
+
+    timeline: int
+    position: int
+
+
+@dataclass(frozen=True)
 class Fence:
-    """A member that receives nothing more from a leader, said in a term, and how far it has the log, in bytes.
+    """A member that receives nothing more from a leader, said in a term, and how far it has the log, in bytes of a timeline.
 
     `against`: that leader: the one of the term, or the one before it, whose commits the member still confirmed when the lock was
     another's already. `lives`: whether the member's Patroni answered its agent, as it has to do to be promoted.
     """
 
     term: str
+    timeline: int
     position: int
     against: str
     lives: bool = True
+
+    @property
+    def reach(self) -> Reach:
+        """How far it has the log."""
+        return Reach(self.timeline, self.position)
 
 
 @dataclass(frozen=True)
@@ -93,7 +123,8 @@ class Sync:
 
     `changed`: version of the object as of which leader, voters and quorum are what they are; fences change it, too, but not this.
     `floor`: how far the leader had written its log, in bytes, when it first renewed the lock after its voters were settled; None while it
-    has not. `earlier`: who voted since then and does not any more, as the lock was not renewed again.
+    has not. `earlier`: who voted since then and does not any more, as the lock was not renewed again. `timeline`: the one that the leader
+    writes on; None while that is not known.
     """
 
     leader: str | None
@@ -102,6 +133,7 @@ class Sync:
     changed: int
     floor: int | None
     fences: Mapping[str, Fence]
+    timeline: int | None = None
     stopped: Stopped | None = None
     anyway: str | None = None
     """Whom somebody wants promoted whatever may be lost."""
@@ -161,22 +193,33 @@ class Step(Enum):
     """Nothing can be done until something changes."""
 
 
-def settled(sync: Sync, lock: Lock) -> Sync:
-    """The synchronous state, with the floor that the lock gives it if the lock was renewed for the first time since the voters changed."""
+def _timeline(sync: Sync, lock: Lock, history: History | None) -> int | None:
+    """The one that the leader of the synchronous state writes on, as far as the history is its own. Whoever is promoted once more in its
+    place is on a newer one for a moment, but then nobody has a tail from between the two."""
+    if history is None or sync.leader is None:
+        return None
+    began = lock.leader if history.leader is None and lock.transitions == 0 else history.leader
+    return history.timeline if began == sync.leader else None
+
+
+def settled(sync: Sync, lock: Lock, history: History | None) -> Sync:
+    """The synchronous state, with the leader's timeline, and with the floor that the lock gives it if the lock was renewed for the first
+    time since the voters changed."""
+    sync = replace(sync, timeline=_timeline(sync, lock, history))
     if not sync.settled and sync.leader == lock.leader and lock.version > sync.changed and lock.position:
         return replace(sync, floor=lock.position, earlier=())
     return sync
 
 
-def _good(sync: Sync, lock: Lock) -> dict[str, Fence]:
-    """The fences that count against the leader of the lock's term."""
-    if lock.leader is None or sync.leader != lock.leader or sync.floor is None:
+def _fenced(sync: Sync, lock: Lock) -> dict[str, Fence]:
+    """The voters' fences against the leader of the lock's term; none of a newer timeline than the history tells of, which is old then."""
+    if lock.leader is None or sync.leader != lock.leader or sync.timeline is None:
         return {}
     found = {name: each for name in sync.voters if (each := sync.fences.get(name))}
     return {
         name: each
         for name, each in found.items()
-        if each.term == lock.term and each.against == lock.leader and each.position >= sync.floor
+        if each.term == lock.term and each.against == lock.leader and each.timeline <= sync.timeline
     }  # fmt: skip
 
 
@@ -191,12 +234,16 @@ def heir(sync: Sync, lock: Lock, me: str) -> str | None:
     """Who may have the lock now: the fenced voter that has most of the log, of those that have the same one whose Patroni answers, then the
     one that a planned move is to, and `me` before others; None while the leader of the lock's term may still acknowledge something.
 
-    `quorum` + 1 fences end the acknowledging, and all that was acknowledged is on one of them; what was acknowledged under earlier voters
-    is, too, if more than their `quorum` are fenced. The second count is for an heir that dies: it keeps a voter that lags from winning
-    Patroni's race with the votes of the rest.
+    `quorum` + 1 fences end the acknowledging. All that was acknowledged is on one of them: on one that is on the leader's timeline, and
+    holds all up to the floor (`good`); the others have nothing from beyond that. What was acknowledged under earlier voters is, too, if
+    more than their `quorum` are fenced. The second count is for an heir that dies: it keeps a voter that lags from winning Patroni's race
+    with the votes of the rest.
     """
-    good = _good(sync, lock)
-    if any(len(each.voters & set(good)) <= each.quorum for each in sync.electorates) or len(sync.voters) - len(good) > sync.quorum:
+    fenced = _fenced(sync, lock)
+    good = {name: each for name, each in fenced.items() if sync.floor is not None and each.reach >= Reach(sync.timeline or 0, sync.floor)}
+    if any(len(each.voters & set(fenced)) <= each.quorum for each in sync.electorates):
+        return None
+    if not good or len(sync.voters) - len(good) > sync.quorum:
         return None
     to = sync.stopped.to if stopped(sync, lock) and sync.stopped else None
     chosen = max(sorted(good), key=lambda name: (good[name].position, good[name].lives, name == to, name == me))
@@ -219,18 +266,26 @@ def _turned(sync: Sync, lock: Lock) -> dict[str, Fence]:
     return {name: each for name, each in sync.fences.items() if each.term == lock.term and each.against == sync.leader}
 
 
-def hindrance(sync: Sync, lock: Lock, me: str, position: int) -> str:
-    """Why this member, which has the log up to `position`, may not be promoted now; empty if it may."""
+def hindrance(sync: Sync, lock: Lock, me: str, reach: Reach | None) -> str:
+    """Why this member, which has the log as far as `reach`, may not be promoted now; empty if it may. None: that is not known."""
     if lock.leader != me:
         return f"{lock.leader or 'nobody'} has the lock"
-    if not usurped(sync, lock) or sync.anyway == me:
+    if sync.anyway == me:
+        return ""
+    if voters_of_another(sync, lock) and not lock.given and not sync.voters:
+        return f"{sync.leader} may acknowledge alone"  # it struck off its voters after Patroni's race had read who they were
+    if not usurped(sync, lock):
         return ""
     turned = _turned(sync, lock)
     if me not in turned:
         return "the voters are not called upon yet"
     if len(sync.voters & set(turned)) <= sync.quorum:
         return f"{sync.leader} may still acknowledge what {', '.join(sorted(sync.voters - set(turned)))} confirms"
-    ahead = sorted(name for name in sync.voters & set(turned) - {me} if turned[name].position > position)
+    if reach is None:
+        return "it is not known how far it has the log"
+    if sync.timeline is not None and reach.timeline < sync.timeline:
+        return f"it has followed nobody on timeline {sync.timeline}, which {sync.leader} wrote on"
+    ahead = sorted(name for name in sync.voters & set(turned) - {me} if turned[name].reach > reach)
     return f"{', '.join(ahead)} has more of what {sync.leader} acknowledged" if ahead else ""
 
 

@@ -152,7 +152,7 @@ class StandIn:
         self._silent: set[str] = set()
         self._ended = 0
         self._news = asyncio.Event()
-        self._transitions = 0
+        self._transitions = -1
         self._runner: web.AppRunner | None = None
         self.put(f"{CONFIG_MAPS}/db-config", annotations={"config": "{}"})
         self.put(SLICE, endpoints=[])
@@ -200,9 +200,13 @@ class StandIn:
         """Patroni writes the synchronous state."""
         self.put(SYNC, annotations={"leader": leader, "sync_standby": ",".join(voters), "quorum": str(quorum)})
 
-    def fence(self, member: str, *, position: int = 1000, term: str | None = None, against: str = "db-0") -> None:
+    def history(self, timeline: int, leader: str) -> None:
+        """A new primary's Patroni notes that it began a timeline."""
+        self.put(f"{CONFIG_MAPS}/db-config", annotations={"history": json.dumps([[timeline - 1, 900, "", "2026-01-01T00:00:00", leader]])})
+
+    def fence(self, member: str, *, timeline: int = 1, position: int = 1000, term: str | None = None, against: str = "db-0") -> None:
         """Another member's agent publishes its fence, of the term that is unless another is named."""
-        told = {"term": term or self.term(), "position": position, "against": against, "at": self._version}
+        told = {"term": term or self.term(), "timeline": timeline, "position": position, "against": against, "at": self._version}
         self.put(SYNC, annotations={FENCE + member: json.dumps(told)})
 
     def route(self, *addresses: str, to: str | None = None) -> None:

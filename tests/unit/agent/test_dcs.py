@@ -13,10 +13,10 @@ import aiohttp
 import pytest
 
 from baas_operator.agent import dcs as dcs_module
-from baas_operator.agent.dcs import FENCE, NO_SYNC, Dcs, read_lock, read_sync
+from baas_operator.agent.dcs import FENCE, NO_SYNC, Dcs, read_history, read_lock, read_sync
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
-from baas_operator.policy.failover import Electorate, Fence, Lock, Sync, settled
+from baas_operator.policy.failover import Electorate, Fence, History, Lock, Sync, settled
 from tests.unit.agent.stand_in import CONFIG_MAPS, LOCK, SYNC, StandIn, stop, until
 
 ME = Identity(database="db", namespace="prod", pod="db-1", ip="10.0.0.1", node="node-b")
@@ -58,10 +58,10 @@ def test_a_position_that_is_no_number_is_none(optime: str) -> None:
 
 
 def test_a_synchronous_state_is_read_with_its_fences() -> None:
-    fence = json.dumps({"term": "t", "position": 1000, "against": "db-0", "lives": False, "at": 1})
+    fence = json.dumps({"term": "t", "timeline": 1, "position": 1000, "against": "db-0", "lives": False, "at": 1})
     sync = read_sync(found({"leader": "db-0", "sync_standby": "db-1,db-2", "quorum": "1", f"{FENCE}db-1": fence, "other": fence}), NO_SYNC)
 
-    assert sync == Sync("db-0", frozenset({"db-1", "db-2"}), 1, 7, None, {"db-1": Fence("t", 1000, "db-0", lives=False)})
+    assert sync == Sync("db-0", frozenset({"db-1", "db-2"}), 1, 7, None, {"db-1": Fence("t", 1, 1000, "db-0", lives=False)})
 
 
 @pytest.mark.parametrize("said", [None, {}, {"leader": "", "sync_standby": "", "quorum": ""}, {"sync_standby": ",,", "quorum": "one"}])
@@ -81,14 +81,34 @@ def test_a_synchronous_state_of_nobody_has_no_voters(said: dict[str, str] | None
         '{"term": "t", "position": Infinity, "against": "db-0"}',
         '{"term": "t", "position": 1e999, "against": "db-0"}',
         '{"term": "t", "position": 1}',
+        pytest.param('{"term": "t", "position": 1, "against": "db-0"}', id="of an agent that knew of no timelines"),
     ],
 )  # fmt: skip
 def test_a_fence_that_somebody_made_by_hand_counts_for_nobody_and_harms_nobody(text: str) -> None:
-    good = json.dumps({"term": "t", "position": 1, "against": "db-0"})
+    good = json.dumps({"term": "t", "timeline": 1, "position": 1, "against": "db-0"})
 
     sync = read_sync(found({f"{FENCE}db-1": text, f"{FENCE}db-2": good}), NO_SYNC)
 
-    assert sync.fences == {"db-2": Fence("t", 1, "db-0")}
+    assert sync.fences == {"db-2": Fence("t", 1, 1, "db-0")}
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (None, History()),
+        ("[]", History()),
+        ('[[1, 100, "", "2026-01-01", "db-1"], [4, 200, "", "2026-01-02", "db-0"]]', History(5, "db-0")),
+        ('[[4, 200, "", "2026-01-02"]]', None),
+        ('[[4, 200, ""]]', None),
+        ("{", None),
+        ("7", None),
+        ('{"a": 1}', None),
+        ('[["x", 200, "", "", "db-0"]]', None),
+        pytest.param("[" * 100_000, None, id="deep"),
+    ],
+)
+def test_the_history_tells_who_began_the_newest_timeline(text: str | None, read: History | None) -> None:
+    assert read_history(found({"config": "{}"} | ({"history": text} if text else {}))) == read
 
 
 BEFORE = {"leader": "db-0", "sync_standby": "db-1,db-2", "quorum": "1"}
@@ -299,7 +319,7 @@ async def test_of_a_database_without_a_lock_nothing_is_known(api: StandIn, idle:
 
 async def test_publishing_waits_for_the_watch(api: StandIn, dcs: Dcs) -> None:
     api.hold(CONFIG_MAPS)
-    publishing = asyncio.create_task(dcs.publish(Fence("t", 1000, "db-0")))
+    publishing = asyncio.create_task(dcs.publish(Fence("t", 1, 1000, "db-0")))
     await until(lambda: api.fence_of("db-1") is not None)
     await asyncio.sleep(0.05)  # as above
     assert not publishing.done()
@@ -307,7 +327,7 @@ async def test_publishing_waits_for_the_watch(api: StandIn, dcs: Dcs) -> None:
     api.let_go(CONFIG_MAPS)
     await publishing
 
-    assert dcs.state.sync.fences == {"db-1": Fence("t", 1000, "db-0")}
+    assert dcs.state.sync.fences == {"db-1": Fence("t", 1, 1000, "db-0")}
     assert dcs.state.sync.changed < dcs.state.version, "a fence does not change the voters"
 
 
@@ -315,7 +335,7 @@ async def test_publishing_sees_what_happened_before_it(api: StandIn, dcs: Dcs) -
     """Voters that changed after the agent last looked, and before its fence."""
     api.before("PATCH", SYNC, lambda: api.synchronous("db-0", "db-2", quorum=0))
 
-    await dcs.publish(Fence("t", 1000, "db-0"))
+    await dcs.publish(Fence("t", 1, 1000, "db-0"))
 
     assert dcs.state.sync.voters == {"db-2"}
     assert dcs.state.sync.changed < dcs.state.version
@@ -323,13 +343,13 @@ async def test_publishing_sees_what_happened_before_it(api: StandIn, dcs: Dcs) -
 
 async def test_publishing_gives_up_when_no_watch_brings_it(idle: Dcs) -> None:
     with pytest.raises(TimeoutError):
-        await idle.publish(Fence("t", 1000, "db-0"))
+        await idle.publish(Fence("t", 1, 1000, "db-0"))
 
 
 async def test_the_same_fence_said_again_is_another_version_and_one_taken_off_is_gone(api: StandIn, dcs: Dcs) -> None:
-    await dcs.publish(Fence("t", 1000, "db-0"))
+    await dcs.publish(Fence("t", 1, 1000, "db-0"))
     version = dcs.state.version
-    await dcs.publish(Fence("t", 1000, "db-0"))
+    await dcs.publish(Fence("t", 1, 1000, "db-0"))
     assert dcs.state.version > version
 
     await dcs.publish(None)

@@ -47,7 +47,7 @@ class World:
 
     async def look(self) -> Look:
         self.looks += 1
-        return Look(True, self.silence, (), 1000, None)
+        return Look(True, self.silence, (), None)
 
     async def more_looks(self) -> None:
         goal = self.looks + 5

@@ -209,16 +209,59 @@ async def test_voters_that_changed_since_the_lock_was_renewed_release_nothing(wo
     assert world.api.answers(LOCK) == []
 
 
-async def test_a_standby_that_lags_releases_nothing(world: World) -> None:
+async def test_standbys_that_lag_release_nothing(world: World) -> None:
     world.me.postgres.position = 999
     await world.me.start()
-    world.api.fence("db-2")
+    world.api.fence("db-2", position=999)
 
     world.power_cut()
     await world.fenced()
     await world.me.looks(3)
 
     assert world.api.answers(LOCK) == []
+
+
+async def test_a_standby_that_still_reads_its_own_log_fences_once_it_has(world: World) -> None:
+    world.me.postgres.has_read = False
+    await world.me.start()
+    world.api.fence("db-2")
+
+    world.power_cut()
+    await until(lambda: not world.me.connected)
+    await world.me.looks(10)
+    assert world.untouched
+
+    world.me.postgres.position, world.me.postgres.has_read = 1001, True
+    await world.released()
+    assert world.api.leader() == "db-1"
+
+
+async def test_one_that_led_before_hands_the_lock_to_who_has_followed_since_and_not_to_itself(world: World) -> None:
+    """It has a tail of its own, at a higher position than the primary has come to by now."""
+    world.me.postgres.position = 9000
+    world.api.history(2, "db-0")
+    await world.me.start()
+    world.api.fence("db-2", timeline=2)
+
+    world.power_cut()
+    await world.released()
+
+    assert world.api.leader() == "db-2"
+
+
+async def test_before_the_history_tells_of_the_leaders_timeline_nothing_is_released(world: World) -> None:
+    world.api.history(2, "db-2")
+    world.me.postgres.timeline = 2
+    await world.me.start()
+    world.api.fence("db-2", timeline=2)
+
+    world.power_cut()
+    await world.fenced()
+    await world.me.looks(3)
+    assert world.api.answers(LOCK) == []
+
+    world.api.history(2, "db-0")
+    await world.released()
 
 
 async def test_a_lock_that_was_renewed_in_between_stays_and_is_tried_again(world: World) -> None:

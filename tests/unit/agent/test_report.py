@@ -82,7 +82,7 @@ class World:
     async def look(self) -> Look:
         if self.follows is None:
             raise UnavailableError("it is down")
-        return Look(True, 0.1 if self.follows else None, (), 1000, None)
+        return Look(True, 0.1 if self.follows else None, (), None)
 
     def reporter(self, session: aiohttp.ClientSession, leader: str | None = "db-0") -> Reporter:
         kube = Kube(session, "127.0.0.1", str(self.api.port), account=self.folder)
@@ -246,7 +246,7 @@ async def test_what_seems_to_follow_for_a_moment_does_not(world: World, monkeypa
     said = iter([None, None, None, 0.01, None, None])
 
     async def look() -> Look:
-        return Look(True, next(said), (), 1000, None)
+        return Look(True, next(said), (), None)
 
     monkeypatch.setattr(world, "look", look)
     await looks(world, 4)

@@ -18,6 +18,7 @@ from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
 from baas_operator.agent.postgres import Look, UnavailableError
 from baas_operator.agent.router import Router, leads_here
+from baas_operator.policy.failover import Reach
 from tests.unit.agent.stand_in import CONFIG_MAPS, LOCK, SLICE, SLICES, StandIn, stop, until
 from tests.unit.agent.test_credentials import Volume
 
@@ -39,7 +40,10 @@ class Postgres:
         self.looks += 1
         if self.away:
             raise UnavailableError("starting up")
-        return Look(self.standby, self.silence, (), 1000, None, self.replayed)
+        return Look(self.standby, self.silence, (), None, self.replayed)
+
+    async def reach(self) -> Reach:
+        return Reach(1, 1000)
 
 
 @dataclass

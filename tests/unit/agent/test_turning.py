@@ -72,6 +72,8 @@ async def test_who_turned_away_for_a_leader_fences_against_it_when_its_turn_come
     await world.other.start()
     world.api.lead("db-2")
     await until(lambda: world.api.fence_of("db-1") is not None)
+    world.api.history(2, "db-2")
+    world.me.postgres.timeline = 2
     world.api.synchronous("db-2", "db-1", quorum=0)
     world.api.renew()
 
@@ -97,6 +99,24 @@ async def test_a_voter_that_confirmed_more_after_its_vote_keeps_the_winner_from_
 
     assert await asked(world, "db-1") == 1
     assert world.api.fence_of("db-2") is not None
+
+
+async def test_who_still_reads_its_own_log_is_not_promoted_and_turns_from_nobody(world: World) -> None:
+    await world.me.start()
+    await world.other.start()
+    world.other.postgres.has_read = False
+    world.api.lead("db-1")
+    await until(lambda: not world.other.connected)
+
+    assert await asked(world, "db-1") == 1
+    assert world.api.fence_of("db-2") is None
+
+    world.other.postgres.has_read, world.me.postgres.has_read = True, False
+    await until(lambda: world.api.fence_of("db-2") is not None)
+    assert await asked(world, "db-1") == 1
+
+    world.me.postgres.has_read = True
+    assert await asked(world, "db-1") == 0
 
 
 async def test_who_has_to_be_promoted_whatever_is_lost_is(world: World) -> None:

@@ -20,6 +20,7 @@ from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
 from baas_operator.agent.patroni import Patroni as Rest
 from baas_operator.agent.postgres import Look, UnavailableError
+from baas_operator.policy.failover import Reach
 from tests.unit.agent.stand_in import PODS, SYNC, Patroni, StandIn, stop, until
 from tests.unit.agent.test_credentials import Volume
 
@@ -38,8 +39,10 @@ class Postgres:
         self.primary_speaks = True
         self.receiving = True
         self.away = False
+        self.has_read = True
+        """All of the log that it had when it was started."""
         self.runs = True
-        self.position = 1000
+        self.timeline, self.position = 1, 1000
         self.looks = 0
         self.override: str | None = None
         """`synchronous_standby_names` by ALTER SYSTEM."""
@@ -61,7 +64,12 @@ class Postgres:
             self.receiving |= self._credentials.connected
             self._last = time.monotonic()
         silence = time.monotonic() - self._last if self.standby and self.receiving else None
-        return Look(self.standby, silence, (7,) if self.receiving else (), self.position, self.upstream())
+        return Look(self.standby, silence, (7,) if self.receiving else (), self.upstream())
+
+    async def reach(self) -> Reach | None:
+        if self.away:
+            raise UnavailableError("starting up")
+        return Reach(self.timeline, self.position) if self.has_read else None
 
     async def synchronous(self) -> tuple[str | None, str]:
         if self.away:

@@ -18,11 +18,30 @@ from typing import Any, NamedTuple
 
 from patroni.quorum import QuorumStateResolver  # type: ignore[import-untyped]
 
-from baas_operator.policy.failover import Electorate, Fence, Here, Lock, Step, Stopped, Sync, decide, has_fenced, heir, hindrance, settled
+from baas_operator.policy.failover import (
+    Electorate,
+    Fence,
+    Here,
+    History,
+    Lock,
+    Reach,
+    Step,
+    Stopped,
+    Sync,
+    decide,
+    has_fenced,
+    heir,
+    hindrance,
+    settled,
+)
 
 P = "p"
 STANDBYS = ("a", "b")
 """As a rule; three where a story asks for it, each of which multiplies the ways."""
+_TIMELINE = 2
+"""That of the old primary."""
+_TAIL = 9
+"""How far one that led before it got on a timeline of its own: further than all that is written here."""
 _ORIGIN = 1000
 """No log begins at 0: a position of 0 says that there is none."""
 _LONGEST = 400
@@ -33,6 +52,8 @@ class Standby(NamedTuple):
     """A standby, its agent's memory and how far each has got in what it is doing."""
 
     lsn: int = 0
+    timeline: int = _TIMELINE
+    read: bool = True  # all of the log that it had when it was started; until then it seems to have none of it
     key: bool = True
     streams: bool = True
     linked: tuple[bool, bool] = (True, True)  # from the primary, to the primary
@@ -102,11 +123,15 @@ class LostError(AssertionError):
     """An acknowledged commit is not on the new primary."""
 
 
-def start(budget: dict[str, int], *, voters: frozenset[str] = frozenset(STANDBYS)) -> World:
-    """All is well; standbys that are no voters have not connected yet. There is a `c` where it is a voter."""
+def start(budget: dict[str, int], *, voters: frozenset[str] = frozenset(STANDBYS), led: str = "") -> World:
+    """All is well; standbys that are no voters have not connected yet. `led`: who led before, with a tail that nobody else has; Patroni
+    makes a voter of it, and the primary has just been promoted. There is a `c` where it is a voter."""
     joined, apart = Standby(), Standby(streams=False, seen=False)
+    a, b = (joined if name in voters else apart for name in STANDBYS)
+    if led:
+        a, b = (apart._replace(timeline=_TIMELINE - 1, lsn=_TAIL if name == led else 0) for name in STANDBYS)
     return World(
-        p=Primary(sync=voters), a=joined if "a" in voters else apart, b=joined if "b" in voters else apart,
+        p=Primary(sync=voters), a=a, b=b,
         c=joined if "c" in voters else None,
         leader=P, term=1, version=3, lock_version=3, lock_position=0, given=False, voters=voters,
         quorum=len(voters) - 1, sync_version=2, sync_changed=2, floor=_ORIGIN, earlier=(), fences=frozenset(), acked=0, promoted=None,
@@ -140,7 +165,7 @@ def _write_sync(world: World, **changes: object) -> World:
 
 
 def _settle(world: World) -> World:
-    sync = settled(_sync(world), _lock(world))
+    sync = settled(_sync(world), _lock(world), History(_TIMELINE, P))
     return world._replace(floor=sync.floor, earlier=sync.earlier)
 
 
@@ -150,13 +175,19 @@ def _lock(world: World) -> Lock:
 
 def _sync(world: World) -> Sync:
     """Patroni writes a new leader into the synchronous state some time after a promotion; by then our story is over."""
-    return Sync(P, world.voters, world.quorum, world.sync_changed, world.floor, dict(world.fences), world.stopped, earlier=world.earlier)
+    fences = dict(world.fences)
+    return Sync(
+        P, world.voters, world.quorum, world.sync_changed, world.floor, fences, _TIMELINE, world.stopped, earlier=world.earlier
+    )  # fmt: skip
 
 
 def check(world: World) -> None:
     """Nothing acknowledged is missing on the new primary. Raises LostError."""
-    if world.promoted and _standby(world, world.promoted).lsn < world.acked:
-        raise LostError(f"{world.promoted} has {_standby(world, world.promoted).lsn}, acknowledged was {world.acked}")
+    if not world.promoted:
+        return
+    x = _standby(world, world.promoted)
+    if world.acked > (x.lsn if x.timeline == _TIMELINE else 0):
+        raise LostError(f"{world.promoted} has {x.lsn} of timeline {x.timeline}, acknowledged was {world.acked}")
 
 
 def steps(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
@@ -179,13 +210,19 @@ def _postgres(world: World) -> Iterator[tuple[str, World]]:
     for name in world.standbys:
         x = _standby(world, name)
         if p.alive == "runs" and x.streams and x.linked[0] and x.lsn < p.lsn and world.promoted != name:
-            yield f"ship {name}", _with(world, name, lsn=p.lsn)
+            yield f"ship {name}", _with(world, name, lsn=p.lsn, timeline=_TIMELINE)
         if p.alive == "runs" and x.streams and x.seen and x.linked[1] and x.known < x.lsn and world.promoted != name:
             yield f"reply {name}", _with(world, name, known=x.lsn)
         if p.alive == "runs" and x.seen and not (x.streams and all(x.linked)):
             yield f"gone {name}", _with(world, name, seen=False)
         # PostgreSQL connects again by itself as soon as it can, to whom Patroni names, which learns of a new leader in its own time.
-        if p.alive == "runs" and x.points == P and x.key and not x.streams and all(x.linked) and world.promoted != name:
+        diverged = x.timeline != _TIMELINE and x.lsn > 0
+        if diverged and p.alive == "runs" and p.leads and x.points == P and all(x.linked) and world.promoted != name:
+            yield f"{name} is rewound", _with(world, name, lsn=0)
+        if not x.read:
+            yield f"{name} reads its log", _with(world, name, read=True)
+        able = x.key and x.read and not x.streams and not diverged
+        if p.alive == "runs" and x.points == P and able and all(x.linked) and world.promoted != name:
             yield f"connect {name}", _with(world, name, streams=True, seen=True)
         if world.leader not in (None, name, x.points):
             yield f"{name} turns to {world.leader}", _with(world, name, points=world.leader, streams=False)
@@ -261,6 +298,8 @@ def _faults(world: World) -> Iterator[tuple[str, World]]:
             yield f"heal {name}", _with(world, name, linked=(True, True))
         if after := _spend(world, f"suspicion {name}"):
             yield f"{name} changes its mind", _with(after, name, suspects=not x.suspects)
+        if world.promoted != name and (after := _spend(world, f"restart {name}")):
+            yield f"{name} restarts", _with(after, name, read=False, streams=False, seen=False, race=None)
         if after := _spend(world, "restart agent"):
             yield f"agent {name} restarts", _with(after, name, busy=(), withdrawn=world.lock_version)
 
@@ -295,8 +334,10 @@ def _agent(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]
                 yield f"{name} finds the lock free", _with(world, name, busy=())
             else:
                 yield f"{name} reads the lock", _with(world, name, busy=("read", lock))
+        case ("read", Lock()) if _reach(x, rules) is None:
+            yield f"{name} does not know its log", _with(world, name, busy=())
         case ("read", Lock() as read):
-            after = _publish(world, name, Fence(read.term, x.lsn + _ORIGIN, against=read.leader or ""))
+            after = _publish(world, name, _fence(x, read.term, read.leader or "", rules))
             chosen = heir(_sync(after), read, name)
             yield f"{name} publishes", _with(after, name, busy=("enough", read.version, chosen) if chosen else ())
         case ("enough", version, chosen):
@@ -305,12 +346,31 @@ def _agent(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]
                 yield f"{name} hands the lock to {chosen}", _with(given, name, busy=())
             else:
                 yield f"{name} is too late", _with(world, name, busy=())
+        case ("turned", _) if _reach(x, rules) is None:
+            yield f"{name} does not know its log", _with(world, name, busy=())
         case ("turned", term):
-            yield f"{name} tells that it turned away", _with(_publish(world, name, Fence(term, x.lsn + _ORIGIN, P)), name, busy=())
+            yield f"{name} tells that it turned away", _with(_publish(world, name, _fence(x, term, P, rules)), name, busy=())
         case ("unpublished",):
             yield f"{name} notes the lock", _with(world, name, busy=(), withdrawn=lock.version)
         case _:
             yield from _next_step(world, name, x, lock, rules)
+
+
+def _seems(x: Standby) -> int:
+    """How far it seems to have the log."""
+    return x.lsn if x.read else 0
+
+
+def _reach(x: Standby, rules: Rules) -> Reach | None:
+    if not x.read and rules.skip != "read":
+        return None
+    return Reach(_TIMELINE if rules.skip == "timeline" else x.timeline, _seems(x) + _ORIGIN)
+
+
+def _fence(x: Standby, term: str, against: str, rules: Rules) -> Fence:
+    reach = _reach(x, rules)
+    assert reach, "it is not published before it is known"
+    return Fence(term, reach.timeline, reach.position, against)
 
 
 def _publish(world: World, name: str, fence: Fence) -> World:
@@ -332,8 +392,10 @@ def _next_step(world: World, name: str, x: Standby, lock: Lock, rules: Rules) ->
                 return
             streams = x.streams if rules.skip == "receiver" else False
             yield f"{name} sees its receiver gone", _with(world, name, streams=streams, busy=("cleared",))
+        case Step.TURN if lock.leader == name and _reach(x, rules) is None:
+            return
         case Step.TURN if lock.leader == name:
-            yield f"{name} calls", _publish(world, name, Fence(lock.term, x.lsn + _ORIGIN, P))._replace()
+            yield f"{name} calls", _publish(world, name, _fence(x, lock.term, P, rules))
         case Step.TURN:
             yield f"{name} turns away", _with(world, name, streams=False, busy=("turned", lock.term))
         case Step.WITHDRAW:
@@ -355,20 +417,20 @@ def _race(world: World, name: str, rules: Rules) -> Iterator[tuple[str, World]]:
     if world.leader == name:
         if x.may == world.term or rules.skip == "turn":
             yield f"{name} promotes", _with(world._replace(promoted=name), name, streams=False, race=None)
-        elif not hindrance(_sync(world), _lock(world), name, x.lsn + _ORIGIN):
+        elif not hindrance(_sync(world), _lock(world), name, _reach(x, rules)):
             yield f"{name} may be promoted", _with(world, name, may=world.term)
         elif after := _spend(world, "give back"):
             yield f"{name} gives the lock back", _write_lock(after, leader=None)
         return
     if x.race is None:
-        if world.leader is None:
-            yield f"{name} races", _with(world, name, race=(world.lock_version, world.voters, world.quorum, x.lsn, frozenset()))
+        if world.leader is None and x.timeline == _TIMELINE:  # Patroni knows the newest timeline from its history
+            yield f"{name} races", _with(world, name, race=(world.lock_version, world.voters, world.quorum, _seems(x), frozenset()))
         return
     version, voters, quorum, position, asked = x.race
     other = next((each for each in world.standbys if each != name and each in voters - asked), None)
     if other:
         y = _standby(world, other)
-        ahead = y.lsn > position
+        ahead = _seems(y) > position
         yield (f"{name} defers", _with(world, name, race=None)) if ahead else (
             f"{name} has the vote", _with(world, name, race=(version, voters, quorum, position, asked | {other})))  # fmt: skip
         yield f"{name} hears nothing", _with(world, name, race=None)

@@ -7,12 +7,26 @@ from random import Random
 
 import pytest
 
-from baas_operator.policy.failover import Electorate, Fence, Here, Lock, Step, Stopped, Sync, decide, heir, hindrance
+from baas_operator.policy.failover import (
+    Electorate,
+    Fence,
+    Here,
+    History,
+    Lock,
+    Reach,
+    Step,
+    Stopped,
+    Sync,
+    decide,
+    heir,
+    hindrance,
+    settled,
+)
 from tests.unit.policy.failover_model import LostError, P, Rules, World, explore, start, steps, stroll
 
 LOCK = Lock(leader="db-0", term="7", version=10, position=1000)
-FENCED = {name: Fence("7", 1000, "db-0") for name in ("db-1", "db-2")}
-SYNC = Sync(leader="db-0", voters=frozenset({"db-1", "db-2"}), quorum=1, changed=5, floor=1000, fences={})
+FENCED = {name: Fence("7", 1, 1000, "db-0") for name in ("db-1", "db-2")}
+SYNC = Sync(leader="db-0", voters=frozenset({"db-1", "db-2"}), quorum=1, changed=5, floor=1000, fences={}, timeline=1)
 HERE = Here(name="db-1", connected=True, silence=0.2, answers=None, withdrawn=None)
 SILENT = dataclasses.replace(HERE, silence=3.1, answers=False)
 CUT_OFF = dataclasses.replace(SILENT, connected=False)
@@ -114,7 +128,7 @@ def test_an_agent_that_finds_its_fence_published_and_its_key_in_place_takes_the_
 
 VOTED = Lock(leader="db-1", term="8", version=12, position=1000)
 """db-0's lock ran out, and db-1 won the race."""
-CALLED = dataclasses.replace(SYNC, fences={"db-1": Fence("8", 1000, "db-0")})
+CALLED = dataclasses.replace(SYNC, fences={"db-1": Fence("8", 1, 1000, "db-0")})
 
 
 def test_who_won_a_race_calls_upon_the_voters_and_they_turn_away_as_they_would_fence() -> None:
@@ -127,7 +141,7 @@ def test_who_won_a_race_calls_upon_the_voters_and_they_turn_away_as_they_would_f
     cut_off = dataclasses.replace(loser, connected=False, follows=False)
     assert step(cut_off, lock=VOTED, sync=CALLED) is Step.TURN
 
-    both = dataclasses.replace(CALLED, fences=CALLED.fences | {"db-2": Fence("8", 1000, "db-0")})
+    both = dataclasses.replace(CALLED, fences=CALLED.fences | {"db-2": Fence("8", 1, 1000, "db-0")})
     assert step(cut_off, lock=VOTED, sync=both) is Step.WAIT, "until Patroni has turned PostgreSQL to db-1"
     assert step(dataclasses.replace(cut_off, follows=True), lock=VOTED, sync=both) is Step.CONNECT
 
@@ -142,25 +156,35 @@ def test_nobody_has_to_turn_away_where_the_lock_was_given_or_there_are_no_voters
 
 
 def test_who_won_a_race_is_promoted_once_enough_have_turned_away_and_none_has_more() -> None:
-    assert hindrance(SYNC, VOTED, "db-1", 1000) == "the voters are not called upon yet"
-    assert hindrance(CALLED, VOTED, "db-1", 1000) == "db-0 may still acknowledge what db-2 confirms"
+    assert hindrance(SYNC, VOTED, "db-1", Reach(1, 1000)) == "the voters are not called upon yet"
+    assert hindrance(CALLED, VOTED, "db-1", Reach(1, 1000)) == "db-0 may still acknowledge what db-2 confirms"
 
-    both = dataclasses.replace(CALLED, fences=CALLED.fences | {"db-2": Fence("8", 1001, "db-0")})
-    assert hindrance(both, VOTED, "db-1", 1000) == "db-2 has more of what db-0 acknowledged"
-    assert hindrance(both, VOTED, "db-1", 1001) == ""
+    both = dataclasses.replace(CALLED, fences=CALLED.fences | {"db-2": Fence("8", 1, 1001, "db-0")})
+    assert hindrance(both, VOTED, "db-1", Reach(1, 1000)) == "db-2 has more of what db-0 acknowledged"
+    assert hindrance(both, VOTED, "db-1", Reach(1, 1001)) == ""
+
+
+def test_who_follows_the_newest_timeline_has_more_of_the_log_than_who_has_a_tail_of_an_older_one() -> None:
+    both = dataclasses.replace(CALLED, timeline=2, fences={"db-1": Fence("8", 2, 1000, "db-0"), "db-2": Fence("8", 1, 9000, "db-0")})
+    assert hindrance(both, VOTED, "db-1", Reach(2, 1000)) == ""
+
+    won = dataclasses.replace(VOTED, leader="db-2")
+    assert hindrance(both, won, "db-2", Reach(1, 9000)) == "it has followed nobody on timeline 2, which db-0 wrote on"
+    unknown = dataclasses.replace(both, timeline=None)
+    assert hindrance(unknown, won, "db-2", Reach(1, 9000)) == "db-1 has more of what db-0 acknowledged"
 
 
 def test_one_that_is_no_voter_needs_the_voters_all_the_same() -> None:
     won = dataclasses.replace(VOTED, leader="db-3")
-    called = dataclasses.replace(SYNC, fences={name: Fence("8", 1000, "db-0") for name in ("db-1", "db-3")})
-    assert hindrance(called, won, "db-3", 1000) == "db-0 may still acknowledge what db-2 confirms"
+    called = dataclasses.replace(SYNC, fences={name: Fence("8", 1, 1000, "db-0") for name in ("db-1", "db-3")})
+    assert hindrance(called, won, "db-3", Reach(1, 1000)) == "db-0 may still acknowledge what db-2 confirms"
 
 
 def test_promoted_at_once_is_whom_agents_gave_the_lock_and_who_led_before_but_nobody_without_it() -> None:
-    assert hindrance(SYNC, dataclasses.replace(VOTED, given=True), "db-1", 1000) == ""
-    assert hindrance(SYNC, LOCK, "db-0", 1000) == ""
-    assert hindrance(dataclasses.replace(SYNC, voters=frozenset(), quorum=0), VOTED, "db-1", 1000) == ""
-    assert hindrance(SYNC, VOTED, "db-2", 1000) == "db-1 has the lock"
+    assert hindrance(SYNC, dataclasses.replace(VOTED, given=True), "db-1", Reach(1, 1000)) == ""
+    assert hindrance(SYNC, LOCK, "db-0", Reach(1, 1000)) == ""
+    assert hindrance(dataclasses.replace(SYNC, voters=frozenset(), quorum=0), VOTED, "db-1", Reach(1, 1000)) == ""
+    assert hindrance(SYNC, VOTED, "db-2", Reach(1, 1000)) == "db-1 has the lock"
 
 
 # --- who may have the lock --------------------------------------------------------------------------------------------
@@ -176,7 +200,7 @@ def test_the_heir_is_who_has_most_of_the_log_and_of_two_that_have_the_same_whoev
     assert heir(both, LOCK, "db-1") == "db-1"
     assert heir(both, LOCK, "db-2") == "db-2"
 
-    ahead = dataclasses.replace(both, fences={"db-1": Fence("7", 1000, "db-0"), "db-2": Fence("7", 1001, "db-0")})
+    ahead = dataclasses.replace(both, fences={"db-1": Fence("7", 1, 1000, "db-0"), "db-2": Fence("7", 1, 1001, "db-0")})
     assert heir(ahead, LOCK, "db-1") == "db-2"
 
 
@@ -192,15 +216,50 @@ def test_of_two_that_have_the_same_the_one_that_a_planned_move_is_to_is_the_heir
 
 
 def test_of_two_that_have_the_same_the_heir_is_one_whose_patroni_answers() -> None:
-    dead = dataclasses.replace(fenced("db-1", "db-2"), fences=FENCED | {"db-1": Fence("7", 1000, "db-0", lives=False)})
+    dead = dataclasses.replace(fenced("db-1", "db-2"), fences=FENCED | {"db-1": Fence("7", 1, 1000, "db-0", lives=False)})
     assert heir(dead, LOCK, "db-1") == "db-2"
 
-    ahead = dataclasses.replace(dead, fences=FENCED | {"db-1": Fence("7", 1001, "db-0", lives=False)})
+    ahead = dataclasses.replace(dead, fences=FENCED | {"db-1": Fence("7", 1, 1001, "db-0", lives=False)})
     assert heir(ahead, LOCK, "db-2") == "db-1", "only it may have what was acknowledged"
 
 
+def test_one_that_led_before_is_no_heir_with_its_tail_however_long_but_confirms_nothing_more() -> None:
+    """db-2 has followed db-0 on timeline 2; db-1 led before, and was not rewound yet."""
+    fences = {"db-1": Fence("7", 1, 9000, "db-0"), "db-2": Fence("7", 2, 1000, "db-0")}
+    sync = dataclasses.replace(SYNC, timeline=2, fences=fences)
+    assert heir(sync, LOCK, "db-1") == "db-2"
+
+    neither = dataclasses.replace(sync, fences=fences | {"db-2": Fence("7", 1, 1000, "db-0")})
+    assert heir(neither, LOCK, "db-1") is None
+
+    alone = dataclasses.replace(neither, voters=frozenset({"db-1"}), quorum=0)
+    assert heir(alone, LOCK, "db-1") is None, "db-2 was struck off, and may have confirmed what was acknowledged"
+
+
+@pytest.mark.parametrize("timeline", [None, 1])
+def test_while_the_history_does_not_tell_of_the_leaders_timeline_nobody_is_the_heir(timeline: int | None) -> None:
+    """It was promoted a moment ago: db-2 has followed it, db-1 has not."""
+    fences = {"db-1": Fence("7", 1, 9000, "db-0"), "db-2": Fence("7", 2, 1000, "db-0")}
+    assert heir(dataclasses.replace(SYNC, timeline=timeline, fences=fences), LOCK, "db-1") is None
+
+
+@pytest.mark.parametrize(
+    ("history", "transitions", "timeline"),
+    [
+        (None, 0, None),
+        (History(), 0, 1),
+        (History(), 1, None),
+        (History(5, "db-0"), 4, 5),
+        (History(5, "db-2"), 4, None),
+    ],
+    ids=["not read", "the first primary", "the second, which has not written it yet", "its own", "of the one before"],
+)  # fmt: skip
+def test_the_leaders_timeline_is_known_once_the_history_is_its_own(history: History | None, transitions: int, timeline: int | None) -> None:
+    assert settled(SYNC, dataclasses.replace(LOCK, transitions=transitions), history).timeline == timeline
+
+
 def test_the_heir_is_a_voter_even_where_another_has_more_of_the_log() -> None:
-    sync = dataclasses.replace(SYNC, voters=frozenset({"db-1", "db-2"}), fences=FENCED | {"db-3": Fence("7", 2000, "db-0")})
+    sync = dataclasses.replace(SYNC, voters=frozenset({"db-1", "db-2"}), fences=FENCED | {"db-3": Fence("7", 1, 2000, "db-0")})
 
     assert heir(sync, LOCK, "db-3") in ("db-1", "db-2")
 
@@ -208,15 +267,16 @@ def test_the_heir_is_a_voter_even_where_another_has_more_of_the_log() -> None:
 def test_where_a_commit_waits_for_two_of_four_three_fences_do() -> None:
     """Five members in three zones, the primary's zone is lost with one voter."""
     names = [f"db-{index}" for index in range(1, 5)]
-    sync = Sync("db-0", frozenset(names), quorum=2, changed=5, floor=1000, fences={name: Fence("7", 1000, "db-0") for name in names[:2]})
+    two = {name: Fence("7", 1, 1000, "db-0") for name in names[:2]}
+    sync = Sync("db-0", frozenset(names), quorum=2, changed=5, floor=1000, fences=two, timeline=1)
     assert heir(sync, LOCK, "db-1") is None
 
-    assert heir(dataclasses.replace(sync, fences={name: Fence("7", 1000, "db-0") for name in names[:3]}), LOCK, "db-1")
+    assert heir(dataclasses.replace(sync, fences={name: Fence("7", 1, 1000, "db-0") for name in names[:3]}), LOCK, "db-1")
 
 
 def test_a_voter_that_lags_does_not_win_with_no_votes() -> None:
     """Three members in two zones: both standbys confirm each commit. One fence ends the acknowledging; the other may lag all the same."""
-    sync = Sync("db-0", frozenset({"db-1", "db-2"}), quorum=0, changed=5, floor=1000, fences={"db-1": Fence("7", 1000, "db-0")})
+    sync = dataclasses.replace(fenced("db-1"), quorum=0)
     assert heir(sync, LOCK, "db-1") is None
 
 
@@ -240,7 +300,7 @@ def test_where_the_lock_was_not_renewed_since_the_voters_changed_the_earlier_one
         (fenced("db-1", "db-2"), dataclasses.replace(LOCK, term="8")),
         (fenced("db-1", "db-2"), dataclasses.replace(LOCK, leader=None)),
         (fenced("db-1", "db-2"), dataclasses.replace(LOCK, leader="db-2")),
-        (dataclasses.replace(SYNC, fences={name: Fence("7", 1000, "db-9") for name in ("db-1", "db-2")}), LOCK),
+        (dataclasses.replace(SYNC, fences={name: Fence("7", 1, 1000, "db-9") for name in ("db-1", "db-2")}), LOCK),
         (dataclasses.replace(fenced("db-1", "db-2"), floor=1001), LOCK),
         (dataclasses.replace(fenced("db-1", "db-2"), floor=None), LOCK),
         (dataclasses.replace(fenced("db-1", "db-2"), voters=frozenset()), LOCK),
@@ -409,6 +469,29 @@ def test_without_one_of_the_rules_a_commit_would_be_lost(rule: str, way: str, re
         follow(start(budget), Rules(), way)
 
 
+def test_a_tail_that_nobody_acknowledged_does_not_count_as_what_was() -> None:
+    """b led before, and was not rewound yet; a follows, and has confirmed a commit."""
+    way = f"connect a → {_CONFIRMED_BY_A} → {BOTH_FENCED}"
+    world = follow(start(MINDS | {"write": 1}, led="b"), Rules(skip="timeline"), f"{way} → b hands the lock to b")
+    assert (world.leader, world.acked, world.b.timeline) == ("b", 1, 1)
+
+    follow(start(MINDS | {"write": 1}, led="b"), Rules(), f"{way} → b hands the lock to a → a may be promoted → a promotes")
+
+
+def test_one_that_has_not_read_its_log_since_its_start_does_not_fence_with_a_part_of_it() -> None:
+    """a alone has confirmed a commit, and starts anew."""
+    way = f"{_CONFIRMED_BY_A} → a restarts → {BOTH_FENCED}"
+    world = follow(start(MINDS | {"write": 1, "restart a": 1}), Rules(skip="read"), f"{way} → b hands the lock to b")
+    assert (world.leader, world.acked, world.b.lsn) == ("b", 1, 0)
+
+    world = start(MINDS | {"write": 1, "restart a": 1})
+    until_fence = (
+        f"{_CONFIRMED_BY_A} → a restarts → a changes its mind → a takes its key away → a sees its receiver gone → a reads the lock"
+    )
+    world = follow(world, Rules(), f"{until_fence} → a does not know its log → a reads its log")
+    assert not world.fences
+
+
 # --- every interleaving of a little -----------------------------------------------------------------------------------
 
 _NOTICED = {
@@ -462,11 +545,13 @@ _STORIES = {
     "partitions": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "cut": 1, "cut from": 1, "cut to": 1},
     "no API server": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "cut api": 1},
     "agents restart": {"write": 1, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "restart agent": 2},
+    "standbys restart": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "restart a": 1, "restart b": 1, "heir dies": 1,
+                         "P hangs": 1},
     "heirs die": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "cut": 1, "heir dies": 1},
     "the lock runs out": {"write": 3, "cycle": 1, "P hangs": 1, "give back": 2, "restart agent": 1},
     "planned moves": {"write": 2, "cycle": 2, "suspicion a": 1, "suspicion b": 1, "stop": 2, "cut": 1, "heir dies": 1},
     "everything": {"write": 2, "cycle": 2, "suspicion a": 3, "suspicion b": 3, "freeze": 1, "cut": 1, "cut from": 1, "cut to": 1,
-                   "cut api": 1, "restart agent": 1, "heir dies": 1, "stop": 1},
+                   "cut api": 1, "restart agent": 1, "heir dies": 1, "stop": 1, "restart a": 1},
 }  # fmt: skip
 _WALKS = 400
 
@@ -481,6 +566,15 @@ def test_nothing_acknowledged_is_lost(story: str, strict: bool, voters: frozense
     assert promoted > _WALKS / 50, "a walk in which nobody is promoted shows nothing"
 
 
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    "story", ["frozen", "partitions", "agents restart", "standbys restart", "heirs die", "the lock runs out", "everything"]
+)
+def test_nothing_acknowledged_is_lost_to_one_that_led_before(story: str, strict: bool) -> None:
+    random = Random(f"{story} {strict} led")
+    assert _stroll_often(story, Rules(strict=strict), random, times=_WALKS, led="b")
+
+
 _WALKS_OF_THREE = 100
 """Each takes longer, and what two voters show needs no showing here."""
 
@@ -493,9 +587,9 @@ def test_nor_with_a_third_voter(story: str) -> None:
     assert promoted > _WALKS_OF_THREE / 50, "a walk in which nobody is promoted shows nothing"
 
 
-def _stroll_often(story: str, rules: Rules, random: Random, *, times: int, voters: frozenset[str] = frozenset("ab")) -> int:
+def _stroll_often(story: str, rules: Rules, random: Random, *, times: int, voters: frozenset[str] = frozenset("ab"), led: str = "") -> int:
     """In how many walks a standby was promoted."""
     budget = _STORIES[story]
     if "c" in voters:
         budget = budget | {"suspicion c": budget.get("suspicion a", 0)}
-    return sum(stroll(start(budget, voters=voters), rules, random).promoted is not None for _ in range(times))
+    return sum(stroll(start(budget, voters=voters, led=led), rules, random).promoted is not None for _ in range(times))
