@@ -166,7 +166,7 @@ class Dcs:
             await self._list()
         self._silent = True  # until it says something; one that is silent may be of a server whose versions begin anew
         watch = self._kube.watch(
-            self._identity.config_maps, label=self._identity.scope_label, since=self._since, silent_seconds=_SILENT_SECONDS
+            self._identity.config_maps, label=self._identity.patroni_labels, since=self._since, silent_seconds=_SILENT_SECONDS
         )
         async for found in watch:
             self._silent = False
@@ -175,7 +175,7 @@ class Dcs:
             self._since = max(self._since, _number(found["metadata"]["resourceVersion"]))
 
     async def _list(self) -> None:
-        found = await self._kube.get(f"{self._identity.config_maps}?labelSelector={quote(self._identity.scope_label)}")
+        found = await self._kube.get(f"{self._identity.config_maps}?labelSelector={quote(self._identity.patroni_labels)}")
         version = _number(found["metadata"]["resourceVersion"])
         if version < self._since:  # it was restored from a backup
             self.state = State()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from baas_operator.desired.database import names
-from baas_operator.desired.meta import NAME_LABEL
+from baas_operator.desired.meta import NAME_LABEL, Owner
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,14 @@ class Identity:
 
     @property
     def scope_label(self) -> str:
-        """What Patroni labels its ConfigMaps with."""
+        """What selects the database's objects."""
         return f"{NAME_LABEL}={self.database}"
+
+    @property
+    def patroni_labels(self) -> str:
+        """All that Patroni labels its ConfigMaps with, and selects them by: others of the database are not read."""
+        labels = Owner("DatabaseReplica", self.namespace, self.database).labels(names.COMPONENT)
+        return ",".join(f"{name}={value}" for name, value in labels.items())
 
     @property
     def pods(self) -> str:

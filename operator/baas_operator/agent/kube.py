@@ -11,10 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _SECONDS = 3.0
 _WATCH_SECONDS = 300
+_BUFFER_BYTES = 4 * 2**20
+"""aiohttp refuses lines of more than twice this. A ConfigMap of 1 MiB is one of 6 MiB where each of its characters has to be escaped."""
 
 
 class KubeError(Exception):
@@ -84,16 +87,25 @@ class Kube:
     ) -> AsyncIterator[dict[str, Any]]:
         """The selected objects as they are (or, with `since`, what happened after that version), then as they become; one that was deleted
         has `deleted`. Ends when the server ends the watch. Raises as `get`; TimeoutError after `silent_seconds` without news; KubeError 410
-        when `since` is too old."""
+        when `since` is too old; aiohttp.ClientError for an object that is too long."""
         selectors = f"fieldSelector={quote(field)}&labelSelector={quote(label)}"
         path = f"{collection}?watch=1&{selectors}&timeoutSeconds={_WATCH_SECONDS}" + (f"&resourceVersion={since}" if since else "")
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SECONDS, sock_read=silent_seconds)
-        async with self._session.get(self._base + path, headers=self._headers(), ssl=self._tls, timeout=timeout) as response:
+        async with self._session.get(
+            self._base + path, headers=self._headers(), ssl=self._tls, timeout=timeout, read_bufsize=_BUFFER_BYTES
+        ) as response:
             if response.status >= 400:
                 raise KubeError(response.status, (await response.text())[:300])
-            async for line in response.content:
+            while line := await _line(response):
                 event = json.loads(line)
                 if event["type"] in ("ADDED", "MODIFIED", "DELETED"):
                     yield event["object"] | ({"deleted": True} if event["type"] == "DELETED" else {})
                 elif event["type"] == "ERROR":
                     raise KubeError(int(event["object"].get("code") or 500), str(event["object"].get("message"))[:300])
+
+
+async def _line(response: aiohttp.ClientResponse) -> bytes:
+    try:
+        return await response.content.readline()
+    except HttpProcessingError as error:  # it is no ClientError, and would end the agent
+        raise aiohttp.ClientPayloadError(str(error)[:300]) from error

@@ -224,7 +224,9 @@ class Postgres:
 
     async def override_synchronous(self, names: str | None) -> None:
         """Set `synchronous_standby_names` by ALTER SYSTEM, or take that back, and have it loaded. Raises as `synchronous`."""
-        change = "RESET synchronous_standby_names" if names is None else f"SET synchronous_standby_names = '{names}'"
+        change = (
+            "RESET synchronous_standby_names" if names is None else "SET synchronous_standby_names = '{}'".format(names.replace("'", "''"))
+        )
         await self._once(f"ALTER SYSTEM {change}", "SELECT pg_reload_conf()")
 
     async def _once(self, *statements: str) -> list[asyncpg.Record]:

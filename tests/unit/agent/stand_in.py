@@ -25,13 +25,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from baas_operator.agent.dcs import FENCE, read_lock
-from baas_operator.desired.meta import NAME_LABEL
+from baas_operator.desired.database import names
+from baas_operator.desired.meta import NAME_LABEL, Owner
 
 _HOST = "127.0.0.1"
 _POLL_SECONDS = 0.005
 CONFIG_MAPS = "/api/v1/namespaces/prod/configmaps"
 PODS = "/api/v1/namespaces/prod/pods"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/prod/endpointslices"
+LABELS = Owner("DatabaseReplica", "prod", "db").labels(names.COMPONENT)
+_SELECTOR = ",".join(f"{name}={value}" for name, value in LABELS.items())
 LOCK, SYNC, SLICE = f"{CONFIG_MAPS}/db-leader", f"{CONFIG_MAPS}/db-sync", f"{SLICES}/db-rw"
 
 
@@ -179,7 +182,7 @@ class StandIn:
 
     def put(self, path: str, *, annotations: dict[str, str | None] | None = None, **content: Any) -> None:
         """Somebody writes an object; annotations that are not named stay, None takes one off."""
-        found = self.objects.get(path) or {"metadata": {"name": path.rpartition("/")[2], "labels": {NAME_LABEL: "db"}}}
+        found = self.objects.get(path) or {"metadata": {"name": path.rpartition("/")[2], "labels": LABELS}}
         self._store(path, _merged(found, {"metadata": {"annotations": annotations or {}}, **content}))
 
     def delete(self, path: str) -> None:
@@ -208,6 +211,12 @@ class StandIn:
         """Another member's agent publishes its fence, of the term that is unless another is named."""
         told = {"term": term or self.term(), "timeline": timeline, "position": position, "against": against, "at": self._version}
         self.put(SYNC, annotations={FENCE + member: json.dumps(told)})
+
+    def forget(self, path: str) -> None:
+        """Watches that begin are not told of an object that was deleted."""
+        self._log[:] = [
+            each if each["path"] != path else {**each, "object": {"metadata": each["object"]["metadata"]}} for each in self._log
+        ]
 
     def route(self, *addresses: str, to: str | None = None) -> None:
         """Somebody else writes the slice."""
@@ -329,13 +338,13 @@ class StandIn:
     async def _collection(self, request: web.Request) -> web.StreamResponse:
         if "watch" in request.query:
             return await self._watch(request)
-        assert request.query["labelSelector"] == f"{NAME_LABEL}=db"
+        assert request.query["labelSelector"] == (_SELECTOR if request.path == CONFIG_MAPS else f"{NAME_LABEL}=db")
         found = [each for path, each in self.objects.items() if path.rpartition("/")[0] == request.path]
         return web.json_response({"metadata": {"resourceVersion": str(self._version)}, "items": found})
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         collection, field, label = request.path, request.query["fieldSelector"], request.query["labelSelector"]
-        assert (field, label) == (("metadata.name=db-rw", "") if collection == SLICES else ("", f"{NAME_LABEL}=db"))
+        assert (field, label) == (("metadata.name=db-rw", "") if collection == SLICES else ("", _SELECTOR))
         self.watches += 1
         response = web.StreamResponse()
         await response.prepare(request)

@@ -220,6 +220,18 @@ async def test_other_objects_of_the_database_tell_nobody_anything(api: StandIn, 
     waiting.cancel()
 
 
+@pytest.mark.parametrize("mebibytes", [3, 9], ids=["read", "too long"])
+async def test_an_object_however_large_does_not_end_the_watch(api: StandIn, dcs: Dcs, mebibytes: int) -> None:
+    api.put(f"{CONFIG_MAPS}/db-failover", data={"large": "x" * (mebibytes * 2**20)})
+    await asyncio.sleep(0.1)
+    api.delete(f"{CONFIG_MAPS}/db-failover")
+    api.forget(f"{CONFIG_MAPS}/db-failover")
+    api.renew(position=2000)
+
+    await until(lambda: knows(dcs, api))
+    assert dcs.state.lock.position == 2000
+
+
 async def test_waiting_ends_when_its_time_is_over(dcs: Dcs) -> None:
     async with asyncio.timeout(5):
         await dcs.changed(0.01)

@@ -12,7 +12,7 @@ from baas_operator.agent.synchronous import Synchronous
 from tests.unit.agent.stand_in import stop, until
 from tests.unit.agent.world import World
 
-HELD = "ANY 1 (*)"
+HELD = 'ANY 1 ("db-0","db-2")'
 
 
 @pytest.fixture
@@ -68,12 +68,34 @@ async def test_a_standby_that_was_not_promoted_after_all_lets_go(world: World, h
 
 async def test_an_agent_that_starts_finds_what_was_held_and_leaves_what_a_person_set(world: World) -> None:
     await world.me.start()
-    for override, left in ((HELD, None), ("FIRST 2 (x, y)", "FIRST 2 (x, y)")):
+    theirs = "FIRST 2 (x, y)", "ANY 1 (x, y)"
+    for override, left in ((HELD, None), ("ANY 1 (*)", None), *zip(theirs, theirs, strict=True)):
         world.me.postgres.override = override
         running = asyncio.create_task(Synchronous(world.me.identity, world.me.dcs, world.me.postgres).run())  # type: ignore[arg-type]
         await asyncio.sleep(0.1)
         assert world.me.postgres.override == left
         await stop(running)
+
+
+async def test_what_a_copy_of_the_primary_brought_along_is_taken_back_when_its_member_leads(world: World) -> None:
+    """While the agent runs: pg_rewind copies the primary's ALTER SYSTEM."""
+    world.api.synchronous(None, quorum=0)
+    await world.me.start()
+    running = asyncio.create_task(Synchronous(world.me.identity, world.me.dcs, world.me.postgres).run())  # type: ignore[arg-type]
+    await asyncio.sleep(0.05)
+    world.me.postgres.override, world.me.postgres.file = HELD, 'ANY 1 ("db-2")'
+    world.me.postgres.standby = False
+
+    world.api.lead("db-1")
+    await until(lambda: world.me.postgres.override is None)
+    await stop(running)
+
+
+async def test_it_names_the_voters_and_who_led_and_not_itself(world: World) -> None:
+    world.api.synchronous("db-0", "db-1", "db-2", "db-3", "db-4", quorum=2)
+    await world.me.start()
+    await Synchronous(world.me.identity, world.me.dcs, world.me.postgres).hold()  # type: ignore[arg-type]
+    assert world.me.postgres.override == 'ANY 2 ("db-0","db-2","db-3","db-4")'
 
 
 async def test_who_waited_for_nobody_holds_nothing(world: World) -> None:

@@ -53,7 +53,7 @@ async def test_who_won_the_race_is_promoted_when_the_other_has_turned_away(world
     assert fence is not None
     assert (fence["term"], fence["against"]) == (world.api.term(), "db-0")
     assert world.me.connected, "the new leader itself stays as it is until its promotion"
-    assert world.me.postgres.override == "ANY 1 (*)", "and acknowledges nothing alone"
+    assert world.me.postgres.override == 'ANY 1 ("db-0","db-2")', "and acknowledges nothing alone"
 
 
 async def test_one_that_turned_away_receives_from_the_new_leader_as_soon_as_patroni_has_turned_it(world: World) -> None:
