@@ -136,15 +136,15 @@ def test_it_has_changed_when_leader_voters_or_quorum_have(after: dict[str, str],
 def test_until_the_lock_is_renewed_it_is_known_who_voted_since_it_was_last() -> None:
     one, both, none = (Electorate(frozenset(names), quorum) for names, quorum in ((("db-1",), 0), (("db-1", "db-2"), 1), ((), 0)))
     lock = Lock("db-0", "t", 8, 1000)
-    first = settled(read_sync(found(BEFORE | {"sync_standby": "db-1", "quorum": "0"}, 7), NO_SYNC), lock)
+    first = settled(read_sync(found(BEFORE | {"sync_standby": "db-1", "quorum": "0"}, 7), NO_SYNC), lock, None)
     assert (first.floor, first.electorates, first.settled) == (1000, (one,), True)
 
-    second = settled(read_sync(found(BEFORE, 9), first), lock)
+    second = settled(read_sync(found(BEFORE, 9), first), lock, None)
     assert (second.floor, second.electorates, second.settled) == (1000, (one, both), False)
     third = settled(read_sync(found(BEFORE | {"sync_standby": "", "quorum": "0"}, 10), second), lock)
     assert third.electorates == (one, both, none)
 
-    after = settled(third, dataclasses.replace(lock, version=11, position=1200))
+    after = settled(third, dataclasses.replace(lock, version=11, position=1200), None)
     assert (after.floor, after.electorates, after.settled) == (1200, (none,), True)
 
 
@@ -156,7 +156,7 @@ def test_where_it_was_never_settled_there_is_no_floor_after_a_change_either(befo
 
 
 def test_who_voted_for_another_leader_says_nothing_of_this_one() -> None:
-    before = settled(read_sync(found(BEFORE, 7), NO_SYNC), Lock("db-0", "t", 8, 1000))
+    before = settled(read_sync(found(BEFORE, 7), NO_SYNC), Lock("db-0", "t", 8, 1000), None)
 
     sync = read_sync(found(BEFORE | {"leader": "db-1", "sync_standby": "db-2", "quorum": "0"}, 9), before)
 

@@ -183,8 +183,16 @@ def test_one_that_is_no_voter_needs_the_voters_all_the_same() -> None:
 def test_promoted_at_once_is_whom_agents_gave_the_lock_and_who_led_before_but_nobody_without_it() -> None:
     assert hindrance(SYNC, dataclasses.replace(VOTED, given=True), "db-1", Reach(1, 1000)) == ""
     assert hindrance(SYNC, LOCK, "db-0", Reach(1, 1000)) == ""
-    assert hindrance(dataclasses.replace(SYNC, voters=frozenset(), quorum=0), VOTED, "db-1", Reach(1, 1000)) == ""
+    assert hindrance(dataclasses.replace(SYNC, leader=None, voters=frozenset(), quorum=0), VOTED, "db-1", Reach(1, 1000)) == ""
     assert hindrance(SYNC, VOTED, "db-2", Reach(1, 1000)) == "db-1 has the lock"
+
+
+def test_nobody_is_promoted_where_who_led_before_has_struck_off_all_that_it_waited_for() -> None:
+    """A race may have been begun before that. Patroni itself would not begin one after it."""
+    alone = dataclasses.replace(SYNC, voters=frozenset(), quorum=0)
+
+    assert hindrance(alone, VOTED, "db-1", Reach(1, 1000)) == "db-0 may acknowledge alone"
+    assert hindrance(dataclasses.replace(alone, anyway="db-1"), VOTED, "db-1", Reach(1, 1000)) == ""
 
 
 # --- who may have the lock --------------------------------------------------------------------------------------------
