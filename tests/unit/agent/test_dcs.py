@@ -141,7 +141,7 @@ def test_until_the_lock_is_renewed_it_is_known_who_voted_since_it_was_last() -> 
 
     second = settled(read_sync(found(BEFORE, 9), first), lock, None)
     assert (second.floor, second.electorates, second.settled) == (1000, (one, both), False)
-    third = settled(read_sync(found(BEFORE | {"sync_standby": "", "quorum": "0"}, 10), second), lock)
+    third = settled(read_sync(found(BEFORE | {"sync_standby": "", "quorum": "0"}, 10), second), lock, None)
     assert third.electorates == (one, both, none)
 
     after = settled(third, dataclasses.replace(lock, version=11, position=1200), None)
