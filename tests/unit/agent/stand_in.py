@@ -345,13 +345,13 @@ class StandIn:
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         collection, field, label = request.path, request.query["fieldSelector"], request.query["labelSelector"]
         assert (field, label) == (("metadata.name=db-rw", "") if collection == SLICES else ("", _SELECTOR))
-        self.watches += 1
         response = web.StreamResponse()
         await response.prepare(request)
         ended, seen = self._ended, len(self._log)
         events = [{"type": "ADDED", "path": path, "object": found} for path, found in self.objects.items()]
         if after := request.query.get("resourceVersion"):
             events = [each for each in self._log if int(each["object"]["metadata"]["resourceVersion"]) > int(after)]
+        self.watches += 1
         while collection in self._silent:
             await self._news.wait()
         while True:

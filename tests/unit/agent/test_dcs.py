@@ -187,7 +187,7 @@ async def idle(api: StandIn, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[D
 async def dcs(api: StandIn, idle: Dcs) -> AsyncIterator[Dcs]:
     """With a watch that has brought what is."""
     running = asyncio.create_task(idle.run())
-    await until(lambda: knows(idle, api))
+    await until(lambda: knows(idle, api) and api.watches > 0)  # it knows both before it watches, from its list
     yield idle
     await stop(running)
 
