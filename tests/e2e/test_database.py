@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from baas_lab.errors import CommandError
 from baas_lab.waiting import wait_until
 from tests.e2e.harness.client_pod import ClientPod
 from tests.e2e.harness.database import Database
@@ -82,6 +84,27 @@ def test_a_switchover_moves_the_primary_and_loses_nothing(kube: Kube, database: 
         f"as the client saw it, {len(ledger.in_doubt)} rows in doubt"
     )
     assert_nothing_lost(ledger, database)
+
+
+def test_who_comes_to_a_former_primary_while_rw_still_led_there_does_not_stay(kube: Kube, database: Database, client: ClientPod) -> None:
+    """A reader would not notice: it was to have the primary, and reads what was for as long as that one is cut off."""
+    database.wait_whole()
+    former = database.member_uri(database.leader())
+
+    def is_a_standby() -> bool:
+        try:
+            return client.psql(former, "select pg_is_in_recovery()") == ["t"]
+        except CommandError:
+            return False  # it starts
+
+    with ThreadPoolExecutor() as aside:
+        move = aside.submit(kubectl_baas, kube, database.namespace, "switchover", "main")
+        wait_until(is_a_standby, timeout_seconds=FAILOVER_SECONDS, what="the former primary is a standby", poll_seconds=0.05)
+        with pytest.raises(CommandError, match="terminating connection"):
+            client.psql(former, f"select pg_sleep({FAILOVER_SECONDS})")
+        assert move.result().returncode == 0
+    database.wait_whole()
+    assert client.psql(former, "select pg_sleep(4), pg_is_in_recovery()") == ["|t"], "who comes later stays"
 
 
 @pytest.mark.parametrize(("to", "reason"), [("main-7", "has no standby 'main-7'"), ("the primary", "is the primary already")])

@@ -124,6 +124,18 @@ def test_an_extension_that_is_not_there_is_told_and_holds_nothing_up(declared: D
     wait_until(lambda: not stalled(declared), timeout_seconds=MADE_SECONDS, what="nothing is refused any more")
 
 
+def test_a_database_whose_owner_lets_nobody_in_holds_nobody_else_up(declared: Database, client: ClientPod) -> None:
+    client.psql(declared.uri.replace("/shop?", "/postgres?"), "alter database shop allow_connections false")
+    change(declared, roles=[*SPEC["roles"], {"name": "newcomer", "login": False}])  # type: ignore[misc]
+
+    wait_until(lambda: "DeclarationRefused" in stalled(declared), timeout_seconds=TOLD_SECONDS, what="the refusal is told")
+    assert 'database "shop" is not currently accepting connections' in stalled(declared)
+    assert client.psql(superuser(declared), "select count(*) from pg_roles where rolname = 'newcomer'") == ["1"]
+
+    client.psql(superuser(declared), "alter database shop allow_connections true")
+    wait_until(lambda: not stalled(declared), timeout_seconds=MADE_SECONDS * 3, what="nothing is refused any more")
+
+
 def test_a_role_is_dropped_once_it_owns_nothing(declared: Database, client: ClientPod) -> None:
     client.psql(superuser(declared, "shop"), "create table theirs (); alter table theirs owner to stranger")
     roles = [each for each in SPEC["roles"] if each["name"] != "stranger"]  # type: ignore[index]

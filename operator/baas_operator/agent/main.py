@@ -30,6 +30,7 @@ from baas_operator.agent.report import Reporter
 from baas_operator.agent.retire import Requests
 from baas_operator.agent.router import Router
 from baas_operator.agent.settings import Settings
+from baas_operator.agent.strays import Strays
 from baas_operator.agent.succession import Succession
 from baas_operator.agent.synchronous import Synchronous
 from baas_operator.desired.database import names
@@ -93,7 +94,7 @@ async def _run(env: Mapping[str, str]) -> None:
         )
         parts = (
             dcs.run(), router.run(), watcher.run(), synchronous.run(), demotion.run(),
-            Deposed(identity, dcs, postgres).run(), settings.run(),
+            Deposed(identity, dcs, postgres).run(), Strays(dcs, postgres, lambda: router.routed).run(), settings.run(),
             succession.run(), reporter.run(), _keep_certificates(credentials, server),
         )  # fmt: skip
         running = asyncio.create_task(_together(*parts))

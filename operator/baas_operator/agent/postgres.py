@@ -76,6 +76,13 @@ SELECT DISTINCT ON (automatic) sourcefile LIKE '%/postgresql.auto.conf' AS autom
 """
 
 
+_END_SESSIONS = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+ WHERE pg_is_in_recovery() AND backend_type = 'client backend' AND client_addr IS NOT NULL
+   AND backend_start < clock_timestamp() - make_interval(secs => {:.3f})
+"""
+
+
 class UnavailableError(Exception):
     """PostgreSQL gave no answer."""
 
@@ -243,6 +250,10 @@ class Postgres:
                 connection.terminate()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise UnavailableError(str(error) or type(error).__name__) from error
+
+    async def end_sessions(self, *, older_than_seconds: float) -> int:
+        """End clients' sessions over the network that began so long ago, if this is a standby; how many. Raises as `synchronous`."""
+        return int((await self._once(_END_SESSIONS.format(older_than_seconds)))[0][0])
 
     async def stop(self) -> None:
         """Shut PostgreSQL down: connections are ended, standbys get all of the log, then it goes ("fast" shutdown).

@@ -106,7 +106,7 @@ def _agent(spec: DatabaseReplicaSpec, owner: Owner, images: Images) -> dict[str,
         # PostgreSQL is started once this has worked, so that it never starts without what the agent gives it.
         "startupProbe": http_probe("/livez", names.AGENT_PORT, period=1, failures=120),
         "livenessProbe": http_probe("/livez", names.AGENT_PORT, period=10, failures=6),
-        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
+        "resources": {"requests": {"cpu": names.AGENT_CPU, "memory": "64Mi"}},
         "securityContext": container_security(),
         "volumeMounts": [
             {"name": "run", "mountPath": names.SOCKET_DIR},

@@ -8,6 +8,9 @@ COMPONENT = "postgresql"
 POSTGRES_PORT = 5432
 PATRONI_PORT = 8008
 AGENT_PORT = 8010
+AGENT_CPU = "50m"
+"""What an agent asks for, beside a member or a PgBouncer. It needs a tenth of that at rest; but the request is its share of a CPU that
+others want, too, and when pods start and end all at once, as when a node is drained, clients wait for it."""
 MAX_LAG_BYTES = 16 * 1024 * 1024
 """A standby further behind would make a planned move wait for it, and no failover takes it (one WAL segment)."""
 RETIRE_PATH = "/retire"

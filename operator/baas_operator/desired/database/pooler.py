@@ -125,7 +125,7 @@ def _agent(spec: DatabaseReplicaSpec, owner: Owner, images: Images) -> dict[str,
         "startupProbe": http_probe("/livez", names.POOLER_AGENT_PORT, period=1, failures=60),
         "livenessProbe": http_probe("/livez", names.POOLER_AGENT_PORT, period=10, failures=6),
         "readinessProbe": http_probe("/readyz", names.POOLER_AGENT_PORT, period=2, failures=3),
-        "resources": resources(Resources(), cpu="10m", memory="64Mi"),
+        "resources": resources(Resources(), cpu=names.AGENT_CPU, memory="64Mi"),
         "securityContext": container_security(),
         "volumeMounts": [
             {"name": "run", "mountPath": names.POOLER_RUN},
