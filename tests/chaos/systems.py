@@ -191,7 +191,8 @@ class Ours(System):
             return False
 
     def member_uri(self, member: Member) -> str:
-        return with_address(self.secret(f"{self.name}-role-{self.database}")["uri"], member.address)
+        uri = urlsplit(self.secret(f"{self.name}-role-{self.database}")["uri"])
+        return with_address(uri._replace(query="sslmode=require").geturl(), member.address)  # of any role
 
     def unsettled(self) -> str:
         found = self.get("databasereplica", self.name)

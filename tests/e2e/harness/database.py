@@ -26,7 +26,8 @@ class Database:
     def uri_at(self, host: str) -> str:
         """The same, at another service (`shop-ro`) or at one member (`shop-0.shop-pods`)."""
         parts = urlsplit(self.uri)
-        return parts._replace(netloc=f"{parts.username}:{parts.password}@{host}.{self.namespace}.svc:{parts.port}").geturl()
+        netloc = f"{parts.username}:{parts.password}@{host}.{self.namespace}.svc:{parts.port}"
+        return parts._replace(netloc=netloc, query="sslmode=require").geturl()  # of any role
 
     def member_uri(self, member: str) -> str:
         return self.uri_at(f"{member}.{self.name}-pods")

@@ -165,7 +165,8 @@ def test_every_uri_of_a_role_insists_on_tls() -> None:
     uris = {name: text for each in keys for name, text in each.items() if name.endswith("uri")}
 
     assert set(uris) == {"uri", "pooler_uri"}
-    assert all(text.endswith("?sslmode=require") for text in uris.values())
+    assert all("?sslmode=require" in text for text in uris.values())
+    assert uris["uri"].endswith("&target_session_attrs=primary"), "a reader, too, is to have the primary"
 
 
 def test_standbys_stream_with_a_certificate_and_no_password_opens_that_door() -> None:

@@ -54,7 +54,9 @@ def role_secrets(spec: DatabaseReplicaSpec, owner: Owner) -> list[SecretRequest]
             password(
                 owner, names.role_secret(owner.name, role), names.COMPONENT, role, owned=owned, rotates=True,
                 host=host, port=str(names.POSTGRES_PORT), dbname=database,
-                uri=f"postgresql://{{username}}:{{password}}@{host}:{names.POSTGRES_PORT}/{database}?sslmode=require",
+                # Who came to a former primary, before its node had learnt where -rw leads now, would stay there if it only reads.
+                uri=f"postgresql://{{username}}:{{password}}@{host}:{names.POSTGRES_PORT}/{database}"
+                "?sslmode=require&target_session_attrs=primary",
                 extra={
                     "pooler_host": pooler,
                     "pooler_uri": f"postgresql://{{username}}:{{password}}@{pooler}:{names.POSTGRES_PORT}/{database}?sslmode=require",
