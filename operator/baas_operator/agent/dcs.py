@@ -130,6 +130,8 @@ class Dcs:
         self._heard: float | None = None
         """When the watch last brought something, by the monotonic clock."""
         self.state = State()
+        self.led: float | None = None
+        """When this member lost the lock, by the monotonic clock, if it has had it."""
 
     @property
     def leads(self) -> bool:
@@ -202,6 +204,8 @@ class Dcs:
         state = self.state
         if name == names.leader_config_map(self._identity.database) and version > state.lock.version:
             lock = read_lock(found)
+            if self.leads and lock.leader != self._identity.pod:
+                self.led = time.monotonic()
             self.state = replace(state, lock=lock, sync=settled(state.sync, lock, state.history))
         elif name == names.sync_config_map(self._identity.database) and version > state.version:
             sync = read_sync(found, state.sync if in_order else NO_SYNC)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import time
 
 import aiohttp
 from aiohttp import web
@@ -24,6 +25,9 @@ from baas_operator.agent.postgres import UnavailableError
 _GIVEN_UP_SECONDS = 40.0
 """A third of the time that the pod has for its end: PostgreSQL needs the rest."""
 _AGAIN_SECONDS = 0.5
+_LINGER_SECONDS = 3.0
+"""How long a pod stays after it led: until every node's kube-proxy has let go of it, which changes its rules once a second when it is not
+busy. Who comes meanwhile is refused, and comes again; at an address that is gone it would hang."""
 _PROBLEMS = (MoveError, UnavailableError, KubeError, aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError)
 _log = logging.getLogger("agent.retire")
 
@@ -44,6 +48,8 @@ class Requests:
                 await self._move_away()
         except _PROBLEMS as error:
             _log.warning("the primary could not be moved away: %s", str(error) or type(error).__name__)
+        if self._dcs.led is not None:
+            await asyncio.sleep(self._dcs.led + _LINGER_SECONDS - time.monotonic())
         return web.Response(text="ok\n")
 
     async def switch_over(self, request: web.Request) -> web.Response:

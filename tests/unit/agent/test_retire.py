@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(names, "AGENT_PORT", port)
     monkeypatch.setattr(retire_module, "_AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(retire_module, "_GIVEN_UP_SECONDS", 2.0)
+    monkeypatch.setattr(retire_module, "_LINGER_SECONDS", 0.0)
     monkeypatch.setattr(move_module, "_HANDED_OVER_SECONDS", 0.3)
     monkeypatch.setattr(move_module, "_SETTLED_SECONDS", 1.0)
     (tmp_path / "pooler-token").write_text("token\n")
@@ -236,6 +238,24 @@ async def test_an_agent_of_an_older_image_is_no_obstacle_to_a_move(world: World)
     world.agents_say = 404
 
     assert (await world.asked_by_the_operator("db-2"))[0] == 200
+
+
+@pytest.mark.parametrize("moved_before", [False, True], ids=["moved for this", "moved by the operator"])
+async def test_a_pod_that_led_stays_until_nodes_have_learnt_who_leads(
+    world: World, monkeypatch: pytest.MonkeyPatch, moved_before: bool
+) -> None:
+    monkeypatch.setattr(retire_module, "_LINGER_SECONDS", 0.4)
+    if moved_before:
+        world.api.lead("db-1")
+        await until(lambda: not world.mover._dcs.leads)
+    world.delete("db-0")
+    began = time.monotonic()
+
+    await world.retire()
+    assert 0.3 < time.monotonic() - began < 2.0
+
+    await world.retire()
+    assert time.monotonic() - began < 2.0, "nobody waits for what is over"
 
 
 @pytest.mark.parametrize("says", [200, 409, 500])
