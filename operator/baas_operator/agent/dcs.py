@@ -130,7 +130,7 @@ class Dcs:
         self._heard: float | None = None
         """When the watch last brought something, by the monotonic clock."""
         self.state = State()
-        self.led: float | None = None
+        self.lost_at: float | None = None
         """When this member lost the lock, by the monotonic clock, if it has had it."""
 
     @property
@@ -205,7 +205,7 @@ class Dcs:
         if name == names.leader_config_map(self._identity.database) and version > state.lock.version:
             lock = read_lock(found)
             if self.leads and lock.leader != self._identity.pod:
-                self.led = time.monotonic()
+                self.lost_at = time.monotonic()
             self.state = replace(state, lock=lock, sync=settled(state.sync, lock, state.history))
         elif name == names.sync_config_map(self._identity.database) and version > state.version:
             sync = read_sync(found, state.sync if in_order else NO_SYNC)

@@ -48,8 +48,8 @@ class Requests:
                 await self._move_away()
         except _PROBLEMS as error:
             _log.warning("the primary could not be moved away: %s", str(error) or type(error).__name__)
-        if self._dcs.led is not None:
-            await asyncio.sleep(self._dcs.led + _LINGER_SECONDS - time.monotonic())
+        if self._dcs.lost_at is not None:
+            await asyncio.sleep(self._dcs.lost_at + _LINGER_SECONDS - time.monotonic())
         return web.Response(text="ok\n")
 
     async def switch_over(self, request: web.Request) -> web.Response:
