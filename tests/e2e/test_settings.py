@@ -39,7 +39,7 @@ def pods(database: Database) -> dict[str, str]:
     return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in database.members()}
 
 
-_REFUSED = ("shutting down", "Connection refused", "starting up", "not yet accepting", "read-only transaction")
+_REFUSED = ("shutting down", "Connection refused", "starting up", "not yet accepting", "read-only transaction", "hot standby mode")
 """What PostgreSQL, or its host, says to a client whose statement it did not take."""
 
 
