@@ -39,7 +39,10 @@ def pods(database: Database) -> dict[str, str]:
     return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in database.members()}
 
 
-_REFUSED = ("shutting down", "Connection refused", "starting up", "not yet accepting", "read-only transaction", "hot standby mode")
+_REFUSED = (
+    "shutting down", "Connection refused", "starting up", "not yet accepting", "read-only transaction", "hot standby mode",
+    "Is the server running",
+)  # fmt: skip
 """What PostgreSQL, or its host, says to a client whose statement it did not take."""
 
 
