@@ -315,6 +315,8 @@ class DatabaseReplicaStatus(StatusBase):
     """Whether the databases and roles of the spec were there once: what is pending since then is a change."""
     last_failover: LastFailover | None = None
     """The last change of the primary, planned or not."""
+    parameters_wait_since: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    """Since when a member has parameters that take effect with a start only; members are rolled a moment later."""
     members: Annotated[
         list[Member],
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),

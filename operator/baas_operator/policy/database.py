@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from datetime import datetime
 
 from baas_operator.api.common import DeletionPolicy
 from baas_operator.api.database import DatabaseReplicaSpec
@@ -12,9 +14,9 @@ from baas_operator.desired.database import names
 from baas_operator.desired.database.build import DatabaseFacts, build_database, database_secrets
 from baas_operator.desired.database.certificates import database_certificates
 from baas_operator.desired.database.patroni import dynamic_config
-from baas_operator.observe.conditions import RECONCILING, find
+from baas_operator.desired.meta import Manifest
 from baas_operator.observe.database import observe_database, waits_for_restart
-from baas_operator.observe.moments import read_time
+from baas_operator.observe.moments import read_time, to_text
 from baas_operator.observe.pooler import observe_pooler
 from baas_operator.observe.view import View, secret_text
 from baas_operator.observe.vitals import vitals_of
@@ -25,7 +27,7 @@ from baas_operator.policy.moves import plan_move, under_way
 from baas_operator.policy.placement import as_made, growth, hard_spread
 from baas_operator.policy.plan import Effect, PatchAnnotation, Plan, refusal
 from baas_operator.policy.repair import repair
-from baas_operator.policy.rollout import ROLLING_OUT, roll_out
+from baas_operator.policy.rollout import roll_out
 from baas_operator.policy.scaling import possible, zones_missing
 from baas_operator.policy.storage import guard
 from baas_operator.policy.windows import look
@@ -68,7 +70,8 @@ def plan_database(view: View) -> Plan:
         job = f"{view.owner.name}-databases"
     pods = list(view.all(POD, names.COMPONENT))
     members = [vitals_of(view, each) for each in pods]
-    rollout = roll_out(spec, workload, pods, seen, told_seconds=_told_seconds(view))
+    since = _parameters_wait_since(view, pods)
+    rollout = roll_out(spec, workload, pods, seen, noted_seconds=(view.now - since).total_seconds() if since else 0.0)
     repairs = repair(spec, view, seen, members, rolling=busy or bool(rollout.effects), pending=any(map(waits_for_restart, pods)))
     storage = guard(spec, members, seen)
     declared = judge(view, spec, job, seen.leader)
@@ -80,7 +83,7 @@ def plan_database(view: View) -> Plan:
     )
     return Plan(
         conditions=conditions_of(situation, move.note),
-        status=status_of(situation),
+        status=status_of(situation) | ({"parametersWaitSince": to_text(since, "milliseconds")} if since else {}),
         manifests=manifests,
         secrets=(*secrets, *with_due(view, database_certificates(spec, view.owner))),
         effects=(
@@ -94,12 +97,13 @@ def plan_database(view: View) -> Plan:
     )
 
 
-def _told_seconds(view: View) -> float:
-    """How long the status has said that members are rolled."""
-    said = find(view.resource, RECONCILING) or {}
-    since = read_time(said.get("lastTransitionTime"))
-    rolling = since is not None and said.get("status") == "True" and said.get("reason") == ROLLING_OUT
-    return (view.now - since).total_seconds() if rolling and since else 0.0
+def _parameters_wait_since(view: View, pods: Sequence[Manifest]) -> datetime | None:
+    """Since when a member has noted that a parameter waits for a start. It is kept in the status, as no condition tells it: another one
+    may be shown all the while. A time that is yet to come is of another clock, and says nothing."""
+    if not any(map(waits_for_restart, pods)):
+        return None
+    since = read_time((view.resource.get("status") or {}).get("parametersWaitSince"))
+    return since if since and since <= view.now else view.now
 
 
 def _effects(it: Situation, asked: int) -> list[Effect]:

@@ -94,11 +94,11 @@ def _lower(values: object) -> bool:
 
 
 def roll_out(
-    spec: DatabaseReplicaSpec, workload: Manifest | None, pods: Sequence[Manifest], seen: DatabaseObservation, *, told_seconds: float
+    spec: DatabaseReplicaSpec, workload: Manifest | None, pods: Sequence[Manifest], seen: DatabaseObservation, *, noted_seconds: float
 ) -> Rollout:
     """The next step, from what is there now. It is forgotten if the operator dies over it: the next look finds the same.
 
-    `told_seconds`: how long it has been told that members are rolled.
+    `noted_seconds`: how long it has been known that a parameter waits.
     """
     revision = _revision(workload)
     if revision is None:
@@ -108,9 +108,9 @@ def roll_out(
     due = [each for each in found if each.outdated or each.waiting]
     if not due:
         return Rollout()
-    if told_seconds < _NOTED_SECONDS and not any(each.outdated for each in due):
+    if noted_seconds < _NOTED_SECONDS and not any(each.outdated for each in due):
         told = _told(found, due, "It begins once every member has noted that.")
-        return Rollout(told=told, again_seconds=_NOTED_SECONDS - told_seconds)
+        return Rollout(told=told, again_seconds=_NOTED_SECONDS - noted_seconds)
     if not (effect := _step(spec, found, seen)):
         return Rollout(told=_told(found, due, f"It goes on once {_hindrance(spec, found, seen)}."))
     what = f"{effect.name} is made anew now." if isinstance(effect, DeletePod) else f"{effect.name} is restarted in its place."

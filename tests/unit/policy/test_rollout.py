@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from baas_operator.api.database import DatabaseReplicaSpec
 from baas_operator.desired.meta import Manifest
+from baas_operator.observe.conditions import merge
 from baas_operator.observe.database import observe_database
+from baas_operator.observe.moments import to_text
+from baas_operator.policy.database import plan_database
 from baas_operator.policy.plan import DeletePod, RestartPostgres
 from baas_operator.policy.rollout import REVISION_LABEL, Rollout, roll_out
 from tests.unit.policy.postgres import MEBIBYTE, Postgres
@@ -38,7 +42,7 @@ class Rolling:
         assert was
         self.db.join(was)
 
-    def look(self, *, told_seconds: float = 60.0) -> Rollout:
+    def look(self, *, noted_seconds: float = 60.0) -> Rollout:
         view = self.db.view()
         workload: Manifest = self.db.statefulset()
         workload["metadata"]["generation"] = 2
@@ -54,7 +58,7 @@ class Rolling:
                 each["status"] = self.statuses[name]
             if name in self.going:
                 each["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-        return roll_out(DatabaseReplicaSpec.model_validate(view.spec), workload, pods, observe_database(view), told_seconds=told_seconds)
+        return roll_out(DatabaseReplicaSpec.model_validate(view.spec), workload, pods, observe_database(view), noted_seconds=noted_seconds)
 
     def carry_out(self) -> list[str]:
         """Until nothing more is to be done; what was done, in order."""
@@ -266,7 +270,7 @@ def test_nobody_is_restarted_before_every_member_has_had_the_time_to_note_what_w
     rolling = Rolling(revision="old")
     rolling.pending["db-2"] = parameter("max_connections", "300", "100")
 
-    early = rolling.look(told_seconds=1.0)
+    early = rolling.look(noted_seconds=1.0)
     assert (early.effects, early.again_seconds) == ((), 4.0)
     assert early.told
     assert "once every member has noted" in early.told.message
@@ -277,7 +281,7 @@ def test_nobody_is_restarted_before_every_member_has_had_the_time_to_note_what_w
 
 
 def test_a_new_template_waits_for_no_notes() -> None:
-    assert Rolling().look(told_seconds=0.0).effects
+    assert Rolling().look(noted_seconds=0.0).effects
 
 
 def test_garbage_in_a_note_of_patronis_is_no_reason_to_fail() -> None:
@@ -291,3 +295,65 @@ def test_a_single_member_is_replaced_as_well() -> None:
     rolling = Rolling(replicas=1, durability="async")
 
     assert rolling.look().effects == (DeletePod("db-0", "uid-db-0"),)
+
+
+# Since when a parameter waits, which a reconcile finds in the status.
+
+
+def noted(db: Postgres, parameter_of: dict[str, dict[str, dict[str, str]]]) -> tuple[str, ...]:
+    """A look of the operator, while members have noted parameters: what it does to pods. It writes its status."""
+    view = db.view()
+    for name in db.members:
+        pod = view.children["Pod", name]
+        pod["metadata"] |= {"uid": f"uid-{name}", "labels": pod["metadata"]["labels"] | {REVISION_LABEL: "old"}}
+        if waiting := parameter_of.get(name):
+            said = json.loads(pod["metadata"]["annotations"]["status"]) | {"pending_restart_reason": waiting}
+            pod["metadata"]["annotations"]["status"] = json.dumps(said)
+    view.children["StatefulSet", db.name]["status"] = {"observedGeneration": 99, "updateRevision": "old"}
+    plan = plan_database(view)
+    conditions = merge((db.resource.get("status") or {}).get("conditions") or [], plan.conditions, generation=1, now=to_text(db.now))
+    db.resource["status"] = {**plan.status, "conditions": conditions}
+    return tuple(each.name for each in plan.effects if isinstance(each, DeletePod | RestartPostgres))
+
+
+def later(db: Postgres, seconds: float) -> None:
+    db.wait(seconds)
+    db.renewed = db.now
+
+
+def test_parameters_are_rolled_whatever_else_the_status_tells() -> None:
+    db = Postgres({"replicas": 4}, zones=("zone-a", "zone-a", "zone-b", "zone-b")).serving()
+    db.resource["spec"]["replicas"] = 2  # which is refused: that would leave both members in one zone
+    waiting = {name: parameter("max_connections", "100", "300") for name in db.members}
+
+    assert noted(db, waiting) == ()
+    later(db, 5)
+    assert noted(db, waiting)
+    assert [each["reason"] for each in db.resource["status"]["conditions"] if each["type"] == "Reconciling"] != ["RollingOut"]
+
+
+def test_the_wait_for_notes_begins_with_the_first_note() -> None:
+    db = Postgres().serving()
+    assert noted(db, {}) == ()
+    since = to_text(db.now - timedelta(hours=1))
+    db.resource["status"]["conditions"] = [
+        {"type": "Reconciling", "status": "True", "reason": "PoolerRollingOut", "message": "", "lastTransitionTime": since}
+    ]
+
+    assert noted(db, {"db-2": parameter("max_connections", "300", "100")}) == ()
+    later(db, 0.3)
+    assert noted(db, {"db-2": parameter("max_connections", "300", "100")}) == (), "db-0 comes first, and has not noted it yet"
+    later(db, 5)
+    assert noted(db, dict.fromkeys(db.members, parameter("max_connections", "300", "100"))) == ("db-0",)
+    assert noted(db, {}) == ()
+    assert "parametersWaitSince" not in db.resource["status"]
+
+
+def test_a_note_of_a_clock_that_is_ahead_holds_nothing_up() -> None:
+    db = Postgres().serving()
+    waiting = dict.fromkeys(db.members, parameter("max_connections", "100", "300"))
+    db.resource["status"] = {"parametersWaitSince": to_text(db.now + timedelta(hours=1))}
+
+    assert noted(db, waiting) == ()
+    later(db, 5)
+    assert noted(db, waiting) == ("db-2",)
