@@ -25,6 +25,8 @@ from baas_operator.agent.postgres import UnavailableError
 _GIVEN_UP_SECONDS = 40.0
 """A third of the time that the pod has for its end: PostgreSQL needs the rest."""
 _AGAIN_SECONDS = 0.5
+_AWAY_SECONDS = 5.0
+"""So long the API server or Patroni may give no answer in a row. Then the pod goes: without them nothing can be handed over."""
 _LINGER_SECONDS = 3.0
 """How long a pod stays after it led: until every node's kube-proxy has let go of it, which changes its rules once a second when it is not
 busy. Who comes meanwhile is refused, and comes again; at an address that is gone it would hang."""
@@ -71,19 +73,34 @@ class Requests:
         return web.Response(text="ok\n") if self._dcs.up_to_date else web.Response(status=503, text="no news of the lock\n")
 
     async def _move_away(self) -> None:
+        failing_since: float | None = None
         while self._dcs.leads:
-            pods = await self._mover.pods()
-            mine = pods.get(self._identity.pod)
-            if mine is None or not goes(mine):
-                return
-            cluster = await self._mover.patroni.cluster()
-            if all(goes(pods[each["name"]]) for each in cluster["members"] if each["name"] in pods):
-                return  # the last member, or all go: there is nobody to wait for
-            if (candidate := successor(cluster, pods)) is None:
-                _log.warning("no standby is fit to take over yet")
-            else:
-                try:
-                    await self._mover.move(candidate)
-                except _PROBLEMS as error:
-                    _log.warning("not moved to %s, trying again: %s", candidate, str(error) or type(error).__name__)
+            try:
+                if await self._may_go():
+                    return
+                failing_since = None
+            except _PROBLEMS as error:
+                # A server that restarts, or is too busy for a moment, is asked again; one that refuses will not change its mind.
+                refused = isinstance(error, KubeError) and error.status in (403, 404)
+                failing_since = time.monotonic() if failing_since is None else failing_since
+                if refused or time.monotonic() - failing_since >= _AWAY_SECONDS:
+                    raise
             await self._dcs.changed(_AGAIN_SECONDS)
+
+    async def _may_go(self) -> bool:
+        """Whether there is nothing to wait for. If there is a standby that is fit, it is asked to take over."""
+        pods = await self._mover.pods()
+        mine = pods.get(self._identity.pod)
+        if mine is None or not goes(mine):
+            return True
+        cluster = await self._mover.patroni.cluster()
+        if all(goes(pods[each["name"]]) for each in cluster["members"] if each["name"] in pods):
+            return True  # the last member, or all go: there is nobody to wait for
+        if (candidate := successor(cluster, pods)) is None:
+            _log.warning("no standby is fit to take over yet")
+            return False
+        try:
+            await self._mover.move(candidate)
+        except _PROBLEMS as error:
+            _log.warning("not moved to %s, trying again: %s", candidate, str(error) or type(error).__name__)
+        return False

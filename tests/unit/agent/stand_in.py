@@ -304,6 +304,8 @@ class StandIn:
         assert request.headers["Authorization"] == "Bearer a-token"
         if self.away == "cut" and request.transport is not None:
             request.transport.abort()
+        if self.away == "forbid":
+            return web.json_response({"reason": "Forbidden"}, status=403)
         if self.away:
             return web.json_response({"reason": "ServiceUnavailable"}, status=503)
         made: web.StreamResponse = await handler(request)

@@ -173,6 +173,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(names, "AGENT_PORT", port)
     monkeypatch.setattr(retire_module, "_AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(retire_module, "_GIVEN_UP_SECONDS", 2.0)
+    monkeypatch.setattr(retire_module, "_AWAY_SECONDS", 0.3)
     monkeypatch.setattr(retire_module, "_LINGER_SECONDS", 0.0)
     monkeypatch.setattr(move_module, "_HANDED_OVER_SECONDS", 0.3)
     monkeypatch.setattr(move_module, "_SETTLED_SECONDS", 1.0)
@@ -407,10 +408,20 @@ async def test_without_the_api_server_the_pod_may_go(world: World) -> None:
     assert world.done == []
 
 
+async def test_an_api_server_that_fails_for_a_moment_is_asked_again(world: World) -> None:
+    world.delete("db-0")
+    world.api.fail("refuse")
+    asyncio.get_running_loop().call_later(0.1, world.api.fail, None)
+
+    await world.retire()
+
+    assert world.api.annotations(LOCK)["leader"] == "db-2"
+
+
 async def test_whose_rights_are_deleted_at_the_worst_moment_goes_soon(world: World) -> None:
     """`kubectl delete --cascade=foreground` deletes the Role and the pods in any order."""
     world.delete("db-0")
-    world.api.before("GET", LOCK, lambda: world.api.fail("refuse"))
+    world.api.before("GET", LOCK, lambda: world.api.fail("forbid"))
 
     async with asyncio.timeout(1.5):
         await world.retire()
