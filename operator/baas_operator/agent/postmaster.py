@@ -4,6 +4,8 @@ its socket names it (PostgreSQL's source, `src/include/miscadmin.h` on lock file
 from __future__ import annotations
 
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 from baas_operator.desired.database.names import POSTGRES_PORT
@@ -36,3 +38,23 @@ class Postmaster:
         except ProcessLookupError:
             return None
         return process
+
+    def end_silent(self) -> int:
+        """End the processes of clients that have connected and said nothing yet; how many there were. They hold a shutdown up for as long
+        as `authentication_timeout` is: a process that is made during one, to say no to who comes, is asked to go by nobody (PostgreSQL 18
+        does so, "Kill dead-end children when there's nothing else left"). Each has its parent's title still: it gets one of its own with
+        what the client says first (PostgreSQL's source, backend_startup.c, `BackendInitialize`)."""
+        process, ended = self.process, 0
+        if process is None:
+            return 0
+        with suppress(OSError, ValueError):
+            title = self._title(process)
+            for child in map(int, (self._processes / f"{process}/task/{process}/children").read_text().split()):
+                with suppress(OSError):
+                    if self._title(child) == title:
+                        os.kill(child, signal.SIGTERM)
+                        ended += 1
+        return ended
+
+    def _title(self, process: int) -> bytes:
+        return (self._processes / str(process) / "cmdline").read_bytes()

@@ -27,6 +27,11 @@ _GIVEN_UP_SECONDS = 40.0
 _AGAIN_SECONDS = 0.5
 _AWAY_SECONDS = 5.0
 """So long the API server or Patroni may give no answer in a row. Then the pod goes: without them nothing can be handed over."""
+_CALM_SECONDS = 4.0
+"""How long a primary goes on before it hands over. What takes one pod away mostly takes others, and all that is started elsewhere in their
+place has every processor busy for seconds: writes that wait meanwhile wait longer. They need not: this pod has a grace period."""
+_CALM_PART = 1 / 30
+"""Of that grace period, which somebody in a hurry has shortened."""
 _LINGER_SECONDS = 3.0
 """How long a pod stays after it led: until every node's kube-proxy has let go of it, which changes its rules once a second when it is not
 busy. Who comes meanwhile is refused, and comes again; at an address that is gone it would hang."""
@@ -42,6 +47,8 @@ class Requests:
         self._identity = identity
         self._dcs = dcs
         self._wanted = aiohttp.encode_basic_auth(*credentials).encode()
+        self._due: float | None = None
+        """When the primary is to be handed over, on the monotonic clock; None while its pod is not being deleted."""
 
     async def retire(self, _: web.Request) -> web.Response:
         """For the kubelet: the answer comes when the pod may go. It is never refused: Patroni's own shutdown is second best."""
@@ -62,6 +69,8 @@ class Requests:
         if body.get("leader") != self._identity.pod or not self._dcs.leads:
             return web.Response(status=412, text=f"{self._identity.pod} does not lead.\n")
         try:
+            if self._due is not None:  # its node is cordoned, and its pod evicted: one thing by two ways
+                await self._calm(self._due)
             await self._mover.move(str(body["candidate"]))
         except _PROBLEMS as error:
             return web.Response(status=503, text=f"{str(error) or type(error).__name__}\n")
@@ -71,6 +80,14 @@ class Requests:
     async def watches(self, _: web.Request) -> web.Response:
         """For another member's agent: 200 if this one would take the lock over now, as it hears of what it has to."""
         return web.Response(text="ok\n") if self._dcs.up_to_date else web.Response(status=503, text="no news of the lock\n")
+
+    async def _calm(self, due: float) -> bool:
+        """Whether there was something to wait for, which is over."""
+        waited = False
+        while (left := due - time.monotonic()) > 0 and self._dcs.leads:
+            await self._dcs.changed(left)
+            waited = True
+        return waited
 
     async def _move_away(self) -> None:
         failing_since: float | None = None
@@ -93,9 +110,14 @@ class Requests:
         mine = pods.get(self._identity.pod)
         if mine is None or not goes(mine):
             return True
+        if self._due is None:
+            grace = mine["metadata"].get("deletionGracePeriodSeconds") or 0
+            self._due = time.monotonic() + min(_CALM_SECONDS, grace * _CALM_PART)
         cluster = await self._mover.patroni.cluster()
         if all(goes(pods[each["name"]]) for each in cluster["members"] if each["name"] in pods):
             return True  # the last member, or all go: there is nobody to wait for
+        if await self._calm(self._due):
+            return False  # much may have happened
         if (candidate := successor(cluster, pods)) is None:
             _log.warning("no standby is fit to take over yet")
             return False

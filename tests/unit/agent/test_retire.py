@@ -259,6 +259,49 @@ async def test_a_pod_that_led_stays_until_nodes_have_learnt_who_leads(
     assert time.monotonic() - began < 2.0, "nobody waits for what is over"
 
 
+async def test_a_primary_that_is_to_go_waits_for_a_calm_moment_by_whichever_way_it_is_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others go with it, and what is started in their place has the processors busy: writes go on meanwhile."""
+    monkeypatch.setattr(retire_module, "_CALM_SECONDS", 0.5)
+    world.delete("db-0")
+    world.api.objects[f"{PODS}/db-0"]["metadata"]["deletionGracePeriodSeconds"] = 120
+    began = time.monotonic()
+    retiring = asyncio.create_task(world.retire())
+    await asyncio.sleep(0.1)
+
+    assert (await world.asked_by_the_operator("db-2"))[0] in (200, 412), "the kubelet's move may have come first"
+    await retiring
+
+    assert world.done == MOVED
+    assert 0.4 < time.monotonic() - began < 1.5
+
+
+async def test_a_grace_period_that_was_cut_short_leaves_no_time_to_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retire_module, "_CALM_SECONDS", 30.0)
+    world.delete("db-0")
+    world.api.objects[f"{PODS}/db-0"]["metadata"]["deletionGracePeriodSeconds"] = 3
+
+    await world.retire()
+
+    assert world.done == MOVED
+
+
+async def test_a_primary_that_was_replaced_while_it_waited_has_nothing_to_hand_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retire_module, "_CALM_SECONDS", 1.5)
+    world.delete("db-0")
+    world.api.objects[f"{PODS}/db-0"]["metadata"]["deletionGracePeriodSeconds"] = 120
+    retiring = asyncio.create_task(world.retire())
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+
+    world.api.lead("db-1")
+    await retiring
+
+    assert world.done == []
+    assert time.monotonic() - began < 1.0
+
+
 @pytest.mark.parametrize("says", [200, 409, 500])
 async def test_clients_of_the_pooler_wait_meanwhile_and_what_a_pooler_says_holds_nobody_up(world: World, says: int) -> None:
     world.start_pooler()
