@@ -73,7 +73,7 @@ async def _run(env: Mapping[str, str]) -> None:
             kube, identity, dcs, credentials, postgres, patroni, detection_seconds=float(env["DETECTION_SECONDS"]),
         )  # fmt: skip
         mover = Mover(kube, session, identity, dcs, postgres, patroni, token=Path(names.POOLER_SECRET) / "token")
-        requests = Requests(mover, identity, dcs, rest)
+        requests = Requests(mover, identity, dcs, rest, postmaster.end_patroni)
         synchronous = Synchronous(identity, dcs, postgres)
         app = web.Application()
         app.add_routes([

@@ -1,5 +1,5 @@
-"""PostgreSQL's first process, found without a password: agent and PostgreSQL are one user in one process namespace, and the lock file of
-its socket names it (PostgreSQL's source, `src/include/miscadmin.h` on lock files)."""
+"""PostgreSQL's first process, and Patroni's, found without a password: agent and PostgreSQL are one user in one process namespace, and the
+lock file of its socket names the first (PostgreSQL's source, `src/include/miscadmin.h` on lock files)."""
 
 from __future__ import annotations
 
@@ -55,6 +55,19 @@ class Postmaster:
                         os.kill(child, signal.SIGTERM)
                         ended += 1
         return ended
+
+    def end_patroni(self) -> bool:
+        """End Patroni on the spot, if PostgreSQL does not run; whether it did. In a pod that is about to go it would start PostgreSQL once
+        more, as the successor's standby, and shut it down again."""
+        if self.process is not None:
+            return False
+        found = False
+        for each in self._processes.glob("[0-9]*/comm"):
+            with suppress(OSError):
+                if each.read_text().strip() == "patroni":
+                    os.kill(int(each.parent.name), signal.SIGKILL)
+                    found = True
+        return found
 
     def _title(self, process: int) -> bytes:
         return (self._processes / str(process) / "cmdline").read_bytes()

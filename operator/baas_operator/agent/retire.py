@@ -12,6 +12,7 @@ import asyncio
 import hmac
 import logging
 import time
+from collections.abc import Callable
 
 import aiohttp
 from aiohttp import web
@@ -40,12 +41,13 @@ _log = logging.getLogger("agent.retire")
 
 
 class Requests:
-    """The endpoints. `credentials`: user and password that the operator shows."""
+    """The endpoints. `credentials`: user and password that the operator shows; `end_patroni` ends Patroni where PostgreSQL has stopped."""
 
-    def __init__(self, mover: Mover, identity: Identity, dcs: Dcs, credentials: tuple[str, str]) -> None:
+    def __init__(self, mover: Mover, identity: Identity, dcs: Dcs, credentials: tuple[str, str], end_patroni: Callable[[], bool]) -> None:
         self._mover = mover
         self._identity = identity
         self._dcs = dcs
+        self._end_patroni = end_patroni
         self._wanted = aiohttp.encode_basic_auth(*credentials).encode()
         self._due: float | None = None
         """When the primary is to be handed over, on the monotonic clock; None while its pod is not being deleted."""
@@ -58,19 +60,23 @@ class Requests:
         except _PROBLEMS as error:
             _log.warning("the primary could not be moved away: %s", str(error) or type(error).__name__)
         if self._dcs.lost_at is not None:
+            if self._due is not None and not self._dcs.leads and self._end_patroni():
+                _log.info("this member leads no more, and its pod goes: Patroni is ended")
             await asyncio.sleep(self._dcs.lost_at + _LINGER_SECONDS - time.monotonic())
         return web.Response(text="ok\n")
 
     async def switch_over(self, request: web.Request) -> web.Response:
-        """For the operator: `{"leader": …, "candidate": …}` as Patroni's own takes it; 200 when the candidate has the lock."""
+        """For the operator: `{"leader": …, "candidate": …}` as Patroni's own takes it, and `"patient": true` where it had better wait for
+        a calm moment; 200 when the candidate has the lock."""
         if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), self._wanted):
             raise web.HTTPUnauthorized(text="The password of Patroni's REST API is needed.\n")
         body = await request.json()
         if body.get("leader") != self._identity.pod or not self._dcs.leads:
             return web.Response(status=412, text=f"{self._identity.pod} does not lead.\n")
         try:
-            if self._due is not None:  # its node is cordoned, and its pod evicted: one thing by two ways
-                await self._calm(self._due)
+            # The node is cordoned: most likely a drain has just begun, and the pod's eviction comes by another way, sooner or later.
+            if body.get("patient"):
+                await self._calm(self._due or time.monotonic() + _CALM_SECONDS)
             await self._mover.move(str(body["candidate"]))
         except _PROBLEMS as error:
             return web.Response(status=503, text=f"{str(error) or type(error).__name__}\n")

@@ -109,7 +109,8 @@ class Router:
         identity = self._identity
         try:
             # In this order: whoever freezes between the two finds the slice changed by its successor, and can not overwrite it.
-            found = await self._kube.get(identity.slice_path)
+            # What the watch brought last will do, and saves a request: a write that is based on an older version is refused.
+            found = self._slice or await self._kube.get(identity.slice_path)
             lock = await self._kube.get(identity.lock_path)
             holder = (lock["metadata"].get("annotations") or {}).get("leader")
             if holder != identity.pod:
@@ -125,6 +126,7 @@ class Router:
                 _log.info("%s leads here", names.rw_service(identity.database))
             self._slice = found
         except KubeError as error:
+            self._slice = None  # the next try reads it
             if error.status not in (404, 409):
                 _log.warning("could not route: %s", error)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -122,7 +122,7 @@ async def _switchover(effect: Switchover, view: View) -> None:
     with monitor.answered("the primary's agent"):
         status, text = await monitor.switch_over(
             effect.leader_ip, database_names.AGENT_PORT, leader=effect.leader, candidate=effect.candidate,
-            username=username, password=password,
+            patient=effect.patient, username=username, password=password,
         )  # fmt: skip
     _log.info("asked the primary's agent to switch over", extra={"status": status, "answer": text})
     if status == 404:  # an agent of an older image, as members are rolled after the operator was: it has no such path

@@ -53,15 +53,14 @@ async def nats_meta_leader(host: str, port: int) -> str | None:
     return str(leader) if leader else None
 
 
-async def switch_over(host: str, port: int, *, leader: str, candidate: str, username: str, password: str) -> tuple[int, str]:
-    """Ask the agent beside the leader to hand over to a candidate: HTTP status and its sentence.
+async def switch_over(host: str, port: int, *, leader: str, candidate: str, patient: bool, username: str, password: str) -> tuple[int, str]:
+    """Ask the agent beside the leader to hand over to a candidate, some seconds later if it is to be patient: HTTP status and its sentence.
 
     Raises:
         aiohttp.ClientError, TimeoutError: there was no answer; it may have happened all the same.
     """
-    return await _ask_member(
-        f"http://{authority(host, port)}{names.SWITCHOVER_PATH}", {"leader": leader, "candidate": candidate}, username, password
-    )
+    body = {"leader": leader, "candidate": candidate} | ({"patient": True} if patient else {})
+    return await _ask_member(f"http://{authority(host, port)}{names.SWITCHOVER_PATH}", body, username, password)
 
 
 async def patroni_switch_over(host: str, port: int, *, leader: str, candidate: str, username: str, password: str) -> tuple[int, str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from baas_operator.api.database import DatabaseReplicaSpec, Member
 from baas_operator.api.kinds import CONFIG_MAP, OPERATION, POD
@@ -24,26 +23,16 @@ from baas_operator.observe.conditions import READY, find
 from baas_operator.observe.database import DatabaseObservation, annotations_of
 from baas_operator.observe.nodes import members_leaving
 from baas_operator.observe.view import View
-from baas_operator.policy.operation import operations, over, unfit
+from baas_operator.policy.operation import WHY_LABEL, Why, operations, over, unfit
 from baas_operator.policy.plan import StartOperation
 from baas_operator.policy.windows import Windows
 
-WHY_LABEL = "baas-operator.io/why"
-"""On an Operation that the operator began by itself: which of these it is."""
 SETTLED = timedelta(seconds=60)
 """So long the primary has led and its successor has been ready before the primary moves back: a zone that comes and goes is no place."""
 APART = timedelta(hours=1)
 """Between two moves to the preferred zone, where no windows say when: each is a stall of about a second."""
 AGAIN = timedelta(minutes=5)
 """After a move that did not come about: whoever looks at the Operations should find others among them, too."""
-
-
-class Why(StrEnum):
-    """What a move is for, the most pressing first."""
-
-    NODE_LEAVING = "node-leaving"
-    SCALE_IN = "scale-in"
-    FAILBACK = "failback"
 
 
 @dataclass(frozen=True)

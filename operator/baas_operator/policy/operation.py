@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from baas_operator.api.database import DatabaseReplicaSpec, Durability, Member
@@ -28,6 +29,8 @@ from baas_operator.observe.nodes import members_leaving
 from baas_operator.observe.view import View
 from baas_operator.policy.plan import Discard, Effect, Finding, Plan, Switchover
 
+WHY_LABEL = "baas-operator.io/why"
+"""On an Operation that the operator began by itself: what for (`Why`)."""
 KEPT = 20
 """Operations on one object that are kept once they are over, the youngest: enough to see what was done, and no heap that grows."""
 _LOOK_AGAIN_SECONDS = 0.5
@@ -36,6 +39,14 @@ _MOST_CHARACTERS = 300
 """Of an answer: who answers runs an image that its users choose."""
 _PASSING = frozenset({"NoPrimary", "TargetNotStreaming", "TargetLags", "TargetNotSynchronous"})
 """What an Operation that had to wait for another finds right after it, and what passes by itself."""
+
+
+class Why(StrEnum):
+    """What a move is for that the operator begins by itself, the most pressing first."""
+
+    NODE_LEAVING = "node-leaving"
+    SCALE_IN = "scale-in"
+    FAILBACK = "failback"
 
 
 def plan_operation(view: View) -> Plan:
@@ -160,8 +171,9 @@ def _switchover(view: View, spec: OperationSpec, status: OperationStatus, databa
             f"Look at the database's conditions, then create another Operation.{_last_answer(status)}",
         ))  # fmt: skip
     effects: tuple[Effect, ...] = ()
+    patient = (view.resource["metadata"].get("labels") or {}).get(WHY_LABEL) == Why.NODE_LEAVING.value
     if seen.primary and seen.primary.name == result.from_member and seen.leader_endpoint:
-        effects = (Switchover(spec.target.name, result.from_member, seen.leader_endpoint.ip, candidate),)
+        effects = (Switchover(spec.target.name, result.from_member, seen.leader_endpoint.ip, candidate, patient),)
     elif seen.primary and seen.primary.name not in (result.from_member, candidate):
         return _end(view, status, OperationPhase.FAILED, Finding(
             "OtherPrimary",

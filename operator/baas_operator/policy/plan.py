@@ -51,6 +51,8 @@ class Switchover:
     leader: str
     leader_ip: str
     candidate: str
+    patient: bool = False
+    """Whether it had better wait for a calm moment, as the node is being drained."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,31 @@ def test_those_who_said_nothing_yet_are_ended_and_nobody_else(server: Server) ->
     assert server.postmaster.end_silent() == 0
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_patroni_is_ended_only_where_postgresql_has_stopped(tmp_path: Path, running: bool) -> None:
+    program = tmp_path / "patroni"
+    program.symlink_to(sys.executable)
+    patroni = subprocess.Popen([program, "-c", "print(flush=True); import time; time.sleep(60)"], stdout=subprocess.PIPE, text=True)
+    assert patroni.stdout is not None
+    patroni.stdout.readline()
+    processes = tmp_path / "proc"
+    processes.mkdir()
+    (processes / str(patroni.pid)).symlink_to(f"/proc/{patroni.pid}")
+    if running:
+        server = Server(tmp_path)
+        (processes / str(server.process.pid)).symlink_to(f"/proc/{server.process.pid}")
+
+    assert Postmaster(tmp_path, processes).end_patroni() is not running
+
+    if running:
+        os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.communicate()
+        assert patroni.poll() is None
+        patroni.kill()
+    patroni.communicate()
+    assert patroni.returncode == -signal.SIGKILL
+
+
 def test_with_no_server_there_is_nobody_to_end(server: Server, tmp_path: Path) -> None:
     (tmp_path / ".s.PGSQL.5432.lock").unlink()
 

@@ -90,6 +90,7 @@ class World:
         """What the standbys' agents answer when they are asked whether they watch."""
         self.mover: Mover
         self.requests: Requests
+        self.patroni_ended = 0
         for name in ("db-0", "db-1", "db-2"):
             api.put(f"{PODS}/{name}")
             api.objects[f"{PODS}/{name}"]["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
@@ -145,16 +146,22 @@ class World:
         if self.stops:
             raise UnavailableError("PostgreSQL does not shut down")
 
+    def end_patroni(self) -> bool:
+        self.patroni_ended += 1
+        return True
+
     async def retire(self) -> None:
         answer = await self.requests.retire(None)  # type: ignore[arg-type]
         assert answer.status == 200
 
-    async def asked_by_the_operator(self, candidate: str, *, leader: str = "db-0", user: tuple[str, str] = USER) -> tuple[int, str]:
+    async def asked_by_the_operator(
+        self, candidate: str, *, leader: str = "db-0", user: tuple[str, str] = USER, **more: bool
+    ) -> tuple[int, str]:
         app = web.Application()
         app.add_routes([web.post("/switchover", self.requests.switch_over)])
         async with TestClient(TestServer(app)) as client:
             headers = {"Authorization": aiohttp.encode_basic_auth(*user)}
-            answer = await client.post("/switchover", json={"leader": leader, "candidate": candidate}, headers=headers)
+            answer = await client.post("/switchover", json={"leader": leader, "candidate": candidate} | more, headers=headers)
             return answer.status, (await answer.text()).strip()
 
 
@@ -182,7 +189,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         kube = Kube(session, "127.0.0.1", str(api.port), account=tmp_path)
         dcs = Dcs(kube, ME)
         made.mover = Mover(kube, session, ME, dcs, made, Patroni(session, USER), token=tmp_path / "pooler-token")  # type: ignore[arg-type]
-        made.requests = Requests(made.mover, ME, dcs, USER)
+        made.requests = Requests(made.mover, ME, dcs, USER, made.end_patroni)
         running = asyncio.create_task(dcs.run())
         await until(lambda: dcs.state.lock.leader == "db-0" and dcs.state.sync.leader == "db-0")
         yield made
@@ -270,11 +277,38 @@ async def test_a_primary_that_is_to_go_waits_for_a_calm_moment_by_whichever_way_
     retiring = asyncio.create_task(world.retire())
     await asyncio.sleep(0.1)
 
-    assert (await world.asked_by_the_operator("db-2"))[0] in (200, 412), "the kubelet's move may have come first"
+    assert (await world.asked_by_the_operator("db-2", patient=True))[0] == 200
     await retiring
 
     assert world.done == MOVED
     assert 0.4 < time.monotonic() - began < 1.5
+
+
+async def test_a_primary_whose_node_is_cordoned_waits_for_the_drain_to_have_begun(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retire_module, "_CALM_SECONDS", 0.5)
+    began = time.monotonic()
+
+    assert (await world.asked_by_the_operator("db-2", patient=True))[0] == 200
+
+    assert world.done == MOVED
+    assert 0.4 < time.monotonic() - began < 1.5
+    assert world.patroni_ended == 0, "its pod stays"
+
+
+async def test_patroni_is_ended_once_its_pod_goes_and_leads_no_more(world: World) -> None:
+    """It would start PostgreSQL once more, for nothing, when processors are needed elsewhere."""
+    world.delete("db-0")
+    await world.retire()
+    assert world.patroni_ended == 1
+
+
+async def test_patroni_of_a_pod_that_still_leads_or_never_led_is_left_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retire_module, "_GIVEN_UP_SECONDS", 0.3)
+    world.delete("db-0")
+    world.obeys = False
+    await world.retire()
+    assert world.api.leader() == "db-0"
+    assert world.patroni_ended == 0
 
 
 async def test_a_grace_period_that_was_cut_short_leaves_no_time_to_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ async def test_a_primary_that_freezes_after_its_look_at_the_lock_does_not_steal(
         world.postgres.standby = True
 
     world.postgres.standby = False
-    world.api.before("GET", SLICE, another_is_promoted)
+    world.api.before("GET", LOCK, another_is_promoted)
     world.api.lead("db-1")
     await until(lambda: world.api.leader() == "db-2")
     await nothing_more_happens()

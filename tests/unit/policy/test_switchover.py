@@ -9,7 +9,7 @@ import pytest
 
 from baas_operator.desired.database.names import MAX_LAG_BYTES
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED
-from baas_operator.policy.operation import KEPT, with_answer
+from baas_operator.policy.operation import KEPT, WHY_LABEL, Why, with_answer
 from baas_operator.policy.plan import Discard, Switchover
 from tests.unit.objects import message, reason, status
 from tests.unit.policy.postgres import MEBIBYTE
@@ -210,6 +210,17 @@ def test_it_begins_once_the_other_is_over_and_the_members_follow() -> None:
     assert world.phase == "Running"
     assert world.status["result"] == {"fromMember": "db-1"}
     assert world.reconcile().effects == (Switchover("db", "db-1", "10.0.0.1", "db-2"),)
+
+
+def test_away_from_a_node_that_goes_the_agent_may_wait_for_a_calm_moment() -> None:
+    world = World(to="db-2")
+    world.operation["metadata"]["labels"] = {WHY_LABEL: Why.NODE_LEAVING.value}
+    world.reconcile()
+
+    (effect,) = world.reconcile().effects
+
+    assert isinstance(effect, Switchover)
+    assert effect.patient
 
 
 def test_what_waits_in_vain_is_given_up() -> None:
