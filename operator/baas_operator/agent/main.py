@@ -68,7 +68,8 @@ async def _run(env: Mapping[str, str]) -> None:
         dcs = Dcs(kube, identity)
         postgres = Postgres(names.SOCKET_DIR, postmaster)
         patroni = Patroni(session, rest)
-        router = Router(kube, identity, dcs, credentials, postgres)
+        # A connection of its own: during a promotion others have PostgreSQL write things down, and clients wait for this one.
+        router = Router(kube, identity, dcs, credentials, Postgres(names.SOCKET_DIR, postmaster))
         watcher = Watcher(
             kube, identity, dcs, credentials, postgres, patroni, detection_seconds=float(env["DETECTION_SECONDS"]),
         )  # fmt: skip

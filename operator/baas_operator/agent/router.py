@@ -39,7 +39,7 @@ def leads_here(found: dict[str, Any], identity: Identity) -> bool:
 
 
 class Router:
-    """Keeps the slice right while this member is the primary."""
+    """Keeps the slice right while this member is the primary. `postgres`: a connection of its own."""
 
     def __init__(self, kube: Kube, identity: Identity, dcs: Dcs, credentials: Credentials, postgres: Postgres) -> None:
         self._kube = kube
@@ -103,6 +103,7 @@ class Router:
                     await self._claim()
                 await asyncio.sleep(_LOOK_SECONDS)
             else:
+                self._postgres.close()  # it may be hours
                 await self._due.wait()
 
     async def _claim(self) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,14 +18,16 @@ from baas_operator.agent.postmaster import Postmaster
 _PROGRAM = """
 import os, sys, time
 def child(titled):
-    if not (pid := os.fork()):
-        if titled:
-            os.execv(sys.executable, ["postgres: main: checkpointer", "-c", "import time; print(flush=True); time.sleep(60)"])
-        print(flush=True)
-        time.sleep(60)
-        os._exit(0)
-    return pid
-print(child(False), child(False), child(True), flush=True)
+    pid = os.fork()
+    if pid:
+        return pid
+    if titled:
+        os.execv(sys.executable, ["postgres: main: checkpointer", "-c", "import time; time.sleep(60)"])
+    time.sleep(60)
+    os._exit(0)
+children = [child(False), child(False), child(True)]
+sys.stdout.write("%d %d %d\\n" % tuple(children))
+sys.stdout.flush()
 time.sleep(60)
 """
 
@@ -37,8 +40,9 @@ class Server:
         program.symlink_to(sys.executable)
         self.process = subprocess.Popen([program, "-c", _PROGRAM], stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self.process.stdout is not None
-        lines = [self.process.stdout.readline() for _ in range(4)]
-        self.silent_1, self.silent_2, self.titled = next(map(int, each.split()) for each in lines if each.strip())
+        self.silent_1, self.silent_2, self.titled = map(int, self.process.stdout.readline().split())
+        while not Path(f"/proc/{self.titled}/cmdline").read_bytes().startswith(b"postgres: "):
+            time.sleep(0.01)
         (folder / ".s.PGSQL.5432.lock").write_text(f"{self.process.pid}\n/data\n1700000000\n5432\n/run\n")
         self.postmaster = Postmaster(folder)
 
@@ -60,7 +64,7 @@ def test_those_who_said_nothing_yet_are_ended_and_nobody_else(server: Server) ->
     assert server.postmaster.end_silent() == 2
 
     while not (ended(server.silent_1) and ended(server.silent_2)):
-        pass
+        time.sleep(0.01)
     assert not ended(server.titled)
     assert server.process.poll() is None
     assert server.postmaster.end_silent() == 0

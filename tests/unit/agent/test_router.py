@@ -36,6 +36,9 @@ class Postgres:
     away: bool = False
     looks: int = 0
 
+    def close(self) -> None:
+        """Nobody asks it for hours."""
+
     async def look(self) -> Look:
         self.looks += 1
         if self.away:

@@ -78,7 +78,7 @@ async def test_beside_an_agent_of_an_older_image_that_does_not_know_how_patroni_
     with nullcontext() if done else pytest.raises(Waiting):
         await bring_about(view())
 
-    assert asked == [("10.0.0.0", 8008, {"leader": "db-0", "candidate": "db-1", "patient": False, "username": "u", "password": "p"})]
+    assert asked == [("10.0.0.0", 8008, {"leader": "db-0", "candidate": "db-1", "username": "u", "password": "p"})]
 
 
 async def test_without_the_password_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
