@@ -53,7 +53,9 @@ async def nats_meta_leader(host: str, port: int) -> str | None:
     return str(leader) if leader else None
 
 
-async def switch_over(host: str, port: int, *, leader: str, candidate: str, username: str, password: str) -> tuple[int, str]:
+async def switch_over(
+    host: str, port: int, *, leader: str, candidate: str, username: str, password: str, patient: bool = False
+) -> tuple[int, str]:
     """Ask the agent beside the leader to hand over to a candidate, some seconds later if it is to be patient: HTTP status and its sentence.
 
     Raises:
