@@ -23,7 +23,7 @@ from baas_operator.observe.conditions import READY, find
 from baas_operator.observe.database import DatabaseObservation, annotations_of
 from baas_operator.observe.nodes import members_leaving
 from baas_operator.observe.view import View
-from baas_operator.policy.operation import WHY_LABEL, Why, operations, over, unfit
+from baas_operator.policy.operation import WHY_LABEL, Why, begun_for, operations, over, unfit
 from baas_operator.policy.plan import StartOperation
 from baas_operator.policy.windows import Windows
 
@@ -77,7 +77,7 @@ def _move(why: Why, sentence: str, fit: Sequence[Member], spec: DatabaseReplicaS
     assert seen.primary is not None
     if not fit:
         return Move(note=f"{sentence} No standby is fit to take over from {seen.primary.name} now.")
-    last = max((each for each in operations(view) if over(each) and _why(each)), key=_created, default=None)
+    last = max((each for each in operations(view) if over(each) and begun_for(each)), key=_created, default=None)
     if last is not None and not _succeeded(last) and view.now < _created(last) + AGAIN:
         return Move(note=f"{sentence} Operation {last['metadata']['name']} did not come to that; the next is begun 5 minutes after it.")
     # Of equals the youngest, as the primary's own agent has it when its pod is evicted meanwhile (agent/move.py): they agree.
@@ -109,7 +109,7 @@ def _fail_back(spec: DatabaseReplicaSpec, view: View, seen: DatabaseObservation,
     if since is None:
         when = f", which opens at {windows.following:%Y-%m-%dT%H:%MZ}" if windows.following else ""
         return Move(note=f"{sentence} It moves there in the next maintenance window{when}.")
-    if any(_succeeded(each) and _why(each) in (None, Why.FAILBACK) and _created(each) >= since for each in operations(view)):
+    if any(_succeeded(each) and begun_for(each) in (None, Why.FAILBACK) and _created(each) >= since for each in operations(view)):
         return Move(note=f"{sentence} It was moved before: it moves there {'in the next window' if windows.since else 'within an hour'}.")
     settled = [each for each in _fit(view, seen) if each in there and _settled(view, each)]
     if not whole or not settled:
@@ -152,9 +152,3 @@ def _created(operation: Manifest) -> datetime:
 
 def _succeeded(operation: Manifest) -> bool:
     return (operation.get("status") or {}).get("phase") == OperationPhase.SUCCEEDED.value
-
-
-def _why(operation: Manifest) -> str | None:
-    """What the operator began it for; None for somebody's own."""
-    found = (operation["metadata"].get("labels") or {}).get(WHY_LABEL)
-    return str(found) if found else None

@@ -100,6 +100,12 @@ def over(operation: Manifest) -> bool:
     return phase is not None and OperationPhase(phase).over
 
 
+def begun_for(operation: Manifest) -> str | None:
+    """What the operator began it for (`Why`); None for somebody's own."""
+    found = (operation["metadata"].get("labels") or {}).get(WHY_LABEL)
+    return str(found) if found else None
+
+
 def _turn(operation: Manifest) -> tuple[bool, str, str, str]:
     """In this order Operations on one object are carried out. One that was begun stays ahead, whatever its name."""
     steps = (operation.get("status") or {}).get("steps") or []
@@ -171,7 +177,7 @@ def _switchover(view: View, spec: OperationSpec, status: OperationStatus, databa
             f"Look at the database's conditions, then create another Operation.{_last_answer(status)}",
         ))  # fmt: skip
     effects: tuple[Effect, ...] = ()
-    patient = (view.resource["metadata"].get("labels") or {}).get(WHY_LABEL) == Why.NODE_LEAVING.value
+    patient = begun_for(view.resource) == Why.NODE_LEAVING.value
     if seen.primary and seen.primary.name == result.from_member and seen.leader_endpoint:
         effects = (Switchover(spec.target.name, result.from_member, seen.leader_endpoint.ip, candidate, patient),)
     elif seen.primary and seen.primary.name not in (result.from_member, candidate):
