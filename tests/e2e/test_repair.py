@@ -70,7 +70,8 @@ def _shell(kube: Kube, database: Database, member: str, script: str) -> str:
 
 
 def _standby(kube: Kube, database: Database) -> str:
-    """One that was not copied yet: each is, once in half an hour at the most."""
+    """One that was not copied yet: each is, once in half an hour at the most. What an earlier test left broken is whole first."""
+    database.wait_whole()
     copied = {each["member"] for each in _status(kube, database).get("repairs", [])}
     if not (left := set(database.names()) - copied - {database.leader()}):
         left = {database.leader()}
@@ -86,8 +87,8 @@ def test_a_standby_with_broken_files_is_copied_anew(lab: Cluster, kube: Kube, da
 
     with ledger.writing():
         ledger.wait_for_writes()
-        _shell(kube, database, member, f"rm {DATA}/global/pg_control")
-        faults.pod_kill(lab, database.namespace, member, "postgres", process="postgres")
+        # A replayed page that is written out needs pg_control, so without it PostgreSQL may well be down before it is killed.
+        _shell(kube, database, member, f"read -r pid < {DATA}/postmaster.pid; rm {DATA}/global/pg_control; kill -9 $pid || true")
         wait_until(
             lambda: _repairs(kube, database, member) == ["NotStarting"], timeout_seconds=REPAIRED_SECONDS, what=f"{member} is copied anew"
         )
