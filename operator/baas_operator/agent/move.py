@@ -113,6 +113,8 @@ class Mover:
             if not self._dcs.leads:
                 return
             pods = await self.pods()
+            if to not in pods or goes(pods[to]):
+                raise MoveError(f"{to} is about to go itself.")
             addresses = poolers(pods.values())
             paused = (await self.patroni.cluster()).get("pause")  # then Patroni promotes nobody by itself
             await self._settled()
@@ -149,18 +151,20 @@ class Mover:
         """Raises MoveError unless the agents that have to hand the lock over are there: a primary that has stopped takes no writes, and
         nobody else would."""
         voters = sorted(sync.voters)
-        there = await asyncio.gather(*(self._watches((pods.get(each) or {}).get("status") or {}) for each in voters))
+        there = await asyncio.gather(*(self._watches(pods.get(each)) for each in voters))
         silent = [name for name, answers in zip(voters, there, strict=True) if not answers]
         if not len(voters) - len(silent) > sync.quorum >= len(silent):
             raise MoveError(
-                f"The agent beside {', '.join(silent)} does not answer or hears nothing of Patroni's lock, and is needed to hand it over."
+                f"The agent beside {', '.join(silent)} does not answer, goes, or hears nothing of Patroni's lock, and is needed to hand "
+                "it over."
             )
 
-    async def _watches(self, status: Mapping[str, Any]) -> bool:
-        """Whether the agent of a pod says that it watches. One of an older image does not know the question, and counts."""
-        if not status.get("podIP"):
+    async def _watches(self, pod: Mapping[str, Any] | None) -> bool:
+        """Whether the agent of a pod that stays says that it watches. One of an older image does not know the question, and counts."""
+        address = (pod.get("status") or {}).get("podIP") if pod else None
+        if pod is None or not address or goes(pod):  # the agent outlives PostgreSQL in a pod that goes, and answers
             return False
-        url = f"http://{authority(status['podIP'], names.AGENT_PORT)}{names.WATCHES_PATH}"
+        url = f"http://{authority(address, names.AGENT_PORT)}{names.WATCHES_PATH}"
         try:
             async with self._session.get(url, timeout=_AGENT_TIMEOUT, allow_redirects=False) as response:
                 return response.status < 500

@@ -28,8 +28,8 @@ _CHECKPOINT_SECONDS = 30.0
 _CONFIRMED_SECONDS = 3.0
 _STOPPED_SECONDS = 5.0
 """Who still receives may hold it up for longer, such as a logical consumer that lags."""
-_SILENT_SECONDS = 0.3
-"""So long whoever connects during a shutdown may take to be told of it."""
+_SILENT_SECONDS = 0.2
+"""So long whoever connects during a shutdown may take to say who it is, and to be told of it."""
 # pg_stat_wal_receiver shows a receiver only once it is connected; pg_stat_activity from its first moment, before it reads its key.
 _LOOK = """
 SELECT pg_is_in_recovery(),
@@ -265,11 +265,12 @@ class Postgres:
         """
         process = self._postmaster.signal(signal.SIGINT)
         since = time.monotonic()
+        silent: dict[int, float] = {}
         while process is not None and self._postmaster.process == process:
             if time.monotonic() > since + _STOPPED_SECONDS:
                 raise UnavailableError("PostgreSQL does not shut down")
-            if time.monotonic() > since + _SILENT_SECONDS:
-                self._postmaster.end_silent()
+            silent = {each: silent.get(each, time.monotonic()) for each in self._postmaster.silent()}
+            self._postmaster.end(each for each, first in silent.items() if time.monotonic() > first + _SILENT_SECONDS)
             await asyncio.sleep(_POLL_SECONDS)
 
     def close(self) -> None:

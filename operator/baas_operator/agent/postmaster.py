@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,22 +40,28 @@ class Postmaster:
             return None
         return process
 
-    def end_silent(self) -> int:
-        """End the processes of clients that have connected and said nothing yet; how many there were. They hold a shutdown up for as long
-        as `authentication_timeout` is: a process that is made during one, to say no to who comes, is asked to go by nobody (PostgreSQL 18
+    def silent(self) -> set[int]:
+        """The processes of clients that have connected and said nothing yet. They hold a shutdown up for as long as
+        `authentication_timeout` is: a process that is made during one, to say no to who comes, is asked to go by nobody (PostgreSQL 18
         does so, "Kill dead-end children when there's nothing else left"). Each has its parent's title still: it gets one of its own with
         what the client says first (PostgreSQL's source, backend_startup.c, `BackendInitialize`)."""
-        process, ended = self.process, 0
+        process, found = self.process, set[int]()
         if process is None:
-            return 0
+            return found
         with suppress(OSError, ValueError):
             title = self._title(process)
             for child in map(int, (self._processes / f"{process}/task/{process}/children").read_text().split()):
                 with suppress(OSError):
                     if self._title(child) == title:
-                        os.kill(child, signal.SIGTERM)
-                        ended += 1
-        return ended
+                        found.add(child)
+        return found
+
+    def end(self, processes: Iterable[int]) -> None:
+        """Ask those of them to go that are still silent: a number may be another's by now."""
+        wanted = set(processes)
+        for each in wanted & self.silent() if wanted else ():
+            with suppress(OSError):
+                os.kill(each, signal.SIGTERM)
 
     def end_patroni(self) -> bool:
         """End Patroni on the spot, if PostgreSQL does not run; whether it did. In a pod that is about to go it would start PostgreSQL once

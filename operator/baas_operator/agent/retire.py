@@ -33,6 +33,8 @@ _CALM_SECONDS = 4.0
 place has every processor busy for seconds: writes that wait meanwhile wait longer. They need not: this pod has a grace period."""
 _CALM_PART = 1 / 30
 """Of that grace period, which somebody in a hurry has shortened."""
+_AFRESH_SECONDS = 60.0
+"""After so long it is another cordon that the operator asks for; until then it asks again for one that was waited for."""
 _LINGER_SECONDS = 3.0
 """How long a pod stays after it led: until every node's kube-proxy has let go of it, which changes its rules once a second when it is not
 busy. Who comes meanwhile is refused, and comes again; at an address that is gone it would hang."""
@@ -51,16 +53,20 @@ class Requests:
         self._wanted = aiohttp.encode_basic_auth(*credentials).encode()
         self._due: float | None = None
         """When the primary is to be handed over, on the monotonic clock; None while its pod is not being deleted."""
+        self._asked = -_AFRESH_SECONDS
+        """The same of the operator's last patient request."""
 
     async def retire(self, _: web.Request) -> web.Response:
         """For the kubelet: the answer comes when the pod may go. It is never refused: Patroni's own shutdown is second best."""
+        # Where one standby alone confirms commits, it will wait for this member's in turn, as long as there is one.
+        waited_for = len(self._dcs.state.sync.voters) == 1
         try:
             async with asyncio.timeout(_GIVEN_UP_SECONDS):
                 await self._move_away()
         except _PROBLEMS as error:
             _log.warning("the primary could not be moved away: %s", str(error) or type(error).__name__)
         if self._dcs.lost_at is not None:
-            if self._due is not None and not self._dcs.leads and self._end_patroni():
+            if self._due is not None and not waited_for and not self._dcs.leads and self._end_patroni():
                 _log.info("this member leads no more, and its pod goes: Patroni is ended")
             await asyncio.sleep(self._dcs.lost_at + _LINGER_SECONDS - time.monotonic())
         return web.Response(text="ok\n")
@@ -76,7 +82,9 @@ class Requests:
         try:
             # The node is cordoned: most likely a drain has just begun, and the pod's eviction comes by another way, sooner or later.
             if body.get("patient"):
-                await self._calm(self._due or time.monotonic() + _CALM_SECONDS)
+                if time.monotonic() > self._asked + _AFRESH_SECONDS:
+                    self._asked = time.monotonic() + _CALM_SECONDS
+                await self._calm(self._asked)
             await self._mover.move(str(body["candidate"]))
         except _PROBLEMS as error:
             return web.Response(status=503, text=f"{str(error) or type(error).__name__}\n")
@@ -87,10 +95,11 @@ class Requests:
         """For another member's agent: 200 if this one would take the lock over now, as it hears of what it has to."""
         return web.Response(text="ok\n") if self._dcs.up_to_date else web.Response(status=503, text="no news of the lock\n")
 
-    async def _calm(self, due: float) -> bool:
-        """Whether there was something to wait for, which is over."""
+    async def _calm(self, asked: float = 0.0) -> bool:
+        """Whether there was something to wait for, which is over. What the pod's deletion says goes before what was `asked`, also if it
+        comes meanwhile."""
         waited = False
-        while (left := due - time.monotonic()) > 0 and self._dcs.leads:
+        while (left := (asked if self._due is None else self._due) - time.monotonic()) > 0 and self._dcs.leads:
             await self._dcs.changed(left)
             waited = True
         return waited
@@ -116,13 +125,14 @@ class Requests:
         mine = pods.get(self._identity.pod)
         if mine is None or not goes(mine):
             return True
-        if self._due is None:
-            grace = mine["metadata"].get("deletionGracePeriodSeconds") or 0
-            self._due = time.monotonic() + min(_CALM_SECONDS, grace * _CALM_PART)
+        # The kubelet asks again when somebody shortens the grace period.
+        grace = mine["metadata"].get("deletionGracePeriodSeconds") or 0
+        due = time.monotonic() + min(_CALM_SECONDS, grace * _CALM_PART)
+        self._due = due if self._due is None else min(self._due, due)
         cluster = await self._mover.patroni.cluster()
         if all(goes(pods[each["name"]]) for each in cluster["members"] if each["name"] in pods):
             return True  # the last member, or all go: there is nobody to wait for
-        if await self._calm(self._due):
+        if await self._calm():
             return False  # much may have happened
         if (candidate := successor(cluster, pods)) is None:
             _log.warning("no standby is fit to take over yet")

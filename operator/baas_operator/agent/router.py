@@ -38,6 +38,10 @@ def leads_here(found: dict[str, Any], identity: Identity) -> bool:
     return len(present) == 1 and present[0].get("addresses") == [identity.ip]
 
 
+def _version(found: dict[str, Any]) -> int:
+    return int(found["metadata"]["resourceVersion"])
+
+
 class Router:
     """Keeps the slice right while this member is the primary. `postgres`: a connection of its own."""
 
@@ -107,11 +111,11 @@ class Router:
                 await self._due.wait()
 
     async def _claim(self) -> None:
-        identity = self._identity
+        identity, found = self._identity, self._slice
         try:
             # In this order: whoever freezes between the two finds the slice changed by its successor, and can not overwrite it.
             # What the watch brought last will do, and saves a request: a write that is based on an older version is refused.
-            found = self._slice or await self._kube.get(identity.slice_path)
+            found = found or await self._kube.get(identity.slice_path)
             lock = await self._kube.get(identity.lock_path)
             holder = (lock["metadata"].get("annotations") or {}).get("leader")
             if holder != identity.pod:
@@ -125,10 +129,17 @@ class Router:
                 }
                 found = await self._kube.merge(identity.slice_path, patch)
                 _log.info("%s leads here", names.rw_service(identity.database))
-            self._slice = found
+            self._keep_newest(found)
         except KubeError as error:
-            self._slice = None  # the next try reads it
+            if self._slice is found:
+                self._slice = None  # the next try reads it
             if error.status not in (404, 409):
                 _log.warning("could not route: %s", error)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            _log.warning("could not route, the API server does not answer: %r", error)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
+            _log.warning("could not route, the API server does not answer as it does: %r", error)
+
+    def _keep_newest(self, found: dict[str, Any]) -> None:
+        """While an answer was on its way, the watch may have brought what somebody wrote after it: that is told once, and must stay.
+        Resource versions of one kind are numbers that grow (Kubernetes documentation, "Resource Versions")."""
+        if self._slice is None or _version(found) >= _version(self._slice):
+            self._slice = found

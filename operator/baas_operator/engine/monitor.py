@@ -14,7 +14,8 @@ from baas_operator.engine.errors import Waiting
 from baas_operator.observe.addresses import authority
 
 _SECONDS = aiohttp.ClientTimeout(total=3.0)
-_SWITCHOVER_SECONDS = aiohttp.ClientTimeout(total=20.0)
+_SWITCHOVER_SECONDS = aiohttp.ClientTimeout(total=24.0)
+"""Four of them the primary may go on, until the moment is calm."""
 _MOST_BYTES = 1024 * 1024
 """What is read of an answer. Operands run images that their users choose: one may send without end, or to somewhere else."""
 

@@ -22,13 +22,23 @@ Not `DeletionCandidateOfClusterAutoscaler`: that is a node which is not needed n
 """
 
 
+_CORDONED = "is cordoned"
+
+
 def leaving(node: Manifest) -> str | None:
     """Why nothing should be moved to a node, and a primary away from it, in a few words: `is cordoned`. None for one that stays."""
     spec = node.get("spec") or {}
     if node["metadata"].get("deletionTimestamp"):
         return "is being deleted"
     told = (_TAINTS[each["key"]] for each in spec.get("taints") or [] if each["key"] in _TAINTS)
-    return next(told, "is cordoned" if spec.get("unschedulable") else None)
+    return next(told, _CORDONED if spec.get("unschedulable") else None)
+
+
+def drain_begins(database: View, member: str) -> bool:
+    """Whether a member's node is cordoned and nothing else is told of it. Then its pods are most likely being evicted at this moment
+    (`kubectl drain` cordons first). Who taints nodes takes their pods away later: cluster-autoscaler waits for five seconds (its flag
+    `--node-delete-delay-after-taint`), Karpenter until there is another node."""
+    return members_leaving(database).get(member, "").endswith(f" {_CORDONED}")
 
 
 def members_leaving(database: View) -> dict[str, str]:

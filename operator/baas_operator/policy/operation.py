@@ -25,7 +25,7 @@ from baas_operator.desired.meta import Manifest
 from baas_operator.observe.conditions import READY, RECONCILING, Condition
 from baas_operator.observe.database import DatabaseObservation, observe_database
 from baas_operator.observe.moments import to_text, to_time
-from baas_operator.observe.nodes import members_leaving
+from baas_operator.observe.nodes import drain_begins, members_leaving
 from baas_operator.observe.view import View
 from baas_operator.policy.plan import Discard, Effect, Finding, Plan, Switchover
 
@@ -177,7 +177,7 @@ def _switchover(view: View, spec: OperationSpec, status: OperationStatus, databa
             f"Look at the database's conditions, then create another Operation.{_last_answer(status)}",
         ))  # fmt: skip
     effects: tuple[Effect, ...] = ()
-    patient = begun_for(view.resource) == Why.NODE_LEAVING.value
+    patient = begun_for(view.resource) == Why.NODE_LEAVING.value and drain_begins(database, result.from_member or "")
     if seen.primary and seen.primary.name == result.from_member and seen.leader_endpoint:
         effects = (Switchover(spec.target.name, result.from_member, seen.leader_endpoint.ip, candidate, patient),)
     elif seen.primary and seen.primary.name not in (result.from_member, candidate):

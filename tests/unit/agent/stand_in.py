@@ -149,6 +149,7 @@ class StandIn:
         self.watches = 0
         """How many were begun."""
         self._before: dict[tuple[str, str], Callable[[], None]] = {}
+        self._after: dict[str, Callable[[], None]] = {}
         self._version = 100
         self._log: list[dict[str, Any]] = []
         self._held: set[str] = set()
@@ -226,6 +227,10 @@ class StandIn:
     def before(self, method: str, path: str, happens: Callable[[], None]) -> None:
         """What happens in the world once, when such a request has been sent and before the API server looks at it."""
         self._before[method, path] = happens
+
+    def after(self, path: str, happens: Callable[[], None]) -> None:
+        """What happens once, when such an object has been written and before the answer comes: watches tell of it earlier."""
+        self._after[path] = happens
 
     def hold(self, collection: str, *, new: bool = False) -> None:
         """Its watches bring nothing until `let_go`; with `new` not even what a watch that begins is told first."""
@@ -335,7 +340,11 @@ class StandIn:
         made = _merged(found, body)
         if made != found:
             self._store(request.path, made)
-        return web.json_response(self.objects[request.path])
+        answer = web.json_response(self.objects[request.path])
+        if happens := self._after.pop(request.path, None):
+            happens()
+            await asyncio.sleep(0.1)
+        return answer
 
     async def _collection(self, request: web.Request) -> web.StreamResponse:
         if "watch" in request.query:

@@ -61,13 +61,15 @@ def ended(process: int) -> bool:
 
 
 def test_those_who_said_nothing_yet_are_ended_and_nobody_else(server: Server) -> None:
-    assert server.postmaster.end_silent() == 2
+    assert server.postmaster.silent() == {server.silent_1, server.silent_2}
+
+    server.postmaster.end([server.silent_1, server.silent_2, server.titled])
 
     while not (ended(server.silent_1) and ended(server.silent_2)):
         time.sleep(0.01)
     assert not ended(server.titled)
     assert server.process.poll() is None
-    assert server.postmaster.end_silent() == 0
+    assert server.postmaster.silent() == set()
 
 
 @pytest.mark.parametrize("running", [False, True])
@@ -98,5 +100,6 @@ def test_patroni_is_ended_only_where_postgresql_has_stopped(tmp_path: Path, runn
 def test_with_no_server_there_is_nobody_to_end(server: Server, tmp_path: Path) -> None:
     (tmp_path / ".s.PGSQL.5432.lock").unlink()
 
-    assert server.postmaster.end_silent() == 0
+    assert server.postmaster.silent() == set()
+    server.postmaster.end([server.silent_1])
     assert not ended(server.silent_1)

@@ -20,7 +20,7 @@ from baas_operator.agent import retire as retire_module
 from baas_operator.agent.dcs import STOPPED, Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube
-from baas_operator.agent.move import Mover, successor
+from baas_operator.agent.move import Mover
 from baas_operator.agent.patroni import Patroni
 from baas_operator.agent.postgres import UnavailableError
 from baas_operator.agent.retire import Requests
@@ -32,43 +32,11 @@ ME = Identity(database="db", namespace="prod", pod="db-0", ip="10.0.0.1", node="
 USER = ("patroni", "secret")
 
 
-def pod(name: str, *, made: str = "2026-01-01T00:00:00Z", goes: bool = False) -> dict[str, Any]:
-    metadata = {"name": name, "creationTimestamp": made} | ({"deletionTimestamp": "2026-01-02T00:00:00Z"} if goes else {})
-    return {"metadata": metadata}
-
-
 def member(name: str, role: str = "quorum_standby", state: str = "streaming", lag: Any = 0) -> dict[str, Any]:
     return {"name": name, "role": role, "state": state, "lag": lag}
 
 
 LEADER = member("db-0", "leader", "running")
-
-
-def chosen(*members: dict[str, Any], **pods: dict[str, Any]) -> str | None:
-    known = {"db-0": pod("db-0", goes=True)} | {name: pod(name) for name in ("db-1", "db-2")}
-    return successor({"members": [LEADER, *members]}, known | {name.replace("_", "-"): each for name, each in pods.items()})
-
-
-def test_a_synchronous_standby_takes_over_and_no_other_where_there_is_one() -> None:
-    assert chosen(member("db-1"), member("db-2", "replica")) == "db-1"
-    assert chosen(member("db-1", state="starting"), member("db-2", "replica")) is None
-
-
-def test_without_synchronous_standbys_one_that_hardly_lags_does() -> None:
-    assert chosen(member("db-1", "replica", lag=64 * 2**20), member("db-2", "replica", lag=100)) == "db-2"
-    assert chosen(member("db-1", "replica", lag="unknown")) is None
-
-
-def test_one_that_goes_too_is_passed_over() -> None:
-    assert chosen(member("db-1"), member("db-2"), db_2=pod("db-2", goes=True)) == "db-1"
-
-
-def test_the_youngest_pod_is_taken_so_that_a_rolling_update_does_not_meet_the_primary_again() -> None:
-    assert chosen(member("db-1"), member("db-2"), db_1=pod("db-1", made="2026-01-03T00:00:00Z")) == "db-1"
-
-
-def test_a_member_whose_pod_is_not_known_is_passed_over() -> None:
-    assert chosen(member("db-7")) is None
 
 
 class World:
@@ -220,7 +188,7 @@ async def test_a_primary_is_not_stopped_while_the_agents_that_hand_the_lock_over
     status, said = await world.asked_by_the_operator("db-2")
 
     assert (status, world.api.leader()) == (503, "db-0")
-    assert said.startswith("The agent beside db-1, db-2 does not answer or hears nothing of Patroni's lock")
+    assert said.startswith("The agent beside db-1, db-2 does not answer, goes, or hears nothing of Patroni's lock")
     assert world.done == ["checkpoint"], "no client waited for it, either"
 
 
@@ -231,6 +199,26 @@ async def test_one_agent_too_few_is_too_few_and_one_without_a_pod_is_away(world:
 
     assert (status, world.done) == (503, ["checkpoint"])
     assert said.startswith("The agent beside db-1 does not answer")
+
+
+async def test_an_agent_whose_pod_goes_is_away_as_its_postgresql_goes_before_it(world: World) -> None:
+    world.delete("db-1")
+
+    status, said = await world.asked_by_the_operator("db-2")
+
+    assert (status, world.done) == (503, ["checkpoint"])
+    assert said.startswith("The agent beside db-1 does not answer, goes")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_nothing_is_moved_to_a_pod_that_goes(world: World, gone: bool) -> None:
+    """It may have been chosen some seconds ago."""
+    world.delete("db-2")
+    if gone:
+        del world.api.objects[f"{PODS}/db-2"]
+
+    assert await world.asked_by_the_operator("db-2") == (503, "db-2 is about to go itself.")
+    assert world.done == []
 
 
 async def test_an_agent_tells_whether_it_hears_of_the_lock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,6 +281,63 @@ async def test_a_primary_whose_node_is_cordoned_waits_for_the_drain_to_have_begu
     assert world.done == MOVED
     assert 0.4 < time.monotonic() - began < 1.5
     assert world.patroni_ended == 0, "its pod stays"
+
+
+async def test_an_eviction_that_follows_a_cordon_begins_the_wait_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the eviction that makes processors busy."""
+    monkeypatch.setattr(retire_module, "_CALM_SECONDS", 0.6)
+    world.api.objects[f"{PODS}/db-0"]["metadata"]["deletionGracePeriodSeconds"] = 120
+    asking = asyncio.create_task(world.asked_by_the_operator("db-2", patient=True))
+    await asyncio.sleep(0.4)
+    world.delete("db-0")
+    evicted = time.monotonic()
+
+    await world.retire()
+
+    assert (await asking)[0] == 200
+    assert world.done == MOVED
+    assert 0.5 < time.monotonic() - evicted < 1.5
+
+
+async def test_the_operator_that_asks_again_has_waited_already(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retire_module, "_CALM_SECONDS", 0.8)
+    world.unconfirmed = {"db-2"}
+    assert (await world.asked_by_the_operator("db-2", patient=True))[0] == 503
+    world.unconfirmed = set()
+    began = time.monotonic()
+
+    assert (await world.asked_by_the_operator("db-2", patient=True))[0] == 200
+
+    assert time.monotonic() - began < 0.5
+
+
+async def test_a_grace_period_that_is_shortened_meanwhile_ends_the_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kubelet asks again when it is."""
+    monkeypatch.setattr(retire_module, "_CALM_SECONDS", 30.0)
+    world.delete("db-0")
+    told = world.api.objects[f"{PODS}/db-0"]["metadata"]
+    told["deletionGracePeriodSeconds"] = 900
+    waiting = asyncio.create_task(world.retire())
+    await asyncio.sleep(0.1)
+    assert world.done == []
+
+    told["deletionGracePeriodSeconds"] = 1
+    await world.retire()
+
+    assert world.done == MOVED
+    waiting.cancel()
+
+
+async def test_patroni_stays_where_nobody_else_would_confirm_what_the_successor_commits(world: World) -> None:
+    world.api.synchronous("db-0", "db-2", quorum=0)
+    world.api.renew()
+    await until(lambda: world.mover._dcs.state.sync.voters == {"db-2"} and world.mover._dcs.state.sync.settled)
+    world.delete("db-0")
+
+    await world.retire()
+
+    assert world.done == MOVED
+    assert world.patroni_ended == 0
 
 
 async def test_patroni_is_ended_once_its_pod_goes_and_leads_no_more(world: World) -> None:

@@ -253,6 +253,31 @@ async def test_a_slice_that_was_edited_by_hand_is_put_back_as_the_watch_tells(wo
     assert world.written() == [[HERE], [HERE]]
 
 
+async def test_a_slice_that_was_edited_while_the_answer_to_a_write_was_on_its_way_is_put_back(world: World) -> None:
+    """The watch tells of it once, before the answer, which tells of what was before."""
+    world.api.after(SLICE, lambda: world.api.route("10.9.9.9"))
+    world.postgres.standby = False
+    world.api.lead("db-1")
+
+    await until(lambda: world.written() == [[HERE], [HERE]])
+
+    assert world.api.leads_to() == [HERE]
+
+
+async def test_an_answer_that_makes_no_sense_is_asked_for_again(world: World) -> None:
+    """What stands before an API server may answer in its place."""
+    world.api.before("GET", LOCK, lambda: world.api.objects[LOCK].pop("metadata"))
+    world.postgres.standby = False
+    world.api.lead("db-1")
+    reads = world.api.asked("GET", LOCK)
+    lock = dict(world.api.objects[LOCK])
+    await until(lambda: world.api.asked("GET", LOCK) > reads + 1)
+
+    world.api.objects[LOCK] = lock
+
+    await until(lambda: world.api.leads_to() == [HERE])
+
+
 async def test_a_slice_that_was_edited_while_the_watches_were_broken_is_put_back(world: World) -> None:
     await world.promote()
     world.api.hold(SLICES)

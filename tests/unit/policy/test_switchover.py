@@ -212,15 +212,21 @@ def test_it_begins_once_the_other_is_over_and_the_members_follow() -> None:
     assert world.reconcile().effects == (Switchover("db", "db-1", "10.0.0.1", "db-2"),)
 
 
-def test_away_from_a_node_that_goes_the_agent_may_wait_for_a_calm_moment() -> None:
+@pytest.mark.parametrize(
+    ("taint", "patient"), [(None, True), ("ToBeDeletedByClusterAutoscaler", False)], ids=["a drain has begun", "a drain comes later"]
+)
+def test_away_from_a_node_that_was_just_cordoned_the_agent_may_wait_for_a_calm_moment(taint: str | None, patient: bool) -> None:
     world = World(to="db-2")
     world.operation["metadata"]["labels"] = {WHY_LABEL: Why.NODE_LEAVING.value}
     world.reconcile()
+    world.db.cordon("zone-a")
+    if taint:
+        world.db.nodes["node-zone-a"]["spec"]["taints"] = [{"key": taint, "effect": "NoSchedule"}]
 
     (effect,) = world.reconcile().effects
 
     assert isinstance(effect, Switchover)
-    assert effect.patient
+    assert effect.patient is patient
 
 
 def test_what_waits_in_vain_is_given_up() -> None:
