@@ -46,13 +46,18 @@ def _number(text: str | None) -> int:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 
+def version_of(found: Mapping[str, Any]) -> int:
+    """An object's resource version. Those of one kind are numbers that grow (Kubernetes documentation, "Resource Versions")."""
+    return _number(found["metadata"]["resourceVersion"])
+
+
 def read_lock(found: Mapping[str, Any]) -> Lock:
     """The leader lock from its ConfigMap. A term ends when the leader changes or takes the lock anew."""
     said: Mapping[str, str] = found["metadata"].get("annotations") or {}
     leader = said.get("leader") or None
     acquired = said.get("acquireTime", "")
     return Lock(
-        leader=leader, term=f"{leader}/{said.get('transitions', '')}/{acquired}", version=_number(found["metadata"]["resourceVersion"]),
+        leader=leader, term=f"{leader}/{said.get('transitions', '')}/{acquired}", version=version_of(found),
         position=_number(said.get("optime")), transitions=_number(said.get("transitions")),
         given=bool(leader) and bool(acquired) and said.get(GIVEN) == acquired,
     )  # fmt: skip
@@ -82,7 +87,7 @@ def read_sync(found: Mapping[str, Any], before: Sync) -> Sync:
     quorum = _number(said.get("quorum"))
     same = before.changed and (before.leader, before.voters, before.quorum) == (leader, voters, quorum)
     fences = {key.removeprefix(FENCE): fence for key, text in said.items() if key.startswith(FENCE) and (fence := _fence(text))}
-    changed = before.changed if same else _number(found["metadata"]["resourceVersion"])
+    changed = before.changed if same else version_of(found)
     floor, earlier = (before.floor, before.earlier) if before.changed and before.leader == leader else (None, ())
     if floor is not None and not same:
         earlier = before.electorates
@@ -174,11 +179,11 @@ class Dcs:
             self._silent = False
             self._heard = time.monotonic()
             self._take(found)
-            self._since = max(self._since, _number(found["metadata"]["resourceVersion"]))
+            self._since = max(self._since, version_of(found))
 
     async def _list(self) -> None:
         found = await self._kube.get(f"{self._identity.config_maps}?labelSelector={quote(self._identity.patroni_labels)}")
-        version = _number(found["metadata"]["resourceVersion"])
+        version = version_of(found)
         if version < self._since:  # it was restored from a backup
             self.state = State()
         elif self._since:
@@ -198,7 +203,7 @@ class Dcs:
 
     def _take(self, found: dict[str, Any], *, in_order: bool = True) -> None:
         """Take an object in. Read out of order it may hide that the voters changed twice: then they count as changed just now."""
-        name, version = found["metadata"]["name"], _number(found["metadata"]["resourceVersion"])
+        name, version = found["metadata"]["name"], version_of(found)
         if found.get("deleted"):
             found = {"metadata": found["metadata"] | {"annotations": {}}}
         state = self.state
@@ -238,7 +243,7 @@ class Dcs:
         # The same fence said again has to be a change: it is the version of the object that counts.
         text = json.dumps(asdict(fence) | {"at": time.time_ns()}) if fence else None
         written = await self._kube.merge(self._identity.sync_path, {"metadata": {"annotations": {FENCE + self._identity.pod: text}}})
-        version = _number(written["metadata"]["resourceVersion"])
+        version = version_of(written)
         async with asyncio.timeout(_BROUGHT_SECONDS):
             while self.state.version < version:
                 await self.changed(_BROUGHT_SECONDS / 4)

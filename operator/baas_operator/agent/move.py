@@ -113,7 +113,9 @@ class Mover:
             if not self._dcs.leads:
                 return
             pods = await self.pods()
-            if to not in pods or goes(pods[to]):
+            # An agent outlives PostgreSQL in a pod that goes, and would answer.
+            staying = {name: each for name, each in pods.items() if not goes(each)}
+            if to not in staying:
                 raise MoveError(f"{to} is about to go itself.")
             addresses = poolers(pods.values())
             paused = (await self.patroni.cluster()).get("pause")  # then Patroni promotes nobody by itself
@@ -124,7 +126,7 @@ class Mover:
                     f"{', '.join(sorted(missing))} does not confirm or replay what was written: a new primary would be waited for."
                 )
             if agents := to in voters and not paused:
-                await self._ask_voters(self._dcs.state.sync, pods)
+                await self._ask_voters(self._dcs.state.sync, staying)
             if self._tried != term:  # clients should not have to wait again and again for a move that does not come about
                 await self._ask_poolers("pause", addresses)
             self._tried = term
@@ -147,11 +149,11 @@ class Mover:
                 while (sync := self._dcs.state.sync).voters and not (sync.settled and sync.timeline):
                     await self._dcs.changed()
 
-    async def _ask_voters(self, sync: Sync, pods: Pods) -> None:
+    async def _ask_voters(self, sync: Sync, staying: Pods) -> None:
         """Raises MoveError unless the agents that have to hand the lock over are there: a primary that has stopped takes no writes, and
         nobody else would."""
         voters = sorted(sync.voters)
-        there = await asyncio.gather(*(self._watches(pods.get(each)) for each in voters))
+        there = await asyncio.gather(*(self._watches((staying.get(each) or {}).get("status") or {}) for each in voters))
         silent = [name for name, answers in zip(voters, there, strict=True) if not answers]
         if not len(voters) - len(silent) > sync.quorum >= len(silent):
             raise MoveError(
@@ -159,12 +161,11 @@ class Mover:
                 "it over."
             )
 
-    async def _watches(self, pod: Mapping[str, Any] | None) -> bool:
-        """Whether the agent of a pod that stays says that it watches. One of an older image does not know the question, and counts."""
-        address = (pod.get("status") or {}).get("podIP") if pod else None
-        if pod is None or not address or goes(pod):  # the agent outlives PostgreSQL in a pod that goes, and answers
+    async def _watches(self, status: Mapping[str, Any]) -> bool:
+        """Whether the agent of a pod says that it watches. One of an older image does not know the question, and counts."""
+        if not status.get("podIP"):
             return False
-        url = f"http://{authority(address, names.AGENT_PORT)}{names.WATCHES_PATH}"
+        url = f"http://{authority(status['podIP'], names.AGENT_PORT)}{names.WATCHES_PATH}"
         try:
             async with self._session.get(url, timeout=_AGENT_TIMEOUT, allow_redirects=False) as response:
                 return response.status < 500

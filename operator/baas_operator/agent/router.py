@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from baas_operator.agent.credentials import Credentials
-from baas_operator.agent.dcs import Dcs
+from baas_operator.agent.dcs import Dcs, version_of
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.agent.postgres import Postgres, UnavailableError
@@ -36,10 +36,6 @@ def leads_here(found: dict[str, Any], identity: Identity) -> bool:
     """Whether an EndpointSlice leads to this member and to nobody else."""
     present = found.get("endpoints") or []
     return len(present) == 1 and present[0].get("addresses") == [identity.ip]
-
-
-def _version(found: dict[str, Any]) -> int:
-    return int(found["metadata"]["resourceVersion"])
 
 
 class Router:
@@ -139,7 +135,6 @@ class Router:
             _log.warning("could not route, the API server does not answer as it does: %r", error)
 
     def _keep_newest(self, found: dict[str, Any]) -> None:
-        """While an answer was on its way, the watch may have brought what somebody wrote after it: that is told once, and must stay.
-        Resource versions of one kind are numbers that grow (Kubernetes documentation, "Resource Versions")."""
-        if self._slice is None or _version(found) >= _version(self._slice):
+        """While an answer was on its way, the watch may have brought what somebody wrote after it: that is told once, and must stay."""
+        if self._slice is None or version_of(found) >= version_of(self._slice):
             self._slice = found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from baas_operator.api.kinds import POD
 from baas_operator.desired.database import names
@@ -20,8 +20,6 @@ documentation, "Disruption", and until its v1 another name; Kubernetes' own, "We
 
 Not `DeletionCandidateOfClusterAutoscaler`: that is a node which is not needed now, and for ten minutes more it may be needed again.
 """
-
-
 _CORDONED = "is cordoned"
 
 
@@ -38,14 +36,16 @@ def drain_begins(database: View, member: str) -> bool:
     """Whether a member's node is cordoned and nothing else is told of it. Then its pods are most likely being evicted at this moment
     (`kubectl drain` cordons first). Who taints nodes takes their pods away later: cluster-autoscaler waits for five seconds (its flag
     `--node-delete-delay-after-taint`), Karpenter until there is another node."""
-    return members_leaving(database).get(member, "").endswith(f" {_CORDONED}")
+    return any(name == member and leaving(node) == _CORDONED for name, node in _nodes(database))
 
 
 def members_leaving(database: View) -> dict[str, str]:
     """Members whose node is about to go, and why, as `worker-2 is cordoned`."""
-    found = {}
+    return {name: f"{node['metadata']['name']} {why}" for name, node in _nodes(database) if (why := leaving(node))}
+
+
+def _nodes(database: View) -> Iterator[tuple[str, Manifest]]:
+    """Members and the node that each runs on, as far as it is known."""
     for pod in database.all(POD, names.COMPONENT):
-        node = database.nodes.get((pod.get("spec") or {}).get("nodeName") or "")
-        if node is not None and (why := leaving(node)):
-            found[pod["metadata"]["name"]] = f"{node['metadata']['name']} {why}"
-    return found
+        if (node := database.nodes.get((pod.get("spec") or {}).get("nodeName") or "")) is not None:
+            yield pod["metadata"]["name"], node

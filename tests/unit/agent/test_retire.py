@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -27,16 +26,10 @@ from baas_operator.agent.retire import Requests
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import COMPONENT_LABEL, NAME_LABEL
 from tests.unit.agent.stand_in import LOCK, PODS, SYNC, StandIn, serve, stop, until
+from tests.unit.agent.test_successor import LEADER, member
 
 ME = Identity(database="db", namespace="prod", pod="db-0", ip="10.0.0.1", node="node-a")
 USER = ("patroni", "secret")
-
-
-def member(name: str, role: str = "quorum_standby", state: str = "streaming", lag: Any = 0) -> dict[str, Any]:
-    return {"name": name, "role": role, "state": state, "lag": lag}
-
-
-LEADER = member("db-0", "leader", "running")
 
 
 class World:
