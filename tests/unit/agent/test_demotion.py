@@ -18,8 +18,8 @@ from baas_operator.agent.patroni import Patroni
 from baas_operator.agent.postgres import Look
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import ROLE_LABEL
+from tests.unit.agent.moves.world import ME, USER
 from tests.unit.agent.stand_in import PODS, StandIn, serve, stop, until
-from tests.unit.agent.test_retire import ME, USER
 
 POD = f"{PODS}/{ME.pod}"
 

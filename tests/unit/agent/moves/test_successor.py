@@ -5,18 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from baas_operator.agent.move import successor
+from tests.unit.agent.moves.world import LEADER, member
 
 
 def pod(name: str, *, made: str = "2026-01-01T00:00:00Z", goes: bool = False) -> dict[str, Any]:
     metadata = {"name": name, "creationTimestamp": made} | ({"deletionTimestamp": "2026-01-02T00:00:00Z"} if goes else {})
     return {"metadata": metadata}
-
-
-def member(name: str, role: str = "quorum_standby", state: str = "streaming", lag: Any = 0) -> dict[str, Any]:
-    return {"name": name, "role": role, "state": state, "lag": lag}
-
-
-LEADER = member("db-0", "leader", "running")
 
 
 def chosen(*members: dict[str, Any], **pods: dict[str, Any]) -> str | None:
