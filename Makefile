@@ -26,7 +26,7 @@ $(CACHE)/uv-$(UV_VERSION)/bin/uv:
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, or uv on PATH.")'
 	@echo "uv $(UV_VERSION) goes to $(@D)"
 	@# --target works without the venv module, which Debian packs separately, and where pip may not touch the system.
-	@python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --target $(CACHE)/uv-$(UV_VERSION) uv==$(UV_VERSION)
+	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-warn-script-location --target $(CACHE)/uv-$(UV_VERSION) uv==$(UV_VERSION)
 
 # --- to see it -----------------------------------------------------------------------------------------------------------------
 
@@ -49,21 +49,37 @@ images: $(UV) ## Build the container images, and those of the operands that no r
 
 .PHONY: plugin
 plugin: $(UV) ## Install `kubectl baas` for this user, and say where it is.
-	$(UV) tool install --force --reinstall .
+	@$(UV) export --quiet --frozen --no-hashes --no-emit-workspace --no-dev --output-file $(CACHE)/versions.txt
+	$(UV) tool install --force --reinstall --constraints $(CACHE)/versions.txt .
 
 # --- to prove it ---------------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: unit control-plane e2e ## All tests.
+test: unit jetstream backend control-plane prometheus e2e ## All tests.
 
 .PHONY: unit
 unit: $(UV) ## Tests that need nothing: seconds.
-	$(RUN) pytest tests/unit tests/chaos/unit bench/tests lab/tests $(ARGS)
+	$(RUN) pytest tests/unit tests/chaos/unit bench/tests lab/tests -n 2 --dist loadfile $(ARGS)
+
+.PHONY: jetstream
+jetstream: $(UV) ## Tests against real NATS servers and a real PostgreSQL on loopback: minutes.
+	$(RUN) pytest tests/jetstream -n 2 --dist loadfile $(ARGS)
+
+.PHONY: backend
+backend: $(UV) ## Tests of gateway, engines and probers with their real programs on loopback: minutes, and once some more to fetch them.
+	@# What freezes and is noticed within a second needs a CPU of its own.
+	$(RUN) pytest tests/backend/gateway -m "not prometheus" $(ARGS)
+	$(RUN) pytest tests/backend/supabase tests/backend/parse tests/backend/prober tests/backend/passwords -n 2 --dist loadfile $(ARGS)
 
 .PHONY: control-plane
 control-plane: $(UV) ## Tests against a real control plane without nodes: minutes, and once some more to build it.
 	$(RUN) lab tools
-	$(RUN) pytest tests/control_plane $(ARGS)
+	$(RUN) pytest tests/control_plane -m "not prometheus" $(ARGS)
+
+.PHONY: prometheus
+prometheus: $(UV) ## Tests of what a real Prometheus finds and of what dashboards show of it: minutes, and once some more to build it.
+	$(RUN) lab tools
+	$(RUN) pytest tests/backend/gateway tests/control_plane -m prometheus $(ARGS)
 
 .PHONY: e2e
 e2e: $(UV) ## Tests against the lab; it is brought up if it is not, and then taken down again.
@@ -71,23 +87,44 @@ e2e: $(UV) ## Tests against the lab; it is brought up if it is not, and then tak
 	if [ $$was = 4 ]; then trap '$(RUN) lab down' EXIT; fi; \
 	$(RUN) lab up; \
 	$(RUN) lab images --load; \
-	$(RUN) pytest tests/e2e $(ARGS)
+	$(RUN) pytest tests/e2e -m "not chaos" $(ARGS)
 
 .PHONY: chaos
-chaos: $(UV) ## Break the lab on purpose, and prove that nothing acknowledged is lost: an hour.
+chaos: $(UV) ## Break the lab on purpose, and prove that nothing acknowledged is lost: two hours.
 	@was=0; $(RUN) lab status >/dev/null 2>&1 || was=$$?; \
 	if [ $$was = 4 ]; then trap '$(RUN) lab down' EXIT; fi; \
 	$(RUN) lab up; \
 	$(RUN) lab images --load; \
-	$(RUN) pytest tests/chaos/database $(ARGS)
+	$(RUN) pytest tests/chaos/database tests/chaos/queue tests/chaos/instance tests/e2e -m chaos $(ARGS)
 
 .PHONY: bench
-bench: bench-failover ## All measurements against rivals: hours.
+bench: bench-failover bench-queue bench-webhooks bench-instance ## All measurements against rivals: hours.
+
+.PHONY: bench-instance
+bench-instance: $(UV) ## A backend under load while pods go, a zone goes, keys rotate, on the lab: half an hour; see bench/README.md.
+	$(RUN) python -m bench.instance $(ARGS)
 
 # Such as ARGS="--runs 1 --faults power-off --systems ours", or ARGS=--resume after an interrupted run.
 .PHONY: bench-failover
 bench-failover: $(UV) ## Seconds without writes, ours against stock Patroni, on the lab: three hours; see bench/README.md.
 	$(RUN) python -m bench.failover $(ARGS)
+
+.PHONY: bench-queue
+bench-queue: $(UV) ## Seconds without publishing and messages lost, ours against plain NATS, on the lab: three hours; see bench/README.md.
+	$(RUN) python -m bench.queue $(ARGS)
+
+.PHONY: bench-webhooks
+bench-webhooks: $(UV) ## 100,000 events by dispatchers that are killed, to an endpoint that goes away: ten minutes, without the lab.
+	$(RUN) python -m bench.webhooks $(ARGS)
+
+.PHONY: bench-ssrf
+bench-ssrf: $(UV) ## Ways to lead a webhook inside, each tried in a network of its own: half a minute, without the lab.
+	$(RUN) python -m bench.ssrf $(ARGS)
+
+# Such as ARGS=--as-is for a lab that runs, or ARGS="--from docs/pictures/data.json" to draw again what was taken, without one.
+.PHONY: pictures
+pictures: $(UV) ## Draw the dashboards, of a backend on the lab whose zone goes: twenty minutes; see docs/monitoring.md.
+	$(RUN) --isolated --group pictures python -m bench.pictures $(ARGS)
 
 .PHONY: lint
 lint: $(UV) ## Format, style, types, layers.
@@ -97,8 +134,10 @@ lint: $(UV) ## Format, style, types, layers.
 	$(RUN) lint-imports
 
 .PHONY: verify
-verify: $(UV) ## Generated files are fresh; chart, examples and everything rendered from them are valid.
+verify: $(UV) ## Generated files are fresh; all tests can be loaded; chart, examples and everything rendered from them are valid.
 	$(UV) lock --check
+	@# At once, not after half an hour of the tiers before theirs.
+	$(RUN) pytest --collect-only --quiet --quiet tests bench/tests lab/tests
 	$(RUN) python -m baas_operator crds --check crds charts/baas-operator/crds
 	$(RUN) python -m baas_operator reference --check docs/reference.md
 	$(RUN) lab tools

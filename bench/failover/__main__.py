@@ -21,29 +21,30 @@ from baas_lab.errors import LabError
 from baas_lab.install import install
 from baas_lab.kind_config import DEFAULT_NAME
 from baas_lab.progress import Progress
-from bench.failover import machine, results, stock_patroni, table
-from bench.failover.results import SYSTEMS, Results
+from baas_operator.desired.images import Images
+from bench import command, machine
+from bench.campaign import Campaign, chosen
+from bench.failover import results, stock_patroni, table
+from bench.failover.results import SYSTEMS
 from bench.failover.stock_patroni import StockPatroni
 from tests.chaos.database.bounds import BOUNDS
-from tests.chaos.faults import FAULTS, take_back_everything
-from tests.chaos.ledger.log import IncompleteLogError
-from tests.chaos.rehearsal import Outcome, rehearse
-from tests.chaos.systems import Ours, System
+from tests.chaos.database.faults import FAULTS
+from tests.chaos.database.outcome import DatabaseOutcome
+from tests.chaos.database.systems import Ours
+from tests.chaos.systems import System
 
 COMPARED = ("switchover", "pod-delete", "postgres-kill", "power-off", "freeze")
 """What rivals are measured with, too, unless faults are named: the ones that take them longest would take hours."""
 OURS_ALONE = ("roll", "patroni-hang")  # what stock Patroni has no way of its own for, or leaves to a watchdog device
 OUTPUT = Path(__file__).resolve().parents[1] / "results" / "failover.json"
-ATTEMPTS = 3
-"""For a run that could not have shown a loss, or did not come to its end: it counts for nothing, and is made again."""
 
 app = typer.Typer(add_completion=False)
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
-def make(lab: Cluster, name: str) -> System:
+def make(lab: Cluster, name: str) -> System[DatabaseOutcome]:
     """One of the systems, in a namespace of its own."""
-    made: dict[str, Callable[[str], System]] = {
+    made: dict[str, Callable[[str], System[DatabaseOutcome]]] = {
         "ours": lambda namespace: Ours.on(lab, namespace),
         "stock_patroni": lambda namespace: StockPatroni.on(lab, namespace, stock_patroni.DEFAULTS),
         "stock_patroni_tight": lambda namespace: StockPatroni.on(lab, namespace, stock_patroni.TIGHT),
@@ -51,15 +52,7 @@ def make(lab: Cluster, name: str) -> System:
     return made[name](f"bench-{name.replace('_', '-')}")
 
 
-def chosen(given: str, known: list[str], what: str) -> list[str]:
-    """A list that was given with commas, in its order. Raises typer.BadParameter."""
-    names = [name.strip() for name in given.split(",") if name.strip()]
-    if not names or (wrong := [name for name in names if name not in known]):
-        raise typer.BadParameter(f"{wrong if names else 'nothing'} is no {what}; there are: {', '.join(known)}.")
-    return list(dict.fromkeys(names))
-
-
-def service_for(system: System, fault: str, given: str) -> str:
+def service_for(system: System[DatabaseOutcome], fault: str, given: str) -> str:
     """What clients write through: what the promise says, or `rw` while there is no pooler."""
     wanted = BOUNDS[fault].service if given == "auto" else given
     if not isinstance(system, Ours):
@@ -72,43 +65,6 @@ def faults_of(system: str, given: list[str]) -> list[str]:
     if system == "ours":
         return given or list(FAULTS)
     return [fault for fault in given or COMPARED if fault not in OURS_ALONE]
-
-
-def one_run(system: System, fault: str, service: str, progress: Progress) -> Outcome:
-    """A run that proves something. A system that does not come back from the fault is made anew for the next one. Raises LabError."""
-    for _ in range(ATTEMPTS):
-        try:
-            outcome = rehearse(system, FAULTS[fault], service=service, note=progress.note)
-        except (IncompleteLogError, LabError) as error:
-            progress.note(f"again, with a new one: {error}")
-            take_back_everything(system.lab)
-            system.deploy()
-            continue
-        progress.note(outcome.told())
-        if not outcome.undetectable:
-            return outcome
-        progress.note(f"again: {outcome.undetectable}")
-    raise LabError(f"{ATTEMPTS} runs of {fault} on {system.namespace} in a row proved nothing.")
-
-
-def measure(lab: Cluster, name: str, faults: list[str], runs: int, service: str, found: Results, output: Path, progress: Progress) -> None:
-    """Bring a system up, and do to it what is still to be done. Raises LabError."""
-    left = [fault for fault in faults if results.runs(found, name, fault) < runs]
-    if not left:
-        return
-    system = make(lab, name)
-    try:
-        with progress.step(f"{table.TITLES[name]}: three members in three zones"):
-            system.deploy()
-        for fault in left:
-            through = service_for(system, fault, service)
-            for number in range(results.runs(found, name, fault) + 1, runs + 1):
-                with progress.step(f"{table.TITLES[name]}: {FAULTS[fault].told}, through {through}, {number} of {runs}"):
-                    results.add(found, name, one_run(system, fault, through, progress), service=through)
-                results.write(output, found)
-    finally:
-        take_back_everything(lab)
-        system.remove(wait=True)
 
 
 @app.command()
@@ -141,29 +97,24 @@ def bench(
     lab = running(name) if as_is else lifecycle.up(name, progress=progress)
     if not as_is:
         install(lab, progress)
-    found[results.MACHINE] = machine.describe(lab)
+    campaign = Campaign(FAULTS, lambda into, who, what, through: results.add(into, who, what, service=through), found, output, progress)
+    found[results.MACHINE] = machine.describe(lab, postgres_image=Images().postgres)
     try:
         for system in who:
-            measure(lab, system, faults_of(system, given), runs, service, found, output, progress)
+            campaign.measure(
+                lambda name=system: make(lab, name),  # type: ignore[misc]
+                system, table.TITLES[system], faults_of(system, given), runs, lambda made, fault: service_for(made, fault, service),
+            )  # fmt: skip
     finally:
         console.print(table.render(found, given or list(FAULTS), who))
         if output.exists():
             console.print(f"In {output}", soft_wrap=True)
-    bad = table.broken(found, given or list(FAULTS)) if "ours" in who else []
-    for sentence in bad:
-        console.print(f"[red]Not as promised:[/red] {sentence}", soft_wrap=True)
-    raise typer.Exit(1 if bad else 0)
+    command.conclude(console, table.broken(found, given or list(FAULTS)) if "ours" in who else [])
 
 
 def main() -> None:
     """Run it; errors of the lab become sentences, not tracebacks."""
-    try:
-        app()
-    except LabError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command.run(app, LabError)
 
 
 if __name__ == "__main__":

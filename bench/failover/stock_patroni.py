@@ -15,7 +15,8 @@ from typing import Any
 from baas_lab.cluster import Cluster
 from baas_operator.desired.images import Images
 from baas_operator.desired.pods import container_security, field_env, http_probe, pod_security, spread
-from tests.chaos.systems import POSTGRES, REPLICAS, Member, Object, System, with_address
+from tests.chaos.database.systems import POSTGRES, PatroniSystem, with_address
+from tests.chaos.systems import REPLICAS, Member, Object
 
 NAME = "patroni"
 LABELS = {"application": "patroni", "cluster-name": NAME}
@@ -48,7 +49,7 @@ print(urllib.request.urlopen(request, timeout=120).read().decode())
 
 
 @dataclass
-class StockPatroni(System):
+class StockPatroni(PatroniSystem):
     """Stock Patroni with the given dynamic configuration."""
 
     dynamic: dict[str, Any]
@@ -68,8 +69,8 @@ class StockPatroni(System):
     def member_uri(self, member: Member) -> str:
         return with_address(f"postgresql://postgres:{PASSWORD}@{member.name}:5432/postgres", member.address)
 
-    def switchover(self) -> None:
-        primary = self.primary()
+    def move(self) -> None:
+        primary = self.leader()
         candidate = next(member.name for member in self.members() if member.name != primary.name)
         words = ("exec", primary.name, "--container", POSTGRES, "--", "python3", "-c", _SWITCHOVER, primary.name, candidate)
         self.lab.kubectl("--namespace", self.namespace, *words, timeout_seconds=130)

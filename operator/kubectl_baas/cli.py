@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from kubectl_baas import dlq_cli, rotate_cli, webhook_cli
 from kubectl_baas.errors import ERROR, NOT_READY, PluginError
 from kubectl_baas.show import Format, console, print_data, print_trees, sentences
 
@@ -21,6 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(dlq_cli.app, name="dlq")
+app.add_typer(rotate_cli.app, name="rotate")
+app.add_typer(webhook_cli.app, name="webhook")
 
 Context = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig; its current one by default.")]
 Namespace = Annotated[str | None, typer.Option("-n", "--namespace", help="Namespace; the context's by default.")]
@@ -111,25 +116,11 @@ def switchover(
     """
     from kubectl_baas import switchover as moves
     from kubectl_baas.cluster import Cluster
-    from kubectl_baas.progress import Progress
+    from kubectl_baas.watched import watched
 
     with sentences():
         api = Cluster(context)
-        made = moves.create(api, namespace or api.namespace, database, to=to, timeout_seconds=timeout)
-        called = f"{made['metadata']['namespace']}/{made['metadata']['name']}"
-        if not wait:
-            console().print(Text(f"operation {called} created"))
-            return
-        try:
-            with Progress(console(stderr=True), f"operation {called}") as progress:
-                over = moves.follow(api, made, progress.tell)
-        except KeyboardInterrupt:
-            console(stderr=True).print(Text(f"Operation {called} goes on without being watched."))
-            raise typer.Exit(130) from None
-    succeeded, sentence = moves.outcome(over)
-    console().print(Text(sentence, "green" if succeeded else "bold red"))
-    if not succeeded:
-        raise typer.Exit(NOT_READY)
+        watched(api, moves.create(api, namespace or api.namespace, database, to=to, timeout_seconds=timeout), wait=wait)
 
 
 @app.command()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from baas_operator.observe.conditions import READY, RECONCILING, STALLED, STORAGE_PRESSURE, find
+from baas_operator.observe.conditions import COPY_STALLED, DEAD_LETTERS_EXPIRING, READY, RECONCILING, STALLED, STORAGE_PRESSURE, find
 
-_ABNORMAL_TRUE = (RECONCILING, STALLED, STORAGE_PRESSURE)
+_ABNORMAL_TRUE = (RECONCILING, STALLED, STORAGE_PRESSURE, DEAD_LETTERS_EXPIRING, COPY_STALLED)
 """Conditions that are bad while they are true (those of kstatus, and as a node has them); all others are bad while they are not."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from baas_operator.api.common import API_VERSION
+from baas_operator.api.group import API_VERSION
 from baas_operator.api.kinds import OPERATION, OWN_KINDS
 from baas_operator.desired.render import render, secret_requests
 from baas_operator.desired.secrets import SecretRequest

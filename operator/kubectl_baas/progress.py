@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from kubectl_baas.switchover import phase, steps
+from kubectl_baas.following import phase, steps
 
 
 class Progress:

@@ -1,26 +1,15 @@
-"""`kubectl baas switchover`: create an Operation, and follow it to its end.
-
-The plugin decides nothing: whether a switchover is safe is for the operator to say, in the Operation's status.
-"""
+"""`kubectl baas switchover`: the Operation that it asks for."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
-from baas_operator.api.common import API_VERSION
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, OPERATION
-from baas_operator.api.operation import Action, OperationPhase, OperationSpec, Parameters, Target
-from baas_operator.observe.conditions import READY, find
+from baas_operator.api.operation import Action, OperationSpec, Parameters, Target
 from kubectl_baas.cluster import Api
 from kubectl_baas.errors import PluginError
 from kubectl_baas.fleet import database_of
-
-_POLL_SECONDS = 0.5
-_GRACE_SECONDS = 15.0
-"""How long past the Operation's own timeout the operator has to write its verdict: a leader that was lost is replaced in 15 s."""
-_FINAL = (OperationPhase.SUCCEEDED, OperationPhase.REFUSED, OperationPhase.FAILED)
+from kubectl_baas.operation import manifest
 
 
 def operation(database: str, *, to: str | None, timeout_seconds: int) -> dict[str, Any]:
@@ -29,24 +18,12 @@ def operation(database: str, *, to: str | None, timeout_seconds: int) -> dict[st
     Raises:
         PluginError: a name is none that an object can have.
     """
-    from pydantic import ValidationError
-
-    try:
-        spec = OperationSpec(
-            target=Target(name=database),
-            action=Action.SWITCHOVER,
-            parameters=Parameters(to=to),
-            timeout_seconds=timeout_seconds,
-        )
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        raise PluginError(f"{wrong['input']!r} can not be the name of a database or a member: {wrong['msg']}.") from error
-    return {
-        "apiVersion": API_VERSION,
-        "kind": OPERATION.name,
-        "metadata": {"generateName": f"{database}-switchover-"},
-        "spec": spec.model_dump(by_alias=True, exclude_none=True, mode="json"),
-    }
+    return manifest(
+        lambda: OperationSpec(
+            target=Target(name=database), action=Action.SWITCHOVER, parameters=Parameters(to=to), timeout_seconds=timeout_seconds
+        ),
+        "switchover", "a database or a member",
+    )  # fmt: skip
 
 
 def create(api: Api, namespace: str, database: str, *, to: str | None, timeout_seconds: int) -> dict[str, Any]:
@@ -69,65 +46,3 @@ def _hint(api: Api, namespace: str, name: str) -> str:
     except PluginError:
         return ""
     return f" BaasInstance {name} uses {used}: `kubectl baas switchover {used} -n {namespace}`."
-
-
-def follow(
-    api: Api,
-    made: dict[str, Any],
-    tell: Callable[[dict[str, Any]], None],
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    pause: Callable[[float], None] = time.sleep,
-) -> dict[str, Any]:
-    """Look at an Operation until it is over, and `tell` of each look. A look that fails is not the end: during a switchover
-    the API server may be away for a moment, and the Operation goes on without being watched.
-
-    Raises:
-        PluginError: it was not over in time, or the API server was away for all the rest of it.
-    """
-    namespace, name = made["metadata"]["namespace"], made["metadata"]["name"]
-    limit = float(made["spec"].get("timeoutSeconds", 120)) + _GRACE_SECONDS
-    deadline = clock() + limit
-    now, trouble = made, None
-    while True:
-        try:
-            now, trouble = api.get(OPERATION.path(namespace, name)), None
-        except PluginError as error:
-            if error.status in (401, 403, 404):
-                raise
-            trouble = error
-        tell(now)
-        if phase(now) in _FINAL:
-            return now
-        if clock() >= deadline:
-            raise trouble or PluginError(
-                f"Operation {name} is still {phase(now)} after {limit:.0f} s. Is the operator up? `kubectl baas doctor` says. "
-                "The Operation is still there: an operator that comes back gives it up, as its time is over. "
-                f"Take it back with `kubectl delete bop {name} -n {namespace}`."
-            )
-        pause(_POLL_SECONDS)
-
-
-def phase(made: dict[str, Any]) -> str:
-    """How far an Operation is."""
-    return str((made.get("status") or {}).get("phase") or OperationPhase.PENDING.value)
-
-
-def steps(made: dict[str, Any]) -> list[tuple[str, bool]]:
-    """(name, finished) of each step so far."""
-    return [(str(each.get("name")), bool(each.get("finishedAt"))) for each in (made.get("status") or {}).get("steps") or []]
-
-
-def outcome(made: dict[str, Any]) -> tuple[bool, str]:
-    """Whether an Operation that is over succeeded, and the sentence that says what came of it."""
-    said = str((find(made, READY) or {}).get("message") or "")
-    if phase(made) != OperationPhase.SUCCEEDED:
-        return False, f"{phase(made)}: {said or 'the operator gave no reason.'}"
-    result = (made.get("status") or {}).get("result") or {}
-    before, after = result.get("fromMember"), result.get("toMember")
-    if not after:
-        return True, f"Succeeded: {said}".rstrip(": ")
-    took = result.get("durationSeconds")
-    return True, (
-        f"{made['spec']['target']['name']}: {before or 'the primary'} -> {after}" + (f" in {took:.1f} s" if took is not None else "")
-    )

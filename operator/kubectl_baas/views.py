@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from baas_operator.api.common import ApiModel, Condition
 from baas_operator.api.database import Member
-from baas_operator.api.instance import ComponentStatus
+from baas_operator.api.instance.status import ComponentStatus
 from baas_operator.api.operation import OperationResult
 from baas_operator.api.queue import Server, StreamStatus
 

@@ -1,4 +1,5 @@
-"""What is broken and measured: a cluster of Patroni members in a namespace of the lab. Ours here; `bench/` has the rivals.
+"""What is broken and measured: a cluster of members in a namespace of the lab, of which one leads. `database/` and `queue/` have what each
+is in particular, and ours; `bench/` has the rivals.
 
 Everything is asked through kubectl, each time anew: a connection kept to an API server that is being stopped would be one more thing
 to fail.
@@ -8,24 +9,22 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from baas_lab.cluster import Cluster
 from baas_lab.errors import CommandError, LabError
 from baas_lab.waiting import wait_until
-from tests.harness.manifests import own, switchover
+from tests.chaos.ledger.pod import Writing
+from tests.chaos.outcome import Outcome
 
 REPLICAS = 3
 WHOLE_SECONDS = 300.0
-OPERATION_SECONDS = 120.0
 ROLLOUT_SECONDS = 400.0
-POSTGRES = "postgres"
-"""Name of the container that PostgreSQL and Patroni are in, and of the superuser."""
 Object = dict[str, Any]
+Found = TypeVar("Found", bound=Outcome, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,23 @@ class Member:
     ready: bool
 
 
+class Ledger(Protocol[Found]):
+    """A client that writes into a system and keeps account of what was acknowledged."""
+
+    def writing(self) -> AbstractContextManager[Writing]:
+        """Have it write until the block ends. Raises LabError."""
+
+    def judge(self, fault: str, log: str, *, began: float, healed: float, over: bool) -> Found:
+        """Read back what it wrote from every member, and compare; `log` is its own, times are of CLOCK_MONOTONIC.
+
+        Raises:
+            LabError: it could not be read back. IncompleteLogError: the log is not whole.
+        """
+
+
 @dataclass
-class System:
-    """A PostgreSQL cluster under Patroni. `name` is Patroni's scope; `selector` finds the members' pods."""
+class System(Generic[Found]):
+    """A cluster of members. `selector` finds their pods."""
 
     lab: Cluster
     namespace: str
@@ -48,6 +61,8 @@ class System:
     selector: str
     labels: dict[str, str]
     """Of the namespace."""
+    container: ClassVar[str]
+    """Name of the members' container that faults are done to."""
 
     # what each kind of it has its own way for
 
@@ -55,24 +70,24 @@ class System:
         """What it is made from."""
         raise NotImplementedError
 
-    def uri(self, service: str) -> str:
-        """What a client writes through: `service` is `rw` or `pooler`. Raises LabError where there is no such service."""
-        raise NotImplementedError
-
-    def member_uri(self, member: Member) -> str:
-        """What a client reads from one member with."""
+    def leader(self) -> Member:
+        """The member that takes writes: the primary, or the server that leads the stream. Raises LabError."""
         raise NotImplementedError
 
     def unsettled(self) -> str:
-        """Why it is not whole; empty when it is. Raises CommandError."""
-        return self.not_streaming()
+        """Why it is not whole; empty when it is. Raises LabError."""
+        raise NotImplementedError
 
-    def switchover(self) -> None:
-        """Move the primary, the way that its users are told to; returns when it has moved. Raises LabError."""
+    def move(self) -> None:
+        """Have another member lead, the way that its users are told to; returns when one does. Raises LabError."""
         raise NotImplementedError
 
     def roll(self) -> None:
         """Change the pods' template, and return when all pods are new. Raises LabError."""
+        raise NotImplementedError
+
+    def ledger(self, node: str, service: str) -> Ledger[Found]:
+        """A client on a node that writes through a service. Raises LabError where there is no such service."""
         raise NotImplementedError
 
     # common
@@ -115,27 +130,11 @@ class System:
         found = [pod for pod in self.get("pods", "--selector", self.selector)["items"] if not pod["metadata"].get("deletionTimestamp")]
         return sorted((_member(pod) for pod in found), key=lambda member: member.name)
 
-    def primary(self) -> Member:
-        """The member that holds Patroni's lock. Raises LabError."""
-        leader = (self.get("configmap", f"{self.name}-leader")["metadata"].get("annotations") or {}).get("leader")
-        for member in self.members():
-            if member.name == leader:
-                return member
-        raise LabError(f"{self.name} has no primary now: its lock says {leader!r}.")
-
-    def sql_on(self, member: str, sql: str) -> list[str]:
-        """Rows of a query of the superuser in a member, through its socket. Raises CommandError."""
-        words = ("exec", member, "--container", POSTGRES, "--", "psql", "-XAtq", "-U", POSTGRES, "-d", POSTGRES, "-c", sql)
-        return self.lab.kubectl("--namespace", self.namespace, *words, timeout_seconds=15).splitlines()
-
-    def not_streaming(self) -> str:
-        """Which members are not ready, or do not stream from the primary; empty when all are. Raises LabError."""
+    def unready(self) -> str:
+        """Which members are missing or not ready; empty when all are there."""
         members = self.members()
         unready = [member.name for member in members if not member.ready]
-        if len(members) < REPLICAS or unready:
-            return f"{len(members)} members, not ready: {unready}"
-        (count,) = self.sql_on(self.primary().name, "select count(*) from pg_stat_replication where state = 'streaming'")
-        return "" if int(count) >= REPLICAS - 1 else f"{count} standbys stream"
+        return f"{len(members)} members, not ready: {unready}" if len(members) < REPLICAS or unready else ""
 
     def wait_whole(self, timeout_seconds: float = WHOLE_SECONDS) -> None:
         """Until it is as good as new, twice in a row: what is said right after a fault may be from before. Raises LabError."""
@@ -156,32 +155,27 @@ class System:
             raise LabError(f"{error} {why}") from error
 
 
-@dataclass
-class Ours(System):
-    """A DatabaseReplica of an empty spec, but for a database to write into."""
+class OurKind(System[Found]):
+    """What one of our own objects makes; `kind` is its name for kubectl, `requests` two amounts of memory that rolls change between."""
 
-    database: str = "shop"
-
-    @classmethod
-    def on(cls, lab: Cluster, namespace: str, name: str = "main") -> Ours:
-        selector = f"baas-operator.io/name={name},app.kubernetes.io/component=postgresql"
-        return cls(lab, namespace, name, selector, {"pod-security.kubernetes.io/enforce": "restricted"})
-
-    def manifests(self) -> list[Object]:
-        # Delete: the volumes go with it, as the next one of the name is to be an empty one.
-        return [own("DatabaseReplica", self.name, {"databases": [{"name": self.database}], "deletionPolicy": "Delete"})]
+    kind: ClassVar[str]
+    requests: ClassVar[tuple[str, str]]
 
     def remove(self, *, wait: bool) -> None:
-        kinds = "databasereplicas,operations"
         if self.lab.kubectl("get", "namespace", self.namespace, "--ignore-not-found", "--output", "name"):
-            words = ("delete", kinds, "--all", "--timeout=120s")
+            words = ("delete", f"{self.kind},operations", "--all", "--timeout=120s")
             self.lab.kubectl("--namespace", self.namespace, *words, timeout_seconds=130)
         super().remove(wait=wait)
 
-    def uri(self, service: str) -> str:
-        address = self.service_address(f"{self.name}-{service}")
-        given = self.secret(f"{self.name}-role-{self.database}")
-        return with_address(given.get(f"{service}_uri", given["uri"]), address)
+    def untold(self) -> str:
+        """Which condition does not say that it is whole; empty when both do."""
+        found = self.get(self.kind, self.name)
+        said = {each["type"]: each for each in (found.get("status") or {}).get("conditions") or []}
+        for condition in ("Ready", "ZoneTolerant"):
+            now = said.get(condition, {})
+            if now.get("status") != "True" or now.get("observedGeneration", 0) < found["metadata"]["generation"]:
+                return f"{condition} is {now.get('status')}: {now.get('message', 'nothing said yet')}"
+        return ""
 
     def has(self, service: str) -> bool:
         """Whether it has that service."""
@@ -190,45 +184,14 @@ class Ours(System):
         except LabError:
             return False
 
-    def member_uri(self, member: Member) -> str:
-        uri = urlsplit(self.secret(f"{self.name}-role-{self.database}")["uri"])
-        return with_address(uri._replace(query="sslmode=require").geturl(), member.address)  # of any role
-
-    def unsettled(self) -> str:
-        found = self.get("databasereplica", self.name)
-        said = {each["type"]: each for each in (found.get("status") or {}).get("conditions") or []}
-        for condition in ("Ready", "ZoneTolerant"):
-            now = said.get(condition, {})
-            if now.get("status") != "True" or now.get("observedGeneration", 0) < found["metadata"]["generation"]:
-                return f"{condition} is {now.get('status')}: {now.get('message', 'nothing said yet')}"
-        return self.not_streaming()
-
-    def switchover(self) -> None:
-        made = switchover("unnamed", self.name)
-        made["metadata"] = {"generateName": f"{self.name}-chaos-"}
-        words = ("--namespace", self.namespace, "create", "--filename", "-", "--output", "json")
-        name = json.loads(self.lab.kubectl(*words, input=json.dumps(made)))["metadata"]["name"]
-        self._wait_succeeded(name)
-
-    def _wait_succeeded(self, operation: str) -> None:
-        deadline = time.monotonic() + OPERATION_SECONDS
-        phase, said = "", ""
-        while phase not in ("Succeeded", "Refused", "Failed") and time.monotonic() < deadline:
-            time.sleep(0.5)
-            status = self.get("operation", operation).get("status") or {}
-            phase = status.get("phase", "")
-            said = " ".join(each.get("message", "") for each in status.get("conditions") or [])
-        if phase != "Succeeded":
-            raise LabError(f"The switchover {operation} is {phase or 'not begun'} after all: {said}")
-
     def roll(self) -> None:
         path = ("spec", "template", "spec", "containers")
-        before = _memory(_at(self.get("statefulset", self.name), path))
-        wanted = "272Mi" if before != "272Mi" else "288Mi"
+        first, second = self.requests
+        wanted = second if self._memory(_at(self.get("statefulset", self.name), path)) == first else first
         patch = json.dumps({"spec": {"resources": {"requests": {"memory": wanted}}}})
-        self.lab.kubectl("--namespace", self.namespace, "patch", "databasereplica", self.name, "--type=merge", "--patch", patch)
+        self.lab.kubectl("--namespace", self.namespace, "patch", self.kind, self.name, "--type=merge", "--patch", patch)
         wait_until(
-            lambda: _memory(_at(self.get("statefulset", self.name), path)) == wanted,
+            lambda: self._memory(_at(self.get("statefulset", self.name), path)) == wanted,
             timeout_seconds=60, what="the StatefulSet has the new request", poll_seconds=0.5,
         )  # fmt: skip
         wait_until(self._rolled, timeout_seconds=ROLLOUT_SECONDS, what="all members have the new request", poll_seconds=1)
@@ -238,11 +201,9 @@ class Ours(System):
         pods = self.get("pods", "--selector", self.selector)["items"]
         return len(pods) == REPLICAS and all(each["metadata"]["labels"]["controller-revision-hash"] == revision for each in pods)
 
-
-def with_address(uri: str, address: str) -> str:
-    """A URI that connects to an address, whatever host it names: no name is resolved."""
-    parts = urlsplit(uri)
-    return parts._replace(query=urlencode([*parse_qsl(parts.query), ("hostaddr", address)])).geturl()
+    def _memory(self, containers: list[Object]) -> str:
+        found = next(each for each in containers if each["name"] == self.container)
+        return str(found["resources"]["requests"]["memory"])
 
 
 def _member(pod: Object) -> Member:
@@ -255,8 +216,3 @@ def _at(found: Any, path: Iterable[str]) -> Any:
     for key in path:
         found = found[key]
     return found
-
-
-def _memory(containers: list[Object]) -> str:
-    found = next(each for each in containers if each["name"] == POSTGRES)
-    return str(found["resources"]["requests"]["memory"])

@@ -35,6 +35,11 @@ def subjects(*each: str) -> Object:
     return stream(subjects=list(each))
 
 
+def copies(url: str, **more: object) -> Object:
+    queue = {"url": url, "domain": "hub"} | more
+    return {"streams": [{"name": "copy", "mirror": {"stream": "orders", "queue": queue}}]}
+
+
 def gateway(**more: object) -> Object:
     return {"components": {"gateway": more}}
 
@@ -63,13 +68,18 @@ def move(**more: object) -> Object:
     return {"action": "switchover", "target": {"name": "shop-db"}} | more
 
 
+def enable(**more: object) -> Object:
+    return {"action": "enable-webhook", "target": {"kind": "EventQueue", "name": "events"}} | more
+
+
+HOOK = {"webhook": "partner"}
 NEEDS_STANDBY = ("need a standby", "set replicas to 2 or more, or durability to async")
 RESERVED = ("keep data safe", "remove it")
 OWNER = ("databases has an owner that is reserved", "choose another role")
 DATABASE = ("PostgreSQL brings itself", "choose another name")
 ROLE = ("roles has a name that is reserved", "choose another name")
 MEMBER = ("memberOf", "may be granted", "declare it, or take it out")
-SYSTEM_SCHEMA = ("gives the catalogue away", "Name your own")
+SYSTEM_SCHEMA = ("gives away what is not for clients", "Name your own")
 
 CREATIONS = [
     Bad("database without members", DB, {"replicas": 0}, ("spec.replicas", "greater than or equal to 1")),
@@ -173,8 +183,10 @@ CREATIONS = [
     Bad("queue of two servers", EQ, {"replicas": 2}, ("spec.replicas", 'supported values: "1", "3", "5"')),
     Bad("queue of four servers", EQ, {"replicas": 4}, ("spec.replicas", 'supported values: "1", "3", "5"')),
     Bad("queue durability of the database", EQ, {"durability": "quorum"}, ('"strict", "balanced"',)),
-    Bad("stream of nothing", EQ, subjects(), ("subjects", "at least 1 items")),
-    Bad("stream without subjects", EQ, {"streams": [{"name": "orders"}]}, ("subjects", "Required value")),
+    Bad("stream of nothing", EQ, subjects(), ("a stream needs subjects, or a mirror, or sources",)),
+    Bad("stream without subjects", EQ, {"streams": [{"name": "orders"}]}, ("a stream needs subjects, or a mirror, or sources",)),
+    Bad("password in clear", EQ, copies("nats://queue.example", credentials={"name": "copier"}), ("begin with tls://", "in clear")),
+    Bad("another server without credentials", EQ, copies("tls://queue.example"), ("name the Secret",)),
     Bad("stream without a name", EQ, {"streams": [{"subjects": ["a"]}]}, ("name", "Required value")),
     Bad(
         "stream twice", EQ, {"streams": [{"name": "a", "subjects": ["a"]}, {"name": "a", "subjects": ["b"]}]},
@@ -201,15 +213,37 @@ CREATIONS = [
     Bad("gateway of nothing", BI, gateway(replicas=0), ("gateway.replicas", "greater than or equal to 1")),
     Bad("gateway of a hundred", BI, gateway(replicas=100), ("gateway.replicas", "less than or equal to 50")),
     Bad("node port out of range", BI, gateway(service={"type": "NodePort", "nodePort": 80}), ("nodePort", "30000")),
+    Bad(
+        "traffic from outside to a cluster address", BI, gateway(service={"externalTrafficPolicy": "Local"}),
+        ("externalTrafficPolicy Local needs", "set the type or leave the policy out"),
+    ),
+    Bad(
+        "unknown traffic policy", BI, gateway(service={"type": "NodePort", "externalTrafficPolicy": "Zone"}),
+        ("externalTrafficPolicy", '"Cluster", "Local"'),
+    ),
     Bad("node port of a cluster address", BI, gateway(service={"nodePort": 30080}), ("set the type or leave the port out",)),
     Bad("service type unknown", BI, gateway(service={"type": "Ingress"}), ('"ClusterIP", "NodePort", "LoadBalancer"',)),
     Bad("no schema", BI, rest(schemas=[]), ("schemas", "at least 1 items")),
     Bad("schema of the system", BI, rest(schemas=["pg_catalog"]), SYSTEM_SCHEMA),
     Bad("schema of the standard", BI, rest(schemas=["public", "information_schema"]), SYSTEM_SCHEMA),
     Bad("no rows", BI, rest(maxRows=0), ("maxRows", "greater than or equal to 1")),
+    Bad(
+        "file larger than an object store takes", BI,
+        {"components": {"storage": {"fileSizeLimit": "6Ti"}}}, ("storage.fileSizeLimit is more than 5Ti", "give less"),
+    ),
+    Bad(
+        "object store without a port that there is", BI,
+        {"components": {"storage": {"s3": {"endpoint": "http://h:99999", "bucket": "files", "credentials": {"secretName": "s3"}}}}},
+        ("s3.endpoint", "should match"),
+    ),
+    Bad("collector on no port", BI, gateway(tracing={"endpoint": "otel:99999"}), ("tracing.endpoint", "should match")),
     Bad("component unknown", BI, {"components": {"blockchain": {}}}, ('unknown field \"spec.components.blockchain\"',)),
     Bad("reference without a name", BI, {"databaseRef": {}}, ("databaseRef.name", "Required value")),
     Bad("reference to another namespace", BI, {"databaseRef": {"name": "a", "namespace": "b"}}, ('databaseRef.namespace"',)),
+    Bad(
+        "messages probed in another's queue", BI, {"queueRef": {"name": "shop"}, "prober": {"publish": True}},
+        ("prober.publish needs a stream in a queue of this object's own", "set it to false"),
+    ),
     Bad("reference to no name", BI, {"queueRef": {"name": "Shop Events"}}, ("queueRef.name", "should match")),
     Bad("operation without a spec", OP, None, ("spec", "Required value")),
     Bad("operation without an action", OP, {"target": {"name": "a"}}, ("spec.action", "Required value")),
@@ -219,6 +253,11 @@ CREATIONS = [
     Bad("no time", OP, move(timeoutSeconds=1), ("timeoutSeconds", "greater than or equal to 5")),
     Bad("all the time", OP, move(timeoutSeconds=3601), ("timeoutSeconds", "less than or equal to 3600")),
     Bad("member that is no name", OP, move(parameters={"to": "Member 2"}), ("parameters.to", "should match")),
+    Bad("enabling no webhook", OP, enable(), ("needs the name of the webhook in parameters.webhook",)),
+    Bad("enabling the webhook of a database", OP, enable(target={"name": "shop-db"}, parameters=HOOK), ("set target.kind",)),
+    Bad("enabling dead letters", OP, enable(parameters=HOOK | {"stream": "orders"}), ("about dead letters: leave them out",)),
+    Bad("switching a webhook over", OP, move(parameters=HOOK), ("nothing else takes it",)),
+    Bad("replaying a webhook", OP, enable(action="replay-dead-letters", parameters=HOOK), ("whose dead letters", "nothing else takes it")),
     Bad("parameter of another action", OP, move(parameters={"from": "a"}), ('unknown field \"spec.parameters.from\"',)),
 ]  # fmt: skip
 
@@ -256,7 +295,7 @@ def volume_class(name: str) -> Object:
 
 SHRUNK = ("storage.size can not shrink", "Give the same size or a larger one")
 CLASS = ("storageClassName can not be changed", "create a new object with the other class and move the data")
-SERVERS = ("replicas can not shrink yet", "Keep it, or create a new EventQueue")
+SERVERS = ("replicas can not shrink to 1", "Keep 3, or create a new EventQueue")
 RETENTION = ("can not be changed to or from workqueue", "create a stream of another name")
 FINAL = ("can not be changed once it exists", "create another one")
 NO_OTHER = "can not be added or removed later"
@@ -278,13 +317,14 @@ UPDATES = [
     BadUpdate("fsync is turned off later", DB, parameters(work_mem="8MB"), parameters(fsync="off"), RESERVED),
     BadUpdate("database becomes a system one", DB, database(name="shop"), database(name="template0"), DATABASE),
     BadUpdate("field is misspelt later", DB, {}, {"durabilty": "async"}, ('unknown field \"spec.durabilty\"',)),
-    BadUpdate("queue shrinks to three", EQ, {"replicas": 5}, {"replicas": 3}, SERVERS),
+    BadUpdate("queue of five shrinks to one", EQ, {"replicas": 5}, {"replicas": 1}, SERVERS),
     BadUpdate("queue shrinks to one", EQ, {}, {"replicas": 1}, SERVERS),
+    BadUpdate("queue grows from one", EQ, {"replicas": 1}, {"replicas": 3}, ("replicas can not grow from 1", "Create a new EventQueue")),
     BadUpdate("stream becomes a work queue", EQ, stream(), stream(retention="workqueue"), RETENTION),
     BadUpdate(
         "stream stops being a work queue", EQ, stream(retention="workqueue"), stream(retention="interest"), RETENTION
     ),
-    BadUpdate("stream loses its subjects", EQ, stream(), subjects(), ("subjects", "at least 1 items")),
+    BadUpdate("stream loses its subjects", EQ, stream(), subjects(), ("a stream needs subjects, or a mirror, or sources",)),
     BadUpdate("other database", BI, {"databaseRef": REF_A}, {"databaseRef": REF_B}, ("databaseRef can not be changed",)),
     BadUpdate("database named later", BI, {}, {"databaseRef": REF_A}, ("databaseRef " + NO_OTHER, "Create a new")),
     BadUpdate("database no longer named", BI, {"databaseRef": REF_A}, {}, ("databaseRef " + NO_OTHER, "Create a new")),
@@ -298,6 +338,7 @@ UPDATES = [
     ),
     BadUpdate("operation gets another target", OP, move(), move(target={"name": "other"}), FINAL),
     BadUpdate("operation gets more time", OP, move(), move(timeoutSeconds=600), FINAL),
+    BadUpdate("operation gets another webhook", OP, enable(parameters=HOOK), enable(parameters={"webhook": "other"}), FINAL),
     BadUpdate("operation gets another member", OP, move(), move(parameters={"to": "shop-db-2"}), FINAL),
 ]  # fmt: skip
 

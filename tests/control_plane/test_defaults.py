@@ -57,7 +57,7 @@ GOOD_UPDATES: list[tuple[str, str, Object, Object]] = [
     ("volume of one Ti", "EventQueue", {"storage": {"size": "1000Gi"}}, {"storage": {"size": "1Ti"}}),
     ("more members", "DatabaseReplica", {"replicas": 3}, {"replicas": 5}),
     ("standby given up together with durability", "DatabaseReplica", {}, {"replicas": 1, "durability": "async"}),
-    ("more servers", "EventQueue", {"replicas": 1}, {"replicas": 3}),
+    ("more servers", "EventQueue", {"replicas": 3}, {"replicas": 5}),
     ("more gateways", "BaasInstance", {}, {"components": {"gateway": {"replicas": 5}}}),
     ("a port of its own", "BaasInstance", {}, {"components": {"gateway": {"service": {"type": "NodePort"}}}}),
 ]  # fmt: skip

@@ -94,12 +94,12 @@ def test_conditions_follow_the_conventions(cp: ControlPlane, namespace: str, kin
 
 
 def test_spec_change_reaches_the_children(cp: ControlPlane, namespace: str) -> None:
-    cp.must_apply(own("EventQueue", "events", {"replicas": 1}), namespace)
+    cp.must_apply(own("EventQueue", "events", {"replicas": 3}), namespace)
     cp.wait(lambda: cp.get("StatefulSet", namespace, "events"), 30, "the servers")
 
-    cp.must_apply(own("EventQueue", "events", {"replicas": 3}), namespace)
+    cp.must_apply(own("EventQueue", "events", {"replicas": 5}), namespace)
 
-    cp.wait(lambda: replicas(cp, namespace, "events") == 3, 10, "three servers")
+    cp.wait(lambda: replicas(cp, namespace, "events") == 5, 10, "five servers")
     wait_judged(cp, namespace, "EventQueue", "events")
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from baas_operator.policy.operation import KEPT
+from baas_operator.policy.operations.common import KEPT
 from tests.harness.api import Object
 from tests.harness.manifests import own, switchover
 

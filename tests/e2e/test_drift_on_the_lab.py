@@ -79,8 +79,9 @@ def assert_all_answered(answers: list[dict[str, Any]]) -> None:
 
 def settled(kube: Kube, namespace: str) -> None:
     """Until a rollout that an edit began is over."""
-    for workload in ("deployment/shop-gateway", "deployment/shop-rest", "statefulset/shop-events"):
+    for workload in ("deployment/shop-gateway", "deployment/shop-rest"):
         kube.wait_rollout(namespace, workload, timeout_seconds=SETTLES_SECONDS)
+    kube.wait_whole(namespace, "EventQueue", "shop-events", timeout_seconds=SETTLES_SECONDS)
     kube.wait_whole(namespace, "DatabaseReplica", "shop-db", timeout_seconds=SETTLES_SECONDS)
     kube.wait_whole(namespace, "BaasInstance", "shop", timeout_seconds=SETTLES_SECONDS)
 

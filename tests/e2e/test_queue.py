@@ -21,6 +21,9 @@ PUT_BACK_SECONDS = 60.0
 """JetStream's state makes no Kubernetes event: the operator asks for it every 30 s."""
 GOES_ON_SECONDS = 30.0
 """A stream whose leader is gone elects another after 4 to 9 s of silence (NATS documentation)."""
+SCALE_SECONDS = 300.0
+LET_IN_SECONDS = 30.0
+"""Its Secret is drawn, the servers' are written, kubelets bring them, agents look every 2 s."""
 
 
 @dataclass
@@ -33,12 +36,14 @@ class Queue:
     published: list[int] = field(default_factory=list)
     in_doubt: list[str] = field(default_factory=list)
 
-    def uri(self, user: str) -> str:
-        return self.kube.secret(self.namespace, f"main-user-{user}")["uri"]
+    def login(self, user: str) -> tuple[str, str]:
+        """URI, and the authority that the servers' certificate is to be verified with."""
+        found = self.kube.secret(self.namespace, f"main-user-{user}")
+        return found["uri"], found["ca.crt"]
 
     def run(self, user: str, *words: str) -> list[dict[str, Any]]:
         """Lines that the client printed."""
-        said = self.client.python(NATS, SCRIPT, self.uri(user), *words)
+        said = self.client.python(NATS, SCRIPT, *self.login(user), *words)
         return [json.loads(line) for line in said.splitlines()]
 
     def request(self, user: str, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -88,7 +93,7 @@ def test_no_acknowledged_message_is_lost_with_a_server(queue: Queue) -> None:
     leader = queue.info("orders")["cluster"]["leader"]
     uid = queue.kube.must_get("Pod", queue.namespace, leader)["metadata"]["uid"]
 
-    with queue.client.running(NATS, SCRIPT, queue.uri("app"), "publish", "orders.new", "1", tell=queue.note):
+    with queue.client.running(NATS, SCRIPT, *queue.login("app"), "publish", "orders.new", "1", tell=queue.note):
         queue.wait_for_more()
         assert queue.kube.delete("Pod", queue.namespace, leader).ok
         wait_until(
@@ -114,6 +119,21 @@ def test_an_application_can_not_take_a_stream_away(queue: Queue) -> None:
     assert queue.info("orders")["state"]["messages"] == len(queue.run("app", "read", "orders"))
 
 
+def test_a_user_that_is_declared_later_is_let_in_by_every_server_soon(queue: Queue) -> None:
+    """Their kubelets are told, who would else take a minute and more."""
+    users = [{"name": "shop", "publish": ["mails"]}]
+    queue.kube.must_apply(own("EventQueue", "main", {"streams": STREAMS, "users": users}), queue.namespace)
+
+    def let_in() -> bool:
+        if queue.kube.get("Secret", queue.namespace, "main-user-shop") is None:
+            return False
+        # The Service leads to any of the three.
+        return all("refused" not in queue.request("shop", "mails", {"n": n}) for n in range(9))
+
+    took = until(let_in, timeout_seconds=LET_IN_SECONDS, what="the user is let in")
+    print(f"\nlet in after {took:.0f} s")
+
+
 def test_what_was_done_to_streams_by_hand_is_undone(queue: Queue) -> None:
     declared = queue.config("orders")
     assert queue.request("admin", "$JS.API.STREAM.DELETE.mails")["success"]
@@ -127,3 +147,29 @@ def test_what_was_done_to_streams_by_hand_is_undone(queue: Queue) -> None:
 
     print(f"\nundone after {took:.0f} s")
     assert queue.config("orders") == declared | {"description": "by hand"}, "what the operator does not decide has to stay"
+
+
+def test_three_servers_become_five_and_three_again_and_keep_every_message(queue: Queue) -> None:
+    """By `kubectl scale`, with messages all the while."""
+
+    def servers() -> list[str]:
+        return [pod["metadata"]["name"] for pod in queue.kube.pods_of(queue.namespace, "main", "nats")]
+
+    def members() -> set[str]:
+        """Servers by the status."""
+        found = queue.kube.must_get("EventQueue", queue.namespace, "main")["status"]["servers"]
+        return {each["name"] for each in found}
+
+    with queue.client.running(NATS, SCRIPT, *queue.login("app"), "publish", "orders.scaled", "1000000", tell=queue.note):
+        for count in (5, 3):
+            queue.kube.lab.kubectl("--namespace", queue.namespace, "scale", "eventqueue/main", f"--replicas={count}")
+            wait_until(lambda count=count: len(servers()) == count, timeout_seconds=SCALE_SECONDS, what=f"there are {count} servers")
+            queue.kube.wait_settled(queue.namespace, "EventQueue", "main", timeout_seconds=SCALE_SECONDS)
+            queue.kube.wait_whole(queue.namespace, "EventQueue", "main")
+            queue.wait_for_more()
+    assert members() == set(servers()) == {"main-0", "main-1", "main-2"}
+    for stream in ("orders", "mails"):
+        cluster = queue.info(stream)["cluster"]
+        assert {cluster["leader"], *(each["name"] for each in cluster["replicas"])} == {"main-0", "main-1", "main-2"}, stream
+    missing = sorted(set(queue.published) - {line["id"] for line in queue.run("app", "read", "orders")})
+    assert not missing, f"{len(missing)} of {len(queue.published)} acknowledged messages are gone, such as {missing[:5]}"

@@ -130,6 +130,7 @@ def test_a_standby_that_lacks_what_the_primary_threw_away_is_copied_anew_once_it
     assert_nothing_lost(ledger, database)
 
 
+@pytest.mark.chaos
 def test_a_volume_that_went_with_its_node_is_made_anew(lab: Cluster, kube: Kube, database: Database, ledger: Ledger) -> None:
     """The zone has no other node, so the member waits for this one: without its data, as of a new disk."""
     member = _standby(kube, database)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from baas_operator.api.common import API_VERSION
+from baas_operator.api.group import API_VERSION
 from tests.harness.api import Object
 
 

@@ -6,7 +6,7 @@ import base64
 from datetime import UTC, datetime
 from typing import Any
 
-from baas_operator.api.common import API_VERSION
+from baas_operator.api.group import API_VERSION
 from baas_operator.api.kinds import OwnKind
 from baas_operator.desired.meta import ZONE_LABEL, Manifest, Owner
 
@@ -59,6 +59,7 @@ def pod(
 ) -> Manifest:  # fmt: skip
     """A pod; `on` is its node, `waiting` what the kubelet says of a container that does not start."""
     made = whose.child("v1", "Pod", name, component, labels=labels, annotations=annotations, spec={"nodeName": on} if on else {})
+    made["metadata"] |= {"uid": f"{name}-uid"}
     made["status"] = {
         "podIP": ip,
         "conditions": [{"type": "Ready", "status": str(ready)}],
@@ -70,7 +71,9 @@ def pod(
 def secret(whose: Owner, name: str, component: str, **values: str) -> Manifest:
     """A Secret."""
     data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-    return whose.child("v1", "Secret", name, component, data=data)
+    made = whose.child("v1", "Secret", name, component, data=data)
+    made["metadata"]["resourceVersion"] = "1"
+    return made
 
 
 def keyed(*manifests: Manifest) -> dict[tuple[str, str], Manifest]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from baas_operator.api.common import API_VERSION
+from baas_operator.api.group import API_VERSION
 from baas_operator.api.kinds import (
     BAAS_INSTANCE,
     CONFIG_MAP,
@@ -32,6 +32,8 @@ from baas_operator.engine.errors import Refused, Waiting
 from baas_operator.engine.gather import dependents, view_of
 from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.engine.teardown import FINALIZER, tear_down
+from baas_operator.jetstream.requests import Unreachable
+from baas_operator.observe.queue import Group
 from baas_operator.observe.view import View
 from baas_operator.policy.database import plan_database
 from baas_operator.policy.placement import as_made
@@ -228,8 +230,8 @@ async def test_an_operand_can_neither_send_the_operator_elsewhere_nor_fill_its_m
 
     runner, port = await serve(answer)
     try:
-        assert await monitor.nats_meta_leader("127.0.0.1", port) is None
-        assert await monitor.nats_meta_leader("127.0.0.1", port) is None
+        assert await monitor.nats_meta("127.0.0.1", port) is None
+        assert await monitor.nats_meta("127.0.0.1", port) is None
         status, _ = await monitor.switch_over("127.0.0.1", port, leader="a", candidate="b", username="u", password="p")
     finally:
         await runner.cleanup()
@@ -248,7 +250,7 @@ async def test_operands_with_ipv6_addresses_are_asked(monkeypatch: pytest.Monkey
 
     runner, port = await serve(answer, "::1")
     try:
-        assert await monitor.nats_meta_leader("::1", port) == "mq-0"
+        assert await monitor.nats_meta("::1", port) == Group("mq-0")
         status, _ = await monitor.switch_over("::1", port, leader="a", candidate="b", username="u", password="p")
     finally:
         await runner.cleanup()
@@ -266,8 +268,8 @@ async def test_garbage_from_jetstream_is_no_answer(said: bytes) -> None:
         async def request(self, *_: Any, **__: Any) -> Any:
             return SimpleNamespace(data=said)
 
-    with pytest.raises(jetstream.Unreachable):
-        await jetstream.look(Connection(), ["orders"])  # type: ignore[arg-type]
+    with pytest.raises(Unreachable):
+        await jetstream.look(Connection())  # type: ignore[arg-type]
 
 
 def test_operations_that_are_over_are_not_woken() -> None:

@@ -21,13 +21,16 @@ import yaml
 
 from baas_lab import binaries, versions
 from baas_lab.cache import Cache
-from baas_operator.api.common import API_VERSION
 from baas_operator.api.crd import all_crds
-from baas_operator.api.kinds import BAAS_INSTANCE, CHILD_KINDS, OWN_KINDS
+from baas_operator.api.group import API_VERSION
+from baas_operator.api.kinds import BAAS_INSTANCE, CHILD_KINDS, EVENT_QUEUE, OPTIONAL_KINDS, OWN_KINDS
+from baas_operator.api.queue import EndpointState
 from baas_operator.desired.images import Images
+from baas_operator.desired.meta import NAME_LABEL
+from baas_operator.desired.queue import names
 from baas_operator.desired.render import render
-from baas_operator.engine.config import from_environment
-from baas_operator.observe.conditions import READY, STALLED, STORAGE_PRESSURE, ZONE_TOLERANT
+from baas_operator.engine.config import Config, from_environment
+from baas_operator.observe.conditions import DEAD_LETTERS_EXPIRING, READY, STALLED, STORAGE_PRESSURE, ZONE_TOLERANT
 from kubectl_baas.doctor.cluster import MINIMUM_VERSION
 
 Manifest = dict[str, Any]
@@ -251,7 +254,7 @@ def alerts() -> list[Manifest]:
 
 def test_the_prometheus_operators_kinds_are_made_only_where_they_are() -> None:
     assert not [each for each in template() if each["kind"] in ("PodMonitor", "PrometheusRule")]
-    assert sorted(each["kind"] for each in monitoring()) == ["PodMonitor", "PodMonitor", "PrometheusRule"]
+    assert sorted(each["kind"] for each in monitoring()) == [*["PodMonitor"] * 3, "PrometheusRule"]
     assert monitoring("monitoring.podMonitors=false", "monitoring.alerts=false") == []
 
 
@@ -270,9 +273,35 @@ def test_podmonitors_find_members_by_labels_and_ports_that_they_have() -> None:
     assert from_label in labels
 
 
-def test_with_namespaces_podmonitors_look_there_alone() -> None:
-    databases = one(monitoring("watchNamespaces={a,b}"), "PodMonitor", "baas-operator-databases")
-    assert databases["spec"]["namespaceSelector"] == {"matchNames": ["a", "b"]}
+def test_a_podmonitor_finds_agents_and_dispatchers_of_queues_and_nothing_else_of_them() -> None:
+    queues = one(monitoring("monitoring.labels.release=x"), "PodMonitor", "baas-operator-queues")
+    spec = {"streams": [{"name": "orders", "subjects": ["orders.>"], "deadLetter": {}}]}
+    event_queue = {"apiVersion": API_VERSION, "kind": EVENT_QUEUE.name, "metadata": {"name": "events", "namespace": "prod"}, "spec": spec}
+    templates = {each["kind"]: each["spec"]["template"] for each in render(event_queue) if "template" in each.get("spec", {})}
+
+    assert queues["metadata"]["labels"]["release"] == "x"
+    assert queues["spec"]["namespaceSelector"] == {"any": True}
+    selector, endpoints = queues["spec"]["selector"], queues["spec"]["podMetricsEndpoints"]
+    (components,) = selector["matchExpressions"]
+    assert components["operator"] == "In"
+    found = {}
+    for kind, template in templates.items():
+        labels = template["metadata"]["labels"]
+        assert selector["matchLabels"].items() <= labels.items()
+        assert labels[components["key"]] in components["values"]
+        # Prometheus finds ports of init containers, too, as sidecars are (its source, discovery/kubernetes/pod.go).
+        containers = [*template["spec"]["containers"], *template["spec"].get("initContainers", [])]
+        ports = {port["name"]: port["containerPort"] for container in containers for port in container["ports"]}
+        found[kind] = [ports[each["port"]] for each in endpoints if each["port"] in ports]
+    assert found == {"StatefulSet": [names.AGENT_PORT], "Deployment": [names.DISPATCHER_PORT]}
+    sources = {f"__meta_kubernetes_pod_label_{re.sub('[^a-zA-Z0-9_]', '_', NAME_LABEL)}"}
+    assert all(set(each["relabelings"][0]["sourceLabels"]) == sources for each in endpoints)
+
+
+@pytest.mark.parametrize("whose", ["databases", "queues"])
+def test_with_namespaces_podmonitors_look_there_alone(whose: str) -> None:
+    made = one(monitoring("watchNamespaces={a,b}"), "PodMonitor", f"baas-operator-{whose}")
+    assert made["spec"]["namespaceSelector"] == {"matchNames": ["a", "b"]}
 
 
 def test_the_chart_makes_the_alerts_of_the_rule_file() -> None:
@@ -285,7 +314,7 @@ def test_alerts_on_conditions_name_those_that_the_operator_has() -> None:
     selectors = [found for rule in alerts() for found in re.findall(r"baas_condition\{(.+?)\}", rule["expr"])]
     asked = [pair for each in selectors for pair in re.findall(r'(\w+)!?="(\w+)"', each)]
 
-    assert {value for label, value in asked if label == "type"} == {READY, ZONE_TOLERANT, STALLED, STORAGE_PRESSURE}
+    assert {value for label, value in asked if label == "type"} == {READY, ZONE_TOLERANT, STALLED, STORAGE_PRESSURE, DEAD_LETTERS_EXPIRING}
     assert {value for label, value in asked if label == "kind"} <= {kind.name for kind in OWN_KINDS}
     assert {label for label, _ in asked} == {"type", "kind"}
 
@@ -300,6 +329,27 @@ def test_a_database_of_which_no_patroni_is_scraped_can_page_as_well() -> None:
     assert rule["labels"]["severity"] == "page"
 
 
+def test_alerts_on_states_of_webhooks_name_those_that_there_are() -> None:
+    asked = [found for rule in alerts() for found in re.findall(r'baas_webhook_state\{state=~?"([\w|]+)"\}', rule["expr"])]
+    assert {state for each in asked for state in each.split("|")} == {EndpointState.DISABLED, EndpointState.OPEN, EndpointState.HALF_OPEN}
+
+
+def test_alerts_tell_of_labels_that_their_expressions_leave() -> None:
+    """Another would be an empty word in the sentence. Without an aggregation all labels are there."""
+    for rule in alerts():
+        kept = [set(re.split(r",\s*", each)) for each in re.findall(r"\b(?:max|min|sum) by \(([\w, ]+)\)", rule["expr"])]
+        told = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
+        if kept and not re.search(r"group_(left|right)|patroni_replica", rule["expr"]):
+            assert all(told <= each for each in kept), rule["alert"]
+
+
+def test_every_alert_is_in_the_page_where_it_says_what_is_to_be_done_of_a_queue() -> None:
+    page = (CHART.parents[1] / "docs" / "monitoring.md").read_text()
+    groups = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
+    (queues,) = [each for each in groups if each["name"] == "baas-queues"]
+    assert [each["alert"] for each in queues["rules"] if f"`{each['alert']}`" not in page] == []
+
+
 def test_every_alert_goes_by_metrics_that_are_documented_and_says_how_urgent_it_is() -> None:
     """tests/e2e/test_metrics.py sees that those are there."""
     docs = CHART.parents[1] / "docs"
@@ -309,3 +359,31 @@ def test_every_alert_goes_by_metrics_that_are_documented_and_says_how_urgent_it_
         assert used <= told, rule["alert"]
         assert rule["labels"]["severity"] in ("page", "ticket", "info")
         assert rule["annotations"]["summary"].endswith((".", "size."))
+
+
+def test_dashboards_are_made_when_asked_for_with_the_label_that_grafana_looks_for() -> None:
+    assert not [each for each in template() if each["kind"] == "ConfigMap"]
+    made = {each["metadata"]["name"]: each for each in template("monitoring.dashboards=true") if each["kind"] == "ConfigMap"}
+    assert set(made) == {f"baas-operator-dashboard-{name}" for name in ("executive", "on-call", "debug")}
+    for each in made.values():
+        assert each["metadata"]["labels"]["grafana_dashboard"] == "1"
+        ((name, text),) = each["data"].items()
+        assert json.loads(text) == json.loads((CHART / "dashboards" / name).read_text())
+
+
+def test_the_operator_is_told_what_prometheus_finds_backends_by() -> None:
+    def config(*settings: str) -> Config:
+        deployment = one(template(*settings), "Deployment")
+        return from_environment({name: value for name, value in environment(deployment).items() if value is not None})
+
+    assert (config().pod_monitors, config().monitoring_labels) == (True, {})
+    told = config("monitoring.podMonitors=false", "monitoring.labels.release=x")
+    assert (told.pod_monitors, told.monitoring_labels) == (False, {"release": "x"})
+
+
+def test_the_operator_may_make_and_keep_children_of_kinds_that_only_some_clusters_have() -> None:
+    held = grants(operator_rules())
+    for kind in OPTIONAL_KINDS:
+        assert {verb for group, plural, verb in held if (group, plural) == (kind.group, kind.plural)} == {
+            "get", "list", "create", "patch", "update", "delete",
+        }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from baas_operator.api.common import API_VERSION
+from baas_operator.api.group import API_VERSION
 from baas_operator.api.kinds import OWN_KINDS
 
 Manifest = dict[str, Any]

@@ -10,7 +10,8 @@ import pytest
 
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, OPERATION
 from kubectl_baas.errors import PluginError
-from kubectl_baas.switchover import create, follow, operation, outcome
+from kubectl_baas.following import follow, outcome
+from kubectl_baas.switchover import create, operation
 
 from .test_plugin_example import condition, resource
 

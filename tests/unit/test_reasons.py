@@ -13,7 +13,7 @@ GIVEN = re.compile(r'(?:Finding|Refused|refusal)\(\s*(f?)"([^"]+)"|Condition\([^
 
 def given() -> set[str]:
     found: set[str] = set()
-    for path in [*(PACKAGE / "policy").glob("*.py"), *(PACKAGE / "engine").glob("*.py")]:
+    for path in [*(PACKAGE / "policy").rglob("*.py"), *(PACKAGE / "engine").glob("*.py")]:
         for formatted, reason, condition in GIVEN.findall(path.read_text()):
             if formatted:
                 found |= {reason.replace("{kind.name}", kind) for kind in ("DatabaseReplica", "EventQueue")}

@@ -103,6 +103,27 @@ def locked_requirements(repository: Path) -> str:
     return run([*command, "--no-dev", "--no-emit-workspace", "--no-header", "--no-annotate"]).stdout
 
 
+def node_modules(cache: Cache, folder: Path) -> Path:
+    """Folder `node_modules` with what the package-lock.json of `folder` pins, for Linux as our images have it. Nothing that a package
+    would run on being installed is run."""
+    package, lock = (folder / name for name in ("package.json", "package-lock.json"))
+    cpu = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+    def build(target: Path) -> None:
+        with TemporaryDirectory() as made:
+            for path in (package, lock):
+                shutil.copy(path, made)
+            run(
+                ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--os=linux", f"--cpu={cpu}", "--libc=glibc"],
+                cwd=Path(made),
+                log=cache.log(f"npm-{folder.name}"),
+            )
+            shutil.move(Path(made) / "node_modules", target)
+
+    content = package.read_bytes() + lock.read_bytes() + cpu.encode()
+    return cache.ensure(f"node-{folder.name}-{hashlib.sha256(content).hexdigest()[:16]}/node_modules", build)
+
+
 def own_wheel(repository: Path, folder: Path) -> None:
     """Build the repository's wheel into `folder`."""
     run([UV, "build", "--quiet", "--wheel", "--out-dir", folder, repository])

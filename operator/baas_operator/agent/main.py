@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from baas_operator.agent.strays import Strays
 from baas_operator.agent.succession import Succession
 from baas_operator.agent.synchronous import Synchronous
 from baas_operator.desired.database import names
+from baas_operator.telemetry.logs import set_up
 
 _CERTIFICATES_SECONDS = 10.0
 """How often the certificates are looked at. The kubelet itself takes a minute to bring new ones, and a month is left by then."""
@@ -117,9 +117,5 @@ async def _together(*parts: Coroutine[None, None, None]) -> None:
 
 def run_agent() -> None:
     """Run until SIGTERM."""
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stdout,
-        format='{"time":"%(asctime)s","level":"%(levelname)s","logger":"%(name)s","message":"%(message)s"}',
-    )
+    set_up("INFO")
     asyncio.run(_run(os.environ))

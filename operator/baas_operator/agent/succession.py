@@ -20,7 +20,6 @@ from baas_operator.agent.dcs import NO_LOCK, Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
 from baas_operator.agent.postgres import Postgres, UnavailableError
-from baas_operator.api.database import LastFailover
 from baas_operator.desired.database import names
 from baas_operator.observe.moments import to_text
 from baas_operator.policy.failover import Lock
@@ -61,13 +60,13 @@ class Succession:
         self._postgres.heard = None  # of a primary before this one; there may be another time, without a word from the one before it
         if heard is None or not await self._takes_writes():
             return
-        found = LastFailover(
-            at=to_text(datetime.now(UTC)),
-            from_member=before.leader or "", to_member=self._identity.pod, planned=told is not None and told.term == before.term,
-            seconds=round(time.monotonic() - heard, 2),
-        )  # fmt: skip
-        _log.warning("the primary after %s: %.2f s after its last sign of life", found.from_member, found.seconds)
-        text = json.dumps(found.model_dump(by_alias=True))
+        found = {  # as api.database.LastFailover; written without it, because pydantic would be a quarter of an agent's memory
+            "at": to_text(datetime.now(UTC)),
+            "fromMember": before.leader or "", "toMember": self._identity.pod, "planned": told is not None and told.term == before.term,
+            "seconds": round(time.monotonic() - heard, 2),
+        }  # fmt: skip
+        _log.warning("the primary after %s: %.2f s after its last sign of life", found["fromMember"], found["seconds"])
+        text = json.dumps(found)
         while self._dcs.leads:
             try:
                 await self._kube.merge(self._identity.slice_path, {"metadata": {"annotations": {names.FAILOVER_ANNOTATION: text}}})

@@ -13,10 +13,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-GROUP = "baas-operator.io"
-VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
-
 MAX_NAME_LENGTH = 40
 """Longest name of one of our objects: children add up to 23 characters and Services end at 63 (RFC 1035)."""
 
@@ -29,6 +25,10 @@ DnsLabel = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_len
 SqlName = Annotated[str, Field(pattern=r"^_*[a-z]([a-z0-9_]*[a-z0-9])?$", max_length=63)]
 """A PostgreSQL identifier that needs no quotes (PostgreSQL manual, 4.1.1; NAMEDATALEN - 1 = 63). One of `_` alone could not be part of
 a Secret's name."""
+
+
+PORT = r"(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
+"""A TCP port as part of a pattern, 1 to 65535: nothing else bounds a number inside a text."""
 
 
 class ApiModel(BaseModel):
@@ -56,6 +56,10 @@ def rules(*each: dict[str, str]) -> dict[str, Any]:
 def immutable(what: str, instead: str) -> dict[str, Any]:
     """A field that may be set at creation only; `instead` says what to do when it must change."""
     return rules(rule("self == oldSelf", f"{what} can not be changed: {instead}"))
+
+
+BY_NAME: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+"""A list whose items are known by their names (Kubernetes documentation, "Merge strategy")."""
 
 
 class DeletionPolicy(StrEnum):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from baas_operator.api.common import GROUP, VERSION
+from baas_operator.api.group import GROUP, VERSION
 from baas_operator.api.kinds import OWN_KINDS, OwnKind
 
 
@@ -58,6 +58,8 @@ def structural(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
                 continue
             case "properties":
                 made[key] = {name: structural(prop, defs) for name, prop in value.items()}
+            case "propertyNames":
+                raise ValueError(f"no structural schema says what keys of a map may be; use a CEL rule: {node}")
             case "items" | "additionalProperties":
                 made[key] = structural(value, defs)
             case "description":

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from baas_operator.api.common import (
+    BY_NAME,
     ApiModel,
     DeletionPolicy,
     Quantity,
@@ -202,7 +203,7 @@ class DatabaseReplicaSpec(ApiModel):
         list[Database],
         Field(
             max_length=MAX_DATABASES,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]} | DATABASES_RULES,
+            json_schema_extra=BY_NAME | DATABASES_RULES,
         ),
     ] = []
     """Databases to create, each with a role of its own and a Secret `NAME-role-ROLE` that holds its password and URI. One that is
@@ -211,7 +212,7 @@ class DatabaseReplicaSpec(ApiModel):
         list[Role],
         Field(
             max_length=MAX_ROLES,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]} | ROLES_RULES,
+            json_schema_extra=BY_NAME | ROLES_RULES,
         ),
     ] = []
     """Roles beside the owners of databases, or more about those. One that is taken out of the list stays as it is."""
@@ -226,7 +227,7 @@ class DatabaseReplicaSpec(ApiModel):
     """Image of the members; the operator's own default when left out."""
     image_pull_secrets: Annotated[
         list[SecretRef],
-        Field(max_length=10, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+        Field(max_length=10, json_schema_extra=BY_NAME),
     ] = []
     """Secrets to pull the images of members, poolers and SQL Jobs with. A change rolls the members."""
     suspend: bool = False
@@ -319,7 +320,7 @@ class DatabaseReplicaStatus(StatusBase):
     """Since when a member has parameters that take effect with a start only; members are rolled a moment later."""
     members: Annotated[
         list[Member],
-        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+        Field(json_schema_extra=BY_NAME),
     ] = []
     """The members."""
     repairs: Annotated[

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from baas_operator.api import common, database, instance, operation, queue
+from baas_operator.api import common, database, operation, queue
+from baas_operator.api.group import API_VERSION
+from baas_operator.api.instance import spec as instance
+from baas_operator.api.instance import status as instance_status
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def _ready(*more: Column) -> tuple[Column, ...]:
 
 
 DATABASE_REPLICA = OwnKind(
-    common.API_VERSION, "DatabaseReplica", "databasereplicas", short="dbr", singular="databasereplica",
+    API_VERSION, "DatabaseReplica", "databasereplicas", short="dbr", singular="databasereplica",
     spec=database.DatabaseReplicaSpec, status=database.DatabaseReplicaStatus, scale=(".spec.replicas", ".status.replicas"),
     description="A replicated PostgreSQL, one member a zone, that fails over by itself.",
     columns=_ready(
@@ -87,7 +90,7 @@ DATABASE_REPLICA = OwnKind(
     ),
 )  # fmt: skip
 EVENT_QUEUE = OwnKind(
-    common.API_VERSION, "EventQueue", "eventqueues", short="eq", singular="eventqueue",
+    API_VERSION, "EventQueue", "eventqueues", short="eq", singular="eventqueue",
     spec=queue.EventQueueSpec, status=queue.EventQueueStatus, scale=(".spec.replicas", ".status.replicas"),
     description="Replicated durable queues on NATS JetStream, one server a zone.",
     columns=_ready(
@@ -95,8 +98,8 @@ EVENT_QUEUE = OwnKind(
     ),
 )  # fmt: skip
 BAAS_INSTANCE = OwnKind(
-    common.API_VERSION, "BaasInstance", "baasinstances", short="bi", singular="baasinstance",
-    spec=instance.BaasInstanceSpec, status=instance.BaasInstanceStatus,
+    API_VERSION, "BaasInstance", "baasinstances", short="bi", singular="baasinstance",
+    spec=instance.BaasInstanceSpec, status=instance_status.BaasInstanceStatus,
     scale=(".spec.components.gateway.replicas", ".status.replicas"),
     description="One backend: a gateway and its components over a replicated database and a replicated queue.",
     max_name=common.MAX_NAME_LENGTH - len("-events"),
@@ -112,7 +115,7 @@ BAAS_INSTANCE = OwnKind(
     ),
 )  # fmt: skip
 OPERATION = OwnKind(
-    common.API_VERSION, "Operation", "operations", short="bop", singular="operation",
+    API_VERSION, "Operation", "operations", short="bop", singular="operation",
     spec=operation.OperationSpec, status=operation.OperationStatus,
     description="One thing done once to one of the other kinds, with its steps and its result kept to be read.",
     max_name=63,
@@ -141,16 +144,28 @@ DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 JOB = Kind("batch/v1", "Job", "jobs")
 ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
 ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
+CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs")
+AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+RESOURCE_QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
+LIMIT_RANGE = Kind("v1", "LimitRange", "limitranges")
+INGRESS = Kind("networking.k8s.io/v1", "Ingress", "ingresses")
 POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 
 CHILD_KINDS: tuple[Kind, ...] = (
     SERVICE_ACCOUNT, ROLE, ROLE_BINDING, SECRET, CONFIG_MAP, SERVICE, ENDPOINT_SLICE, POD_DISRUPTION_BUDGET,
-    NETWORK_POLICY, STATEFUL_SET, DEPLOYMENT, JOB, POD, VOLUME_CLAIM,
+    NETWORK_POLICY, RESOURCE_QUOTA, LIMIT_RANGE, STATEFUL_SET, DEPLOYMENT, AUTOSCALER, INGRESS, JOB, CRON_JOB, POD, VOLUME_CLAIM,
 )  # fmt: skip
 """Kinds of the objects that ours are made of: those that the operator watches, always with its own label."""
 
-ALL_KINDS: dict[str, Kind] = {kind.name: kind for kind in (*OWN_KINDS, *CHILD_KINDS, NODE, EVENT)}
+POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
+HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
+CERTIFICATE = Kind("cert-manager.io/v1", "Certificate", "certificates")
+OPTIONAL_KINDS: tuple[Kind, ...] = (POD_MONITOR, HTTP_ROUTE, CERTIFICATE)
+"""Kinds of others, of which children are made where the API server has them (engine/optional.py). They are listed now and then, and not
+watched: a watch of what may come and go is no measure of whether watches work."""
+
+ALL_KINDS: dict[str, Kind] = {kind.name: kind for kind in (*OWN_KINDS, *CHILD_KINDS, *OPTIONAL_KINDS, NODE, EVENT)}
 
 
 def kind_of(manifest: dict[str, object]) -> Kind:

@@ -68,8 +68,8 @@ class Toleration(ApiModel):
     """Seconds for which a pod stays on a node with a `NoExecute` taint; for ever when left out."""
 
 
-class Placement(ApiModel):
-    """Where members should be."""
+class NodePlacement(ApiModel):
+    """Which nodes pods may be on."""
 
     node_selector: Annotated[
         dict[str, LabelValue],
@@ -84,18 +84,22 @@ class Placement(ApiModel):
             | {"additionalProperties": {"type": "string", "maxLength": 63, "pattern": _LABEL_VALUE}},
         ),
     ] = {}
-    """Labels of the nodes that members, poolers and SQL Jobs may run on; any when empty. Only zones that have such nodes count. A change
-    rolls the members; one whose volume is on no such node does not start again until there is one."""
+    """Labels of the nodes that pods may run on; any when empty. Only zones that have such nodes count. A change rolls the pods; one whose
+    volume is on no such node does not start again until there is one."""
     tolerations: Annotated[list[Toleration], Field(max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"})] = []
-    """Taints of nodes that members, poolers and SQL Jobs may run on all the same. A change rolls the members. The list is one whole, as in
-    a pod: nothing in an item is its name."""
+    """Taints of nodes that pods may run on all the same. A change rolls the pods. The list is one whole, as in a pod: nothing in an item is
+    its name."""
+
+
+class Placement(NodePlacement):
+    """Where a database's members should be."""
 
     preferred_zones: Annotated[list[Zone], Field(max_length=10, json_schema_extra={"x-kubernetes-list-type": "set"})] = []
     """Zones for the primary, the best first. A failover goes where the most of the log is; once the database is whole again, the primary
     is moved to the best of these zones that has a fit standby: in `maintenanceWindows`, or at any time where there are none."""
 
 
-ANYWHERE = Placement()
+ANYWHERE = NodePlacement()
 """That of kinds that have no say in it."""
 
 

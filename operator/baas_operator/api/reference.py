@@ -62,8 +62,8 @@ def _kind(kind: OwnKind) -> str:
     return "\n".join(lines)
 
 
-def reference(reasons: dict[str, str], metrics: list[tuple[str, str, str]]) -> str:
-    """The whole reference. `metrics`: (name, type, what it is)."""
+def reference(reasons: dict[str, str], metrics: dict[str, list[tuple[str, str, str]]]) -> str:
+    """The whole reference. `metrics`: whose -> (name, type, what it is)."""
     parts = [
         "# Reference\n\nMade by `make generate` from the models; do not edit.\n",
         *(_kind(kind) for kind in OWN_KINDS),
@@ -73,7 +73,8 @@ def reference(reasons: dict[str, str], metrics: list[tuple[str, str, str]]) -> s
         ", ".join(f"`{name}`" for name in sorted(RESERVED_PARAMETERS)) + ".\n",
         "## Reasons of conditions\n\n| reason | what it says |\n|---|---|",
         *(f"| `{name}` | {text} |" for name, text in sorted(reasons.items())),
-        "\n## Metrics of the operator\n\n| metric | type | what it is |\n|---|---|---|",
-        *(f"| `{name}` | {kind} | {text} |" for name, kind, text in metrics),
     ]
+    for whose, table in metrics.items():
+        parts.append(f"\n## Metrics of the {whose}\n\n| metric | type | what it is |\n|---|---|---|")
+        parts += [f"| `{name}` | {kind} | {text} |" for name, kind, text in table]
     return "\n".join(parts) + "\n"

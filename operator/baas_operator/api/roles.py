@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from baas_operator.api.common import ApiModel, SqlName, rule, rules
+from baas_operator.api.common import BY_NAME, ApiModel, SqlName, rule, rules
 
 RESERVED_ROLES = ("postgres", "replicator", "rewind", "patroni", "pooler", "postgres_exporter")
 """Roles that the operator makes for itself."""
@@ -102,12 +102,12 @@ class Database(ApiModel):
     """Most connections to it at a time; as many as the server has when left out."""
     schemas: Annotated[
         list[DeclaredSchema],
-        Field(max_length=50, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+        Field(max_length=50, json_schema_extra=BY_NAME),
     ] = []
     """Schemas to create. One that is taken out of the list stays as it is."""
     extensions: Annotated[
         list[DeclaredExtension],
-        Field(max_length=50, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+        Field(max_length=50, json_schema_extra=BY_NAME),
     ] = []
     """Extensions to create, in this order. One that is taken out of the list stays as it is."""
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from baas_operator.api.common import API_VERSION
+from baas_operator.api.group import API_VERSION
 
 Manifest = dict[str, Any]
 """A Kubernetes object as the API server takes it."""

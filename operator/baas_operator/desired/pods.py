@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from baas_operator.api.common import Resources, SecretRef
-from baas_operator.api.placement import Placement
 from baas_operator.desired.meta import HOST_LABEL, ZONE_LABEL, Manifest, Owner
+
+if TYPE_CHECKING:  # as in database/names.py
+    from baas_operator.api.common import Resources, SecretRef
+    from baas_operator.api.placement import NodePlacement
 
 
 def spread(selector: dict[str, str], *, hard: bool) -> list[dict[str, Any]]:
@@ -28,7 +30,25 @@ def spread(selector: dict[str, str], *, hard: bool) -> list[dict[str, Any]]:
     ]
 
 
-def placed(placement: Placement, pull_secrets: Sequence[SecretRef]) -> dict[str, Any]:
+def spread_for_surge(selector: dict[str, str], *, hard: bool) -> list[dict[str, Any]]:
+    """Zone spread of a Deployment: each revision is spread by itself, so that a surge pod is never stuck, and a zone that is lost
+    does not count as an empty one that pods have to wait for."""
+    made = spread(selector, hard=hard)
+    for constraint in made:
+        constraint["matchLabelKeys"] = ["pod-template-hash"]
+        constraint["nodeTaintsPolicy"] = "Honor"
+    return made
+
+
+def leave_lost_nodes() -> list[dict[str, Any]]:
+    """Tolerations of a stateless pod: one of a lost zone is replaced after 15 s, not after Kubernetes' default of 5 min."""
+    return [
+        {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 15}
+        for state in ("not-ready", "unreachable")
+    ]
+
+
+def placed(placement: NodePlacement, pull_secrets: Sequence[SecretRef]) -> dict[str, Any]:
     """Which nodes a pod may run on, and what its images are pulled with, as part of its spec. What is not asked for is not there: anything
     more in a template would roll all pods."""
     made: dict[str, Any] = {}
@@ -136,3 +156,8 @@ def service(
 def service_account(owner: Owner, name: str, component: str) -> Manifest:
     """A ServiceAccount of the pods' own; its token is mounted only where a pod says so."""
     return owner.child("v1", "ServiceAccount", name, component, automountServiceAccountToken=False)
+
+
+def scrape(port: int) -> dict[str, str]:
+    """Annotations that common configurations of Prometheus go by; of a pod for its own port, of a Service for its pods'."""
+    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": "/metrics"}

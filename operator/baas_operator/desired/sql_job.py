@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from baas_operator.desired.meta import Manifest, Owner, checksum
@@ -30,8 +32,15 @@ _OPTIONS = {
     "log_transaction_sample_rate": "0", "track_activities": "off", "pg_stat_statements.track_utility": "off", "pgaudit.log": "none",
 }  # fmt: skip
 """Settings of the session from its first moment, whatever the server's, the database's or the role's are (libpq's PGOPTIONS)."""
+_DIGEST = 16
 _MESSAGE_BYTES = 2000
 """Kubernetes takes 4096 of a container's last words."""
+
+
+def digest(superuser: str, passwords: Iterable[str]) -> str:
+    """A hash of the superuser's password and those of roles, in the order of their folders: `passwords` of `build_sql_job`. Who does not
+    know the superuser's can guess no other with it."""
+    return hashlib.sha256("".join([superuser, *passwords]).encode()).hexdigest()[:_DIGEST]
 
 
 def _script(roles: list[str], passwords: str) -> str:
@@ -56,13 +65,13 @@ def _script(roles: list[str], passwords: str) -> str:
 
 def build_sql_job(
     owner: Owner, name: str, component: str, *, image: str, sql: str, host: str, superuser_secret: str,
-    roles: dict[str, SecretRequest], passwords: str = "", again_seconds: int | None = None,
-    more: Mapping[str, str] | None = None, where: Mapping[str, Any] | None = None,
+    roles: Mapping[str, SecretRequest], keys: Mapping[str, str] = MappingProxyType({}), passwords: str = "",
+    again_seconds: int | None = None, more: Mapping[str, str] | None = None, where: Mapping[str, Any] | None = None,
 ) -> list[Manifest]:  # fmt: skip
     """ConfigMap with the SQL and the Job that runs it as superuser; another image alone makes no new Job.
 
-    `roles`: folder -> Secret with the role's password. `passwords`: the beginning of the SHA-256 of the superuser's and these, one after
-    another; nothing is done while the pod has others. psql retries nothing; the kubelet restarts the container with back-off until it has
+    `roles`: folder -> Secret with the role's password; `keys`: folder -> its key there, where that is not `password`. `passwords`: their
+    `digest`; nothing is done while the pod has others. psql retries nothing; the kubelet restarts the container with back-off until it has
     worked once. `again_seconds`: the Job is deleted so long after it has. `more`: files that the SQL calls, beside it. `where`: more of the
     pod's spec; a Job's can not be changed, so another makes a new Job.
     """
@@ -73,8 +82,7 @@ def build_sql_job(
     where = dict(where or {})
     files = {"run.sql": sql, **(more or {})}
     done = (files, script, connection, options, superuser_secret, {key: each.name for key, each in roles.items()})
-    digest = checksum(*done, *([where] if where else []))
-    full = f"{name}-{digest[:8]}"
+    full = f"{name}-{checksum(*done, *([where] if where else []), *([dict(keys)] if keys else []))[:8]}"
     volumes: list[dict[str, Any]] = [
         {"name": "sql", "configMap": {"name": full}},
         {"name": "superuser", "secret": {"secretName": superuser_secret, "defaultMode": 0o440}},
@@ -87,7 +95,8 @@ def build_sql_job(
     ]
     if folders:
         sources = [
-            {"secret": {"name": roles[folder].name, "items": [{"key": "password", "path": f"{folder}/password"}]}} for folder in folders
+            {"secret": {"name": roles[folder].name, "items": [{"key": keys.get(folder, "password"), "path": f"{folder}/password"}]}}
+            for folder in folders
         ]
         volumes.append({"name": "roles", "projected": {"defaultMode": 0o440, "sources": sources}})
         mounts.append({"name": "roles", "mountPath": "/etc/baas/roles", "readOnly": True})

@@ -8,18 +8,42 @@ import time
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from baas_operator.api.kinds import ALL_KINDS, POD, SECRET, VOLUME_CLAIM, kind_of
+from baas_operator.api.kinds import ALL_KINDS, OPTIONAL_KINDS, POD, SECRET, VOLUME_CLAIM, Kind, kind_of
+from baas_operator.desired.instance.keys import PUBLIC, SIGNING
+from baas_operator.desired.key_set import SIGNER_ANNOTATION, WRITTEN_ANNOTATION
 from baas_operator.desired.meta import Manifest
-from baas_operator.desired.secrets import CONTENT_ANNOTATION, EXPIRES_ANNOTATION, SecretRequest
+from baas_operator.desired.secrets import (
+    CONTENT_ANNOTATION,
+    EXPIRES_ANNOTATION,
+    OVERLAP_ANNOTATION,
+    PREPARED_ANNOTATION,
+    ROTATED_ANNOTATION,
+    SecretRequest,
+)
+from baas_operator.engine.certificates import CannotSignError
 from baas_operator.engine.client import Client
 from baas_operator.engine.differ import HASH_ANNOTATION, up_to_date, with_hash
 from baas_operator.engine.errors import ApiError, Refused, Waiting
 from baas_operator.engine.generate import build_secret, complete, outline
+from baas_operator.engine.large import refuse_too_large, refuse_unkept
 from baas_operator.engine.store import DIGEST, Key, Store, key_of, owner_of
+from baas_operator.engine.unlock import end_copy, restored, unlock
 from baas_operator.observe.view import secret_text
 
 _KEPT = frozenset({POD.name, VOLUME_CLAIM.name})
 """Kinds that are never pruned: pods belong to their workload, volumes to the user's data."""
+
+_UNWATCHED = frozenset(kind.name for kind in OPTIONAL_KINDS)
+"""Kinds of which no watch tells that an object is gone."""
+
+_TOLD = (
+    EXPIRES_ANNOTATION, CONTENT_ANNOTATION, OVERLAP_ANNOTATION, PREPARED_ANNOTATION, ROTATED_ANNOTATION, SIGNER_ANNOTATION,
+    WRITTEN_ANNOTATION,
+)  # fmt: skip
+"""Annotations of a Secret that say something about what it holds."""
+
+_KEYS = (SIGNING, PUBLIC)
+"""Recipes of Secrets that were immutable once."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,17 +84,14 @@ async def apply(client: Client, store: Store, manifest: Manifest) -> bool:
     if live is not None and DIGEST in (live.get("data") or {}):
         live = await client.get(kind_of(wanted), wanted["metadata"]["namespace"], wanted["metadata"]["name"])  # large: the store has a part
     if live is not None and up_to_date(wanted, live):
+        refuse_unkept(store, live)
         return False
-    try:
-        written = await client.apply(kind_of(wanted), wanted)
-        if not up_to_date(wanted, written):
-            written = await _take_out(client, store, wanted, written)
-        store.put(written)
-    except ApiError as error:
-        if error.invalid and "being terminated" not in error.message:
-            key = key_of(manifest)
-            raise Refused("Rejected", f"The API server refused {key.kind} {key.name!r}: {error.message}") from error
-        raise
+    refuse_too_large(wanted)
+    written = await client.apply(kind_of(wanted), wanted)
+    if not up_to_date(wanted, written):
+        written = await _take_out(client, store, wanted, written)
+    store.put(written)
+    refuse_unkept(store, written)
     _log.info("applied", extra={"child": f"{wanted['kind']}/{wanted['metadata']['name']}"})
     return True
 
@@ -101,29 +122,34 @@ async def ensure_secret(client: Client, store: Store, request: SecretRequest) ->
     wanted = outline(request)
     live = await _ours(client, store, wanted)
     if live is not None:
-        _complete(request.random if request.rotates and not live.get("immutable") else wanted["data"], live)
+        mutable = request.rotates and (request.recipe in _KEYS or not live.get("immutable"))
+        _complete(request.random if mutable else wanted["data"], live)
         _same_place(wanted, live)
         await _adopt(client, store, wanted, live)
+        await end_copy(client, store, live)
         if request.replaces == live["metadata"]["resourceVersion"]:
-            await _replace(client, store, request, live)
-        elif request.rotates and not live.get("immutable"):
+            if live.get("immutable"):
+                await unlock(client, store, live)
+            else:
+                await _replace(client, store, request, live)
+        elif request.recipe == "password" and request.rotates and not live.get("immutable"):
             await _follow(client, store, request, live)
+        return
+    if request.recipe in _KEYS and await restored(client, store, wanted):
         return
     made = _drawn(store, request, None)
     belongs = owner_of(made)
     lost = store.last_seen(belongs, key_of(made)) if belongs else None
     if lost is not None and all(secret_text(lost, key) is not None for key in wanted["data"]):
         made["data"] = lost["data"]
-        if request.certificate:
+        if request.certificate or request.alternate or request.recipe in ("webhook", *_KEYS):
             had = lost["metadata"].get("annotations") or {}
-            made["metadata"]["annotations"] = {key: had[key] for key in (EXPIRES_ANNOTATION, CONTENT_ANNOTATION) if key in had}
+            made["metadata"]["annotations"] = {key: had[key] for key in _TOLD if key in had}
     else:
         lost = None
     try:
         store.put(await client.create(SECRET, made))
     except ApiError as error:
-        if error.invalid and "being terminated" not in error.message:
-            raise Refused("Rejected", f"The API server refused secret {request.name!r}: {error.message}") from error
         if not error.conflict:
             raise
         # Another leader was faster: what it drew counts.
@@ -135,16 +161,14 @@ def _drawn(store: Store, request: SecretRequest, live: Manifest | None) -> Manif
     """The secret as drawn now; `live` is the one that it replaces.
 
     Raises:
-        Waiting: what it is made from is not there yet. Refused: that can not sign.
+        Waiting: what it is made from is not there yet. Refused: that can not sign, or has no key.
     """
     source = store.get(SECRET.name, request.owner.namespace, request.source) if request.source else live
     if request.source and source is None:
         raise Waiting("SecretMissing", f"secret {request.source!r} is not there yet", 0.5)
     try:
-        return build_secret(request, source=source, now=int(time.time()))
-    except ValueError as error:
-        if request.certificate is None:
-            raise
+        return build_secret(request, source=source, now=int(time.time()), live=live)
+    except CannotSignError as error:
         name = request.source or request.name
         raise Refused(
             "SecretIncomplete",
@@ -164,7 +188,7 @@ async def _replace(client: Client, store: Store, request: SecretRequest, live: M
 async def _follow(client: Client, store: Store, request: SecretRequest, live: Manifest) -> None:
     """What is said beside a password follows it, and the object: a URI of one that was written by hand."""
     drawn = {key: secret_text(live, key) or "" for key in request.random}
-    wanted = {key: text for key, text in complete(request, drawn).items() if secret_text(live, key) != text}
+    wanted = {key: text for key, text in complete(request, drawn, secret_text(live, "username")).items() if secret_text(live, key) != text}
     if wanted:
         data = {key: base64.b64encode(text.encode()).decode() for key, text in wanted.items()}
         patch = {"metadata": {"resourceVersion": live["metadata"]["resourceVersion"]}, "data": data}
@@ -218,17 +242,24 @@ async def _adopt(client: Client, store: Store, wanted: Manifest, live: Manifest)
     store.put(await client.merge(SECRET, meta["namespace"], meta["name"], patch))
 
 
-async def prune(client: Client, children: Iterable[Manifest], wanted: Iterable[Key], owner_uid: str) -> int:
-    """Delete the children that no manifest wants any more; only what this very object controls, and what we applied."""
+async def prune(
+    client: Client, store: Store, children: Iterable[Manifest], wanted: Iterable[Key], owner_uid: str, only: Kind | None = None
+) -> int:  # fmt: skip
+    """Delete the children that no manifest wants any more; only what this very object controls, and what we applied. `only`: of that
+    kind."""
     keep = set(wanted)
     count = 0
     for child in children:
         key, metadata = key_of(child), child["metadata"]
         controlled = any(each.get("controller") and each.get("uid") == owner_uid for each in metadata.get("ownerReferences") or [])
         applied = HASH_ANNOTATION in (metadata.get("annotations") or {})
+        if only is not None and key.kind != only.name:
+            continue
         if key in keep or key.kind in _KEPT or not controlled or not applied or metadata.get("deletionTimestamp"):
             continue
         await client.delete(ALL_KINDS[key.kind], key.namespace, key.name, uid=metadata["uid"])
+        if key.kind in _UNWATCHED:
+            store.drop(child)
         _log.info("pruned", extra={"child": f"{key.kind}/{key.name}"})
         count += 1
     return count

@@ -43,6 +43,10 @@ class Asking(Generic[What, Answer]):
             raise Waiting("AskedBefore", "something else was asked before", 0.0)
         return task.result()
 
+    def waits(self, key: Key) -> bool:
+        """Whether an earlier turn asked something about the object that nobody was told yet: this one comes to look at that."""
+        return key in self._asked
+
     def settle(self, key: Key) -> None:
         """Nothing is asked about the object now: what was answered meanwhile is no answer to what will be."""
         if key in self._asked and self._asked[key][1].done():

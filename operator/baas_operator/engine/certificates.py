@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -13,7 +14,15 @@ from baas_operator.desired.secrets import Certificate
 
 _SLACK = timedelta(hours=1)
 """A clock that is behind must not find a certificate that is not valid yet."""
-_PURPOSES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
+_PURPOSES = {
+    "server": [ExtendedKeyUsageOID.SERVER_AUTH],
+    "client": [ExtendedKeyUsageOID.CLIENT_AUTH],
+    "peer": [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH],
+}
+
+
+class CannotSignError(Exception):
+    """What an authority's Secret holds can not sign a certificate."""
 
 
 def draw(certificate: Certificate, authority: tuple[str, str] | None, now: int) -> tuple[dict[str, str], datetime]:
@@ -21,7 +30,7 @@ def draw(certificate: Certificate, authority: tuple[str, str] | None, now: int) 
     that is renewed keeps its key, so that all it has signed stays good. `now` is a Unix time in seconds.
 
     Raises:
-        ValueError: the authority's Secret holds nothing that can sign, or its certificate is of another key.
+        CannotSignError: the authority's Secret holds nothing that can sign, or its certificate is of another key.
     """
     start = datetime.fromtimestamp(now, UTC)
     end = start + timedelta(days=certificate.days)
@@ -60,7 +69,7 @@ def _extended(builder: x509.CertificateBuilder, certificate: Certificate) -> x50
     builder = builder.add_extension(usage, critical=True)
     builder = builder.add_extension(x509.BasicConstraints(ca=authority, path_length=0 if authority else None), critical=True)
     if not authority:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([_PURPOSES[certificate.usage]]), critical=False)
+        builder = builder.add_extension(x509.ExtendedKeyUsage(_PURPOSES[certificate.usage]), critical=False)
     if certificate.dns_names:
         alternatives = x509.SubjectAlternativeName([x509.DNSName(each) for each in certificate.dns_names])
         builder = builder.add_extension(alternatives, critical=False)
@@ -68,12 +77,15 @@ def _extended(builder: x509.CertificateBuilder, certificate: Certificate) -> x50
 
 
 def _load(certificate: str, key: str) -> tuple[ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, x509.Certificate]:
-    issuer = x509.load_pem_x509_certificate(certificate.encode())
-    signer = serialization.load_pem_private_key(key.encode(), password=None)
+    try:
+        issuer = x509.load_pem_x509_certificate(certificate.encode())
+        signer = serialization.load_pem_private_key(key.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: the key has a password
+        raise CannotSignError(str(error)) from error
     if not isinstance(signer, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-        raise ValueError("the authority's key is neither RSA nor ECDSA")
+        raise CannotSignError("the authority's key is neither RSA nor ECDSA")
     if issuer.public_key() != signer.public_key():
-        raise ValueError("the authority's certificate is of another key")
+        raise CannotSignError("the authority's certificate is of another key")
     return signer, issuer
 
 

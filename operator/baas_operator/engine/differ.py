@@ -13,6 +13,8 @@ from baas_operator.desired.quantity import parse
 
 HASH_ANNOTATION = "baas-operator.io/manifest-hash"
 _QUANTITIES = frozenset({"cpu", "memory", "storage", "sizeLimit", "ephemeral-storage"})
+_AMOUNTS = frozenset({"hard"})
+"""Maps of quantities, whatever they are of: a ResourceQuota's."""
 _UNHASHED = frozenset({"resourceVersion"})
 
 
@@ -26,12 +28,12 @@ def with_hash(manifest: Manifest) -> Manifest:
     return manifest | {"metadata": metadata | {"annotations": annotations}}
 
 
-def contained(wanted: Any, have: Any, key: str = "") -> bool:
+def contained(wanted: Any, have: Any, key: str = "", within: str = "") -> bool:
     """Whether all of `wanted` is in `have`. Lists must match item by item, as an item more is a change; empty equals absent."""
     if isinstance(wanted, dict):
         if not isinstance(have, dict):
             return not wanted and have is None
-        return all(contained(value, have.get(name), name) for name, value in wanted.items())
+        return all(contained(value, have.get(name), name, key) for name, value in wanted.items())
     if isinstance(wanted, list):
         have = have or []
         return len(wanted) == len(have) and all(contained(one, other) for one, other in zip(wanted, have, strict=True))
@@ -39,7 +41,7 @@ def contained(wanted: Any, have: Any, key: str = "") -> bool:
         return True
     if wanted in ("", False, 0) and have is None:
         return True
-    if key in _QUANTITIES and isinstance(wanted, str) and isinstance(have, str):
+    if (key in _QUANTITIES or within in _AMOUNTS) and isinstance(wanted, str) and isinstance(have, str):
         return _same_quantity(wanted, have)
     return False
 

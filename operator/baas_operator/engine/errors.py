@@ -20,12 +20,24 @@ class ApiError(Exception):
     @property
     def conflict(self) -> bool:
         """Whether somebody else was faster: look again and decide again."""
-        return self.status == 409
+        return self.status == 409 and not self.denied
+
+    @property
+    def denied(self) -> bool:
+        """Whether an admission webhook refused it, whatever status that chose: the API server hands it on, a conflict's, too."""
+        return self.message.startswith("admission webhook ")
 
     @property
     def invalid(self) -> bool:
         """Whether the object itself was refused: it will be refused again until somebody changes something."""
-        return self.status in (400, 403, 422)
+        # What has an entry of a list twice, such as two containers of a name, server-side apply answers with 500 (measured on 1.34).
+        refused = self.status in (400, 403, 413, 422) or self.denied
+        return (refused and not self.terminating) or self.message.startswith("failed to create typed patch object")
+
+    @property
+    def terminating(self) -> bool:
+        """Whether it was refused as the namespace is being deleted: all is over soon."""
+        return self.status == 403 and "being terminated" in self.message
 
 
 class Waiting(Exception):  # noqa: N818 - it is a state, no error
@@ -45,3 +57,11 @@ class Refused(Exception):  # noqa: N818 - as above
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+
+class ObjectRefused(Refused):
+    """The same of one object of a plan. What does not need it goes on."""
+
+
+class Failing(Exception):  # noqa: N818 - as above
+    """The API server could not take one object of a plan, by no fault of that object. It is tried again."""

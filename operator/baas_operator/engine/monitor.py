@@ -10,14 +10,24 @@ from typing import Any
 import aiohttp
 
 from baas_operator.desired.database import names
+from baas_operator.desired.instance.prober import PORT, REPORT_PATH
+from baas_operator.desired.queue import names as queue_names
+from baas_operator.engine import jetstream
 from baas_operator.engine.errors import Waiting
 from baas_operator.observe.addresses import authority
+from baas_operator.observe.dispatchers import DispatcherReport
+from baas_operator.observe.probes import ProberReport
+from baas_operator.observe.queue import Group
 
 _SECONDS = aiohttp.ClientTimeout(total=3.0)
+_PROBER_SECONDS = aiohttp.ClientTimeout(total=2.0)
+"""The status of a backend waits for it: one in a zone that is cut off is not worth more."""
 _SWITCHOVER_SECONDS = aiohttp.ClientTimeout(total=24.0)
 """Four of them the primary may go on, until the moment is calm."""
 _MOST_BYTES = 1024 * 1024
-"""What is read of an answer. Operands run images that their users choose: one may send without end, or to somewhere else."""
+_MOST_OF_PROBER = 64 * 1024
+"""What is read of an answer, and of a prober's, which has a hundredth of it. Operands run images that their users choose: one may send
+without end, or to somewhere else."""
 
 
 @contextmanager
@@ -29,17 +39,18 @@ def answered(who: str, *, again_seconds: float = 1.0) -> Iterator[None]:
         raise Waiting("NoAnswer", f"{who} did not answer: {error!r}", again_seconds) from error
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse, most: int = _MOST_BYTES) -> bytes:
     made = bytearray()
     async for chunk in response.content.iter_chunked(65536):
         made += chunk
-        if len(made) > _MOST_BYTES:
+        if len(made) > most:
             raise aiohttp.ClientPayloadError("the answer is far too long")
     return bytes(made)
 
 
-async def nats_meta_leader(host: str, port: int) -> str | None:
-    """Name of the server that leads JetStream's metadata group, as any server sees it; None without an answer or a leader."""
+async def nats_meta(host: str, port: int) -> Group | None:
+    """The servers that know which streams there are, as any server sees them: the leader's name, and, from the leader itself, the others;
+    None without an answer or a leader."""
     try:
         async with (
             aiohttp.ClientSession(timeout=_SECONDS) as session,
@@ -50,8 +61,36 @@ async def nats_meta_leader(host: str, port: int) -> str | None:
         return None
     # Whatever listens there may be no NATS (a proxy that says `null`): that is no answer, and no reason to fail a reconcile.
     cluster = answer.get("meta_cluster") if isinstance(answer, dict) else None
-    leader = cluster.get("leader") if isinstance(cluster, dict) else None
-    return str(leader) if leader else None
+    if not isinstance(cluster, dict) or not (leader := cluster.get("leader")):
+        return None
+    try:
+        return Group(str(leader), jetstream.replicas_of(cluster, str(leader)))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+async def dispatcher_report(host: str, port: int) -> DispatcherReport | None:
+    """What a dispatcher says of its work; None where there is no answer that can be understood."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=_SECONDS) as session,
+            session.get(f"http://{authority(host, port)}{queue_names.STATUS_PATH}", allow_redirects=False) as response,
+        ):
+            return DispatcherReport.model_validate_json(await _read(response))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError):  # pydantic's ValidationError is a ValueError
+        return None
+
+
+async def prober_report(host: str, port: int = PORT) -> ProberReport | None:
+    """What a prober says of its transactions; None where there is no answer that can be understood."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=_PROBER_SECONDS) as session,
+            session.get(f"http://{authority(host, port)}{REPORT_PATH}", allow_redirects=False) as response,
+        ):
+            return ProberReport.model_validate_json(await _read(response, _MOST_OF_PROBER))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError):
+        return None
 
 
 async def switch_over(

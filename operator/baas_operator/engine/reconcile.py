@@ -15,36 +15,44 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from baas_operator.api.kinds import OPERATION, SECRET
+from baas_operator.api.kinds import JOB, OPERATION, SECRET
 from baas_operator.desired.meta import Manifest
 from baas_operator.engine import applier
 from baas_operator.engine.asking import Asking
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
 from baas_operator.engine.effects import NOT_SWITCHED_OVER, OF_OPERANDS, bring_about
-from baas_operator.engine.errors import ApiError, Refused, Waiting
+from baas_operator.engine.errors import ApiError, Failing, Refused, Waiting
 from baas_operator.engine.gather import ask_operands, view_of
+from baas_operator.engine.named import referred_secrets, referred_versions
+from baas_operator.engine.queue_of import UNANSWERED
 from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.engine.summarize import forget, summarize
+from baas_operator.engine.taking import Taking
 from baas_operator.engine.teardown import FINALIZER, let_go, set_finalizer, tear_down
-from baas_operator.observe.conditions import READY, RECONCILING, STALLED, SUSPENDED, ZONE_TOLERANT, Condition
+from baas_operator.engine.told import Problem, as_before, suspended, with_problems
+from baas_operator.observe.probes import Probed
 from baas_operator.observe.queue import JetStreamState
 from baas_operator.observe.view import View
 from baas_operator.policy.controllers import PLANNERS
-from baas_operator.policy.operation import with_answer
-from baas_operator.policy.plan import Effect, Plan
+from baas_operator.policy.operation import carried_on
+from baas_operator.policy.operations.common import with_answer
+from baas_operator.policy.plan import Came, Effect, Plan
 from baas_operator.telemetry.metrics import RECONCILE_SECONDS, RECONCILES
 
+_REFUSED_SECONDS = 30.0
+"""How soon it is looked again at what somebody has to put right, where no event may tell of it."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """When to come back: `after` seconds, or not before something changes. `told`: the status is another, which concerns those that look
-    at this object; the watch brings it too, and finds it known."""
+    """When to come back: `after` seconds, or not before something changes; `failed`: with back-off, at the latest. `told`: the status is
+    another, which concerns those that look at this object; the watch brings it too, and finds it known."""
 
     after: float | None = None
     told: bool = False
+    failed: bool = False
 
 
 class Reconciler:
@@ -54,8 +62,8 @@ class Reconciler:
         self._client = client
         self._store = store
         self._config = config
-        self._questions: Asking[str, JetStreamState | None] = Asking()
-        self._requests: Asking[Effect, None] = Asking()
+        self._questions: Asking[str, JetStreamState | Probed | None] = Asking()
+        self._requests: Asking[Effect, Came | None] = Asking()
 
     async def reconcile(self, key: Key) -> Outcome:
         """One reconcile of one object. Errors that back-off should follow are raised."""
@@ -79,65 +87,88 @@ class Reconciler:
         if resource["metadata"].get("deletionTimestamp"):
             return await self._delete(resource)
         if (resource.get("spec") or {}).get("suspend"):
-            plan = Plan(conditions=_suspended(resource), status=_kept_status(resource))
-            await summarize(self._client, self._store, resource, plan, self._config.identity)
+            await summarize(self._client, self._store, resource, suspended(resource), self._config.identity)
             return Outcome(), "suspended"
         # gather, decide
-        view = view_of(self._store, resource, self._config)
+        try:
+            secrets, versions = await referred_secrets(self._client, resource), await referred_versions(self._client, resource)
+        except ApiError as error:
+            told = with_problems(as_before(resource), [error])
+            changed = await summarize(self._client, self._store, resource, told, self._config.identity)
+            return Outcome(told=changed, failed=True), "error"
+        view = view_of(self._store, resource, self._config, secrets, versions)
         plan = PLANNERS[key.kind](view)
-        problem = None
+        problem, taking = None, Taking(self._client, self._store, key, again=not self._questions.waits(key))
         if not plan.refused:
-            problem = await _problem_of(self._make(view, plan))
-            view = view_of(self._store, resource, self._config)
+            problem = await _problem_of(self._make(view, plan, taking))
+            view = view_of(self._store, resource, self._config, secrets, versions)
         # ask
         try:
             view = replace(view, external=await self._questions.answer(key, "state", partial(ask_operands, view)))
         except Waiting as wait:
-            return Outcome(wait.seconds), "waiting"
+            return Outcome(wait.seconds, failed=bool(taking.problems)), "waiting"
         plan = PLANNERS[key.kind](view)
         if not plan.refused and problem is None:
-            problem = await _problem_of(self._finish(view, plan))
-        after, outcome = plan.requeue_after, "refused" if plan.refused else "done"
+            came: list[Came] = []
+            problem = await _problem_of(self._finish(view, plan, taking, came))
+            for work in came:
+                plan = carried_on(view, plan, work)
+        left: list[Problem] = [] if plan.refused else [*taking.problems]
+        after, outcome = plan.requeue_after, "refused" if plan.refused or left else "done"
         match problem:
             case Waiting():
                 _log.info("waiting: %s", problem)
                 after, outcome = problem.seconds, "waiting"
-                if problem.reason == NOT_SWITCHED_OVER:
+                if problem.reason in (NOT_SWITCHED_OVER, UNANSWERED):
                     plan = with_answer(plan, problem.message)
-            case Refused():
-                plan, outcome = _with_refusal(plan, problem), "refused"
-                after = plan.requeue_after
             case ApiError(conflict=True):
                 after, outcome = 0.1, "waiting"  # somebody else was faster: look again
-            case ApiError(status=403, message=message) if "being terminated" in message:
+            case ApiError(terminating=True):
                 return Outcome(), "waiting"
-            case ApiError():
-                raise problem
+            case Refused():
+                after, outcome, left = _REFUSED_SECONDS, "refused", [*left, problem]
+            case ApiError() | Failing():
+                outcome, left = "error", [*left, problem]
+        if taking.put_off and problem is None:
+            after = 0.0
+        plan = with_problems(plan, left, taking.held_back)
         # summarize
         current, changed = self._store.get(*key), False
         if current is not None and current["metadata"]["uid"] == resource["metadata"]["uid"]:
             changed = await summarize(self._client, self._store, current, plan, self._config.identity)
             if changed and problem is None and current["kind"] == OPERATION.name and plan.requeue_after is not None:
                 after = 0.0  # an Operation's next step follows from the status that was just written
-        return Outcome(after, told=changed), outcome
+        return Outcome(after, told=changed, failed=bool(taking.problems) or outcome == "error"), outcome
 
-    async def _make(self, view: View, plan: Plan) -> None:
-        """What the object consists of is there and as it should be."""
+    async def _make(self, view: View, plan: Plan, taking: Taking) -> None:
+        """What the object consists of is there and as it should be, as far as the API server takes it."""
         if plan.finalizer:
             await set_finalizer(self._client, self._store, view.resource, wanted=True)
         # draw
-        for request in plan.secrets:
-            await applier.ensure_secret(self._client, self._store, request)
+        await taking.draw(plan.secrets)
         if _lacks_secrets(view, plan) or any(each.replaces for each in plan.secrets):
-            view = view_of(self._store, view.resource, self._config)
+            drawn = plan.secrets
+            view = view_of(self._store, view.resource, self._config, view.secrets, view.versions)
             plan = PLANNERS[view.owner.kind](view)
+            # They hold something of one that was drawn just now, such as the authority's certificate, or the keys that count.
+            following = [request for request in plan.secrets if request not in drawn]
+            await taking.draw(following)
+            if _lacks_secrets(view, plan) or any(each.replaces for each in following):
+                view = view_of(self._store, view.resource, self._config, view.secrets, view.versions)
+                plan = PLANNERS[view.owner.kind](view)
         # apply
-        for manifest in plan.manifests:
-            await applier.apply(self._client, self._store, manifest)
+        taking.forget_others(plan.secrets, plan.manifests)
+        problem = await _problem_of(taking.apply(plan.manifests))
+        if await taking.draw_late():
+            raise Waiting(
+                "SecretRenewed", "a secret was renewed after all else", 0.0
+            )  # what is made of it is another, and nothing is pruned
+        if problem is not None:
+            raise problem
 
-    async def _finish(self, view: View, plan: Plan) -> None:
+    async def _finish(self, view: View, plan: Plan, taking: Taking, came: list[Came]) -> None:
         """What is done once all is there: effects, and the end of what is not wanted any more. One that is refused, or waits, holds up
-        nothing behind it, and is told at the end."""
+        nothing behind it, and is told at the end. What came of them, where the status has to tell, goes to `came`."""
         if _lacks_secrets(view, plan):
             raise Waiting("SecretGone", "a secret vanished just now", 0.0)  # what needs it is missing in the plan, and would be pruned
         # bring about
@@ -151,12 +182,14 @@ class Reconciler:
             of_operands = isinstance(effect, OF_OPERANDS)
             if of_operands and waits:
                 continue  # one is asked at a time
-            met = await _problem_of(self._requests.answer(key, effect, begin) if of_operands else begin())
+            met = await _problem_of(_collect(self._requests.answer(key, effect, begin) if of_operands else begin(), came))
             problem, waits = problem or met, waits or (of_operands and isinstance(met, Waiting))
         # prune
         wanted = [key_of(each) for each in plan.manifests]
         wanted += [Key("Secret", view.owner.namespace, each.name) for each in plan.secrets]
-        await applier.prune(self._client, view.children.values(), wanted, view.resource["metadata"]["uid"])
+        # What takes the place of another may be what was not taken. A Job that has given up is in nothing's place.
+        only = JOB if taking.problems else None
+        await applier.prune(self._client, self._store, view.children.values(), wanted, view.resource["metadata"]["uid"], only)
         if not plan.finalizer:
             await let_go(self._client, self._store, view)
         if problem is not None:
@@ -176,40 +209,15 @@ def _lacks_secrets(view: View, plan: Plan) -> bool:
     return any(view.child(SECRET, each.name) is None for each in plan.secrets)
 
 
-async def _problem_of(step: Awaitable[None]) -> Waiting | Refused | ApiError | None:
+async def _collect(step: Awaitable[Came | None], came: list[Came]) -> None:
+    if (work := await step) is not None:
+        came.append(work)
+
+
+async def _problem_of(step: Awaitable[None]) -> Waiting | Refused | Failing | ApiError | None:
     """What a step met with that the status should tell."""
     try:
         await step
-    except (Waiting, Refused, ApiError) as problem:
+    except (Waiting, Refused, Failing, ApiError) as problem:
         return problem
     return None
-
-
-def _suspended(resource: Manifest) -> tuple[Condition, ...]:
-    """The conditions as they were last observed, as Flux leaves them, and beside them that it is suspended, as a Job says it. Not
-    `Reconciling`: kstatus holds that what is suspended is not in progress."""
-    message = (
-        "spec.suspend is true: the operator leaves everything as it is, and what else the status says is as last observed. "
-        "Set it to false to go on."
-    )
-    suspended = Condition(SUSPENDED, True, "Suspended", message)
-    kept = tuple(
-        Condition(each["type"], {"True": True, "False": False}.get(each["status"]), each["reason"], each["message"])
-        for each in (resource.get("status") or {}).get("conditions") or []
-        if each["type"] in (READY, STALLED, ZONE_TOLERANT)
-    )
-    return (*(kept or (Condition(READY, None, "Suspended", message),)), suspended)
-
-
-def _kept_status(resource: Manifest) -> dict[str, object]:
-    return {k: v for k, v in (resource.get("status") or {}).items() if k not in ("conditions", "observedGeneration")}
-
-
-def _with_refusal(plan: Plan, refused: Refused) -> Plan:
-    """The plan's own conditions, and on top of them what was refused. What serves goes on serving: Ready stays as it was found."""
-    kept = [each for each in plan.conditions if each.type not in (STALLED, RECONCILING)]
-    serving = any(each.type == READY and each.status for each in kept)
-    if not serving:
-        kept = [each for each in kept if each.type != READY]
-        kept.insert(0, Condition(READY, False, refused.reason, str(refused)))
-    return replace(plan, conditions=(*kept, Condition(STALLED, True, refused.reason, str(refused))), requeue_after=30.0)

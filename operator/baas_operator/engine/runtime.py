@@ -9,15 +9,17 @@ import uuid
 
 import aiohttp
 
-from baas_operator.api.kinds import CHILD_KINDS, NODE, OPERATION, OWN_KINDS, Kind
+from baas_operator.api.kinds import BAAS_INSTANCE, CHILD_KINDS, NODE, OPERATION, OPTIONAL_KINDS, OWN_KINDS, Kind
 from baas_operator.desired.meta import KIND_LABEL, Manifest
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
 from baas_operator.engine.errors import ApiError
-from baas_operator.engine.gather import dependents, referred
+from baas_operator.engine.gather import dependents, referred, supplied_by
+from baas_operator.engine.optional import serves
 from baas_operator.engine.reconcile import Outcome, Reconciler
 from baas_operator.engine.store import Key, Store, key_of, owner_of, significant
 from baas_operator.engine.workqueue import WorkQueue
+from baas_operator.jetstream.tasks import together
 from baas_operator.telemetry.logs import object_key, reconcile_id
 from baas_operator.telemetry.metrics import QUEUE_DEPTH, WATCH_AGE
 
@@ -28,6 +30,8 @@ _RECHECK_SECONDS = 30.0
 """A list is ahead of the watches: what they bring within so long was on its way, or its watch just being renewed."""
 _RECONCILE_SECONDS = 60.0
 """What a whole reconcile may take. The longest that is well waits for the API server: for operands none waits."""
+_DISCOVER_SECONDS = 60.0
+"""How long it takes at most until a kind of others that somebody installs, or takes away, is known."""
 _log = logging.getLogger(__name__)
 
 
@@ -36,6 +40,10 @@ def _unjudged(resource: Manifest) -> bool:
     that very write, so that its first event is no news; it must be reconciled all the same."""
     judged = (resource.get("status") or {}).get("observedGeneration")
     return resource["kind"] in _OWN and judged != resource["metadata"].get("generation")
+
+
+def _respecified(old: Manifest | None, new: Manifest) -> bool:
+    return old is None or old["metadata"].get("generation") != new["metadata"].get("generation")
 
 
 class Runtime:
@@ -62,6 +70,9 @@ class Runtime:
         taken = self.store.drop(resource) if deleted else self.store.put(resource)
         if taken and (deleted or significant(old, resource)):
             self._touch(resource)
+            if deleted or _respecified(old, resource):
+                for each in supplied_by(resource):
+                    self.queue.add(each)
         elif not deleted and _unjudged(resource):
             self.queue.add(key_of(resource))
 
@@ -95,14 +106,50 @@ class Runtime:
             for each in found:
                 self._unseen.add(key_of(each))
                 self._touch(each)
+        await self._look_at_optional()
         if everything:
             for own in OWN_KINDS:
                 for each in self.store.of_kind(own.name):
                     self.queue.add(key_of(each))
         self.last_progress = time.monotonic()
 
+    async def discover(self) -> None:
+        """Learn which of the optional kinds the API server has now. Where that is another, backends are reconciled."""
+        served = frozenset([kind.name for kind in OPTIONAL_KINDS if await self._serves(kind)])
+        if served != self.store.served:
+            _log.info("optional kinds", extra={"served": sorted(served)})
+            self.store.served = served
+            await self._look_at_optional()
+            for each in self.store.of_kind(BAAS_INSTANCE.name):
+                self.queue.add(key_of(each))
+
+    async def _serves(self, kind: Kind) -> bool:
+        try:
+            return await serves(self._client, kind)
+        except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            _log.warning("whether an optional kind is there can not be asked: %s", error, extra={"kind": kind.name})
+            return kind.name in self.store.served
+
+    async def _look_at_optional(self) -> None:
+        """List children of optional kinds, which no watch tells of: what was changed by hand is put back by the next resync. Nothing waits
+        for a list that fails: what is applied is looked up, and what is to go goes later."""
+        for kind in OPTIONAL_KINDS:
+            known = self.store.known(kind.name)
+            try:
+                there = await self._list(kind) if kind.name in self.store.served else []
+            except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+                _log.warning("optional kind can not be listed: %s", error, extra={"kind": kind.name})
+                continue
+            for each in self.store.replace(there, known=known):
+                self._touch(each)
+
+    async def _discover_loop(self) -> None:
+        while True:
+            await asyncio.sleep(_DISCOVER_SECONDS)
+            await self.discover()
+
     async def _list(self, kind: Kind) -> list[Manifest]:
-        selector = KIND_LABEL if kind in CHILD_KINDS else ""
+        selector = KIND_LABEL if kind in (*CHILD_KINDS, *OPTIONAL_KINDS) else ""
         if not self._config.namespaces or not kind.namespaced:
             return await self._client.list(kind, selector=selector)
         return [each for ns in self._config.namespaces for each in await self._client.list(kind, ns, selector=selector)]
@@ -130,11 +177,9 @@ class Runtime:
 
     async def work(self) -> None:
         """Run until cancelled. The store must have been filled by `resync` before."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.queue.run_delays())
-            tasks.create_task(self._resync_loop())
-            for _ in range(self._config.workers):
-                tasks.create_task(self._worker())
+        await together(
+            self.queue.run_delays(), self._resync_loop(), self._discover_loop(), *(self._worker() for _ in range(self._config.workers))
+        )
 
     async def _worker(self) -> None:
         while True:
@@ -149,7 +194,10 @@ class Runtime:
             except Exception:  # noqa: BLE001 - one object's bug must not stop the others; it is told, and tried again
                 _log.exception("reconcile failed by an error of ours, again in %.1f s", self.queue.add_failed(key))
             else:
-                self.queue.forget(key)
+                if outcome.failed:
+                    _log.warning("the status tells what failed, again in %.1f s", self.queue.add_failed(key))
+                else:
+                    self.queue.forget(key)
                 if outcome.after is not None:
                     self.queue.add_after(key, outcome.after)
                 for dependent in dependents(self.store, key) if outcome.told else ():

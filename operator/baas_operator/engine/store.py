@@ -15,17 +15,16 @@ from typing import Any, NamedTuple
 from baas_operator.api.kinds import CONFIG_MAP, OWN_KINDS, SECRET
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import KIND_LABEL, NAME_LABEL, Manifest, checksum
+from baas_operator.engine.errors import Failing, ObjectRefused
 
 _OWN = frozenset(kind.name for kind in OWN_KINDS)
 _TOMBSTONES = 2000
 _LOST, _LOST_CHARACTERS = 120, 16384
 """What is kept of deleted secrets for each object of ours: more than it can have, so that nobody's secrets push out another's."""
-
-
 _ROOM, _ENTRY = 16384, 64
 """Characters that are kept of an object's data, of its annotations and of its labels; and what an entry costs beside its own."""
-_LARGEST_CHILD = 131072
-"""Characters of what is left of a child. Ours have a tenth of it."""
+LARGEST_CHILD = 131072
+"""Characters of what is left of a child. Ours have a tenth of it, unless the user says very much (large.py)."""
 _CONFIG = "config"
 """The annotation with Patroni's configuration: kept as long as the API server takes it (256 KiB), as nothing in it is changed without."""
 DIGEST = "baas-operator.io/digest"
@@ -91,7 +90,8 @@ def _short(values: dict[str, str] | None, whole: Collection[str] = ()) -> dict[s
     return kept
 
 
-def _size(resource: Manifest) -> int:
+def size(resource: Manifest) -> int:
+    """Characters of what is kept of an object (`slim`)."""
     metadata = resource["metadata"]
     if _configures(resource):
         metadata = metadata | {"annotations": {key: value for key, value in (metadata.get("annotations") or {}).items() if key != _CONFIG}}
@@ -115,6 +115,11 @@ class Store:
         self._lost: dict[Key, dict[Key, Manifest]] = {}
         self.contested: dict[Key, str] = {}
         """Objects that others change as soon as they are written, and the manifest (its hash) for which that was seen."""
+        self.failing: dict[Key, dict[Key, ObjectRefused | Failing]] = {}
+        self.untaken: dict[Key, frozenset[Key]] = {}
+        """By object of ours: what the API server does not take of it, and in `untaken` what needs that, too (taking.py)."""
+        self.served: frozenset[str] = frozenset()
+        """Optional kinds that the API server has, as far as was asked."""
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -147,7 +152,7 @@ class Store:
         gone = self._gone.get(key)
         if old is None and gone is not None and gone[0] == resource["metadata"].get("uid") and _version(resource) <= gone[1]:
             return False  # a late event of an object that is deleted by now; a newer one had but lost our label for a while
-        if key.kind not in _OWN and owner_of(resource) and _size(resource) > _LARGEST_CHILD:
+        if key.kind not in _OWN and owner_of(resource) and size(resource) > LARGEST_CHILD:
             return old is not None and self.drop(old)  # whoever needs it asks for it, as for one that is not there
         self._objects[key] = resource
         self._kinds[key.kind].add(key)
@@ -180,7 +185,8 @@ class Store:
             while len(lost) > _LOST:
                 del lost[next(iter(lost))]
         if key.kind in _OWN:
-            self._lost.pop(key, None)
+            for memory in (self._lost, self.failing, self.untaken):
+                memory.pop(key, None)
         return True
 
     def known(self, kind: str) -> dict[Key, str | None]:

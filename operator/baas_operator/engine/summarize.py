@@ -7,17 +7,36 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from baas_operator.api.kinds import ALL_KINDS, DATABASE_REPLICA, EVENT
+from baas_operator.api.kinds import ALL_KINDS, BAAS_INSTANCE, DATABASE_REPLICA, EVENT, EVENT_QUEUE
 from baas_operator.api.operation import OperationPhase
 from baas_operator.desired.meta import Manifest, checksum
 from baas_operator.engine.client import Client
 from baas_operator.engine.errors import ApiError
 from baas_operator.engine.store import Key, Store, key_of
-from baas_operator.observe.conditions import READY, RECONCILING, STALLED, STORAGE_PRESSURE, SUSPENDED, ZONE_TOLERANT, merge, transitions
+from baas_operator.observe.conditions import (
+    ANSWERS,
+    COPY_STALLED,
+    DEAD_LETTERS_EXPIRING,
+    OUTBOXES_RELAYING,
+    PROGRAMS_HEALTHY,
+    READY,
+    RECONCILING,
+    STALLED,
+    STORAGE_PRESSURE,
+    SUSPENDED,
+    WEBHOOKS_DELIVERING,
+    ZONE_TOLERANT,
+    merge,
+    transitions,
+)
 from baas_operator.observe.moments import to_text
 from baas_operator.policy.plan import Plan
-from baas_operator.telemetry.metrics import CONDITION, LAST_FAILOVER, LAST_FAILOVER_TIME
+from baas_operator.telemetry.metrics import CONDITION, LAST_FAILOVER, LAST_FAILOVER_TIME, PROBE_OK, READY_DISPATCHERS
 
+_CONDITIONS = (
+    READY, RECONCILING, STALLED, STORAGE_PRESSURE, DEAD_LETTERS_EXPIRING, COPY_STALLED, WEBHOOKS_DELIVERING, OUTBOXES_RELAYING, SUSPENDED,
+    ZONE_TOLERANT, ANSWERS, PROGRAMS_HEALTHY,
+)  # fmt: skip
 _log = logging.getLogger(__name__)
 
 
@@ -40,6 +59,11 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
     if last := status.get("lastFailover"):
         LAST_FAILOVER.labels(key.namespace, key.name, str(last["planned"]).lower()).set(last["seconds"])
         LAST_FAILOVER_TIME.labels(key.namespace, key.name).set(datetime.fromisoformat(last["at"]).timestamp())
+    if (ready := status.get("readyDispatchers")) is not None:
+        READY_DISPATCHERS.labels(key.namespace, key.name).set(ready)
+    for each in status.get("probes") or []:
+        for zone, well in ((zone, well) for field, well in (("zones", 1), ("failing", 0)) for zone in each.get(field) or []):
+            PROBE_OK.labels(key.namespace, key.name, each["transaction"], zone).set(well)
     if status == before:
         return False
     written = await client.apply(
@@ -60,19 +84,23 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
 
 def forget(key: Key) -> None:
     """Take an object out of the metrics: what was deleted would go on being alerted on."""
-    for each in (READY, RECONCILING, STALLED, STORAGE_PRESSURE, SUSPENDED, ZONE_TOLERANT):
+    for each in _CONDITIONS:
         CONDITION.remove(*key, each)
     if key.kind == DATABASE_REPLICA.name:
         LAST_FAILOVER_TIME.remove(key.namespace, key.name)
         for planned in ("true", "false"):
             LAST_FAILOVER.remove(key.namespace, key.name, planned)
+    if key.kind == EVENT_QUEUE.name:
+        READY_DISPATCHERS.remove(key.namespace, key.name)
+    if key.kind == BAAS_INSTANCE.name:
+        PROBE_OK.remove_by_labels({"namespace": key.namespace, "name": key.name})
 
 
 async def _announce(client: Client, resource: Manifest, condition: Mapping[str, Any], identity: str) -> None:
     """An Event (events.k8s.io/v1). It is a courtesy: if it can not be written, the condition has still been told."""
     metadata = resource["metadata"]
     now = datetime.now(UTC)
-    bad = condition["type"] in (STALLED, STORAGE_PRESSURE) or condition["status"] == "False"
+    bad = condition["type"] in (STALLED, STORAGE_PRESSURE, DEAD_LETTERS_EXPIRING, COPY_STALLED) or condition["status"] == "False"
     event = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",

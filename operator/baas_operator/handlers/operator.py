@@ -40,6 +40,7 @@ class _Process:
 
 async def _lead(process: _Process, client: Client, config: Config, stop: asyncio.Event) -> None:
     runtime = Runtime(client, config)
+    await runtime.discover()
     await runtime.resync(everything=True)
     process.runtime = runtime
     work = asyncio.create_task(runtime.work())

@@ -108,8 +108,8 @@ def _member(view: View, pod: Manifest, *, leader: str | None, leader_position: i
     name = pod["metadata"]["name"]
     role = (pod["metadata"].get("labels") or {}).get(ROLE_LABEL, "unknown")
     ready = is_ready(pod)
-    if role not in ("primary", "standby") or (role == "primary" and name != leader and not ready):
-        role = "unknown"  # a member that lost power keeps the label that it had
+    if role not in ("primary", "standby") or (role == "primary" and name != leader and (leader or not ready)):
+        role = "unknown"  # a member that lost power keeps the label that it had, and for a while it counts as ready
     state = str(status.get("state", "unknown")) if ready or role != "unknown" else "unreachable"
     if role == "standby" and state == "running":
         state = str(status.get("replication_state", state))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from baas_operator.api.instance import ComponentStatus
-from baas_operator.api.kinds import DEPLOYMENT, JOB, POD
+import json
+
+from baas_operator.api.instance.status import ComponentStatus
+from baas_operator.api.kinds import AUTOSCALER, DEPLOYMENT, JOB, POD
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.sql_job import REFUSED_CODE
 from baas_operator.observe.text import are, counted, shorten
@@ -34,6 +36,25 @@ def observe_component(view: View, name: str) -> ComponentStatus | None:
     )
 
 
+def public_set(text: str | None) -> str | None:
+    """A public key set without what is not public: keys that have a private part, or are symmetric. Whoever may write the Secret that it
+    is in can put one there, and a gateway is given none. Anything else is as it was."""
+    try:
+        given = json.loads(text or "")["keys"]
+        keys = [each for each in given if not {"d", "k"} & set(each)]
+        return text if len(keys) == len(given) else json.dumps({"keys": keys})
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return text
+
+
+def scaled_to(view: View, name: str) -> int | None:
+    """Pods that a component has by its autoscaler; None where it has none."""
+    deployment = view.child(DEPLOYMENT, f"{view.owner.name}-{name}")
+    if deployment is None or view.child(AUTOSCALER, f"{view.owner.name}-{name}") is None:
+        return None
+    return int(deployment["spec"].get("replicas", 1))
+
+
 def rolled_out(deployment: Manifest | None) -> bool:
     """Whether all pods of a Deployment are of its latest revision (the rule of `kubectl rollout status`)."""
     if deployment is None:
@@ -45,6 +66,26 @@ def rolled_out(deployment: Manifest | None) -> bool:
         and status.get("updatedReplicas", 0) >= wanted
         and status.get("replicas", 0) <= wanted
     )
+
+
+def is_over(pod: Manifest) -> bool:
+    """Whether a pod has ended for good (Kubernetes documentation, "Pod Lifecycle"): its workload has another by then."""
+    return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+
+
+def rollout_trouble(view: View, name: str) -> str | None:
+    """Why a component's new pods do not come, in a few words: none can be made (as by a quota), or those that were made do not get ready.
+    None while all is well, or may still become so (Kubernetes documentation, "Deployments", "Failed Deployment")."""
+    deployment = view.child(DEPLOYMENT, f"{view.owner.name}-{name}")
+    for each in (deployment or {}).get("status", {}).get("conditions") or []:
+        if each["type"] == "ReplicaFailure" and each["status"] == "True":
+            return shorten(str(each.get("message") or "pods can not be made"), _MAX_WORDS)
+        if each["type"] == "Progressing" and each.get("reason") == "DeploymentPaused" and not rolled_out(deployment):
+            return "somebody paused it (spec.paused of its Deployment)"
+        if each["type"] == "Progressing" and each["status"] == "False" and not rolled_out(deployment):
+            said = next((why for pod in view.all(POD, name) if not is_ready(pod) and (why := trouble(pod))), None)
+            return said or "its new pods do not get ready"
+    return None
 
 
 def job_succeeded(view: View, name: str | None) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from baas_operator.api.kinds import Kind
-from baas_operator.api.placement import ANYWHERE, Placement, Toleration, TolerationOperator
+from baas_operator.api.placement import ANYWHERE, NodePlacement, Toleration, TolerationOperator
 from baas_operator.desired.images import Images
 from baas_operator.desired.meta import OPERATOR_NAMESPACE, ZONE_LABEL, Manifest, Owner
 from baas_operator.observe.conditions import READY, is_true
@@ -22,7 +22,12 @@ _MAX_QUOTE = 200
 @dataclass(frozen=True)
 class View:
     """Everything that was gathered for one reconcile. `others` are objects of ours that this one refers to, by (kind, name), with
-    their children under `other_children`. `external` is what an operand's own API said (None: not asked, or no answer)."""
+    their children under `other_children`. `queues` are the EventQueues that it copies streams of, those that they copy streams of, and so
+    on, by (namespace, name). `secrets` are Secrets that it names and that may be anybody's, by name; `versions`
+    of those, and of ConfigMaps, that its pods read only when they start. `external` is what an operand's own API said (None: not asked, or
+    no answer). `untaken`: manifests that the API server did not take, or that wait for such, by (kind, name). `kinds`: those of others
+    that the API server has and children may be of (api/kinds.py, OPTIONAL_KINDS); `monitoring_labels`: what a Prometheus finds PodMonitors
+    by."""
 
     resource: Manifest
     children: Mapping[tuple[str, str], Manifest]
@@ -31,9 +36,15 @@ class View:
     images: Images = field(default_factory=Images)
     operator_namespace: str = OPERATOR_NAMESPACE
     monitoring_namespace: str = ""
+    monitoring_labels: Mapping[str, str] = field(default_factory=dict)
+    kinds: frozenset[str] = frozenset()
     others: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
     other_children: Mapping[tuple[str, str], Mapping[tuple[str, str], Manifest]] = field(default_factory=dict)
+    queues: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
+    secrets: Mapping[str, Manifest] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
     external: Any = None
+    untaken: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def owner(self) -> Owner:
@@ -62,9 +73,22 @@ class View:
         node = self.nodes.get((pod.get("spec") or {}).get("nodeName") or "")
         return zone_of_node(node) if node else None
 
-    def zones(self, placement: Placement = ANYWHERE) -> set[str]:
+    def zones(self, placement: NodePlacement = ANYWHERE) -> set[str]:
         """Zones that have a node which pods may run on."""
         return {zone for node in self.nodes.values() if (zone := zone_of_node(node)) and _may_have_pods(node, placement)}
+
+    def open_zones(self, placement: NodePlacement = ANYWHERE) -> set[str]:
+        """Those of them with a node that is ready and takes new pods now: the scheduler keeps pods off all taints that they do not
+        tolerate, and not only off those of whole node roles."""
+        return {
+            zone
+            for node in self.nodes.values()
+            if (zone := zone_of_node(node))
+            and _may_have_pods(node, placement)
+            and is_true(node, READY)
+            and not (node.get("spec") or {}).get("unschedulable")
+            and not any(_shuts_out(each) and not _tolerated(each, placement.tolerations) for each in _taints(node))
+        }
 
 
 def secret_text(secret: Manifest | None, key: str) -> str | None:
@@ -81,12 +105,19 @@ def zone_of_node(node: Manifest) -> str | None:
     return labels.get(ZONE_LABEL)
 
 
-def _may_have_pods(node: Manifest, placement: Placement) -> bool:
+def _may_have_pods(node: Manifest, placement: NodePlacement) -> bool:
     """Whether a node is a place for pods by design, even if it is down now: chosen, and no control plane that is not tolerated."""
     labels = node["metadata"].get("labels") or {}
     chosen = all(labels.get(key) == value for key, value in placement.node_selector.items())
-    taints = (node.get("spec") or {}).get("taints") or []
-    return chosen and not any(_keeps_pods_off(each) and not _tolerated(each, placement.tolerations) for each in taints)
+    return chosen and not any(_keeps_pods_off(each) and not _tolerated(each, placement.tolerations) for each in _taints(node))
+
+
+def _taints(node: Manifest) -> list[Manifest]:
+    return (node.get("spec") or {}).get("taints") or []
+
+
+def _shuts_out(taint: Manifest) -> bool:
+    return taint.get("effect") in ("NoSchedule", "NoExecute")
 
 
 def _keeps_pods_off(taint: Manifest) -> bool:

@@ -2,29 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from baas_operator.api.common import DeletionPolicy
-from baas_operator.api.instance import BaasInstanceSpec, BaasInstanceStatus, ComponentStatus
-from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, DEPLOYMENT, EVENT_QUEUE, JOB, SECRET
-from baas_operator.desired.instance import names, supabase
-from baas_operator.desired.instance.build import InstanceFacts, build_instance, instance_secrets
+from baas_operator.api.instance.spec import BaasInstanceSpec
+from baas_operator.api.instance.status import BaasInstanceStatus, ComponentStatus
+from baas_operator.api.instance.supabase import Auth
+from baas_operator.api.kinds import BAAS_INSTANCE, CONFIG_MAP, DATABASE_REPLICA, DEPLOYMENT, EVENT_QUEUE, JOB, POD, SECRET
+from baas_operator.desired.instance import names
+from baas_operator.desired.instance.build import InstanceFacts, build_instance, components, instance_secrets
+from baas_operator.desired.instance.component import Component
+from baas_operator.desired.instance.engines import ENGINES
+from baas_operator.desired.instance.exposure import lacking
+from baas_operator.desired.instance.probes import ROLE as PROBE_ROLE
+from baas_operator.desired.key_set import key_ids
+from baas_operator.desired.meta import Manifest
 from baas_operator.observe.conditions import READY, STALLED, ZONE_TOLERANT, find, is_true
-from baas_operator.observe.instance import job_succeeded, job_trouble, observe_component, rolled_out
-from baas_operator.observe.text import are
+from baas_operator.observe.instance import (
+    job_succeeded,
+    job_trouble,
+    observe_component,
+    public_set,
+    rolled_out,
+    rollout_trouble,
+    scaled_to,
+)
+from baas_operator.observe.keys import read_published, read_signing
+from baas_operator.observe.text import are, counted
 from baas_operator.observe.view import View, secret_text
+from baas_operator.policy.instance_keys import plan_keys
+from baas_operator.policy.one_at_a_time import one_at_a_time
+from baas_operator.policy.passwords import logins_of, passwords_digest, plan_passwords, workloads_of
 from baas_operator.policy.placement import as_made, hard_spread
-from baas_operator.policy.plan import Finding, Plan, conditions, refusal
-
-_COMPONENTS = supabase.COMPONENTS
+from baas_operator.policy.plan import Finding, Plan, TellPod, conditions, refusal
+from baas_operator.policy.probes import Answering, judge_probes
+from baas_operator.policy.programs import Programs, look_at_programs
+from baas_operator.policy.rebalance import Rebalanced, rebalance
+from baas_operator.policy.standby_schema import load_schema, schema_to_load
+from baas_operator.policy.telling import untold
 
 
 @dataclass(frozen=True)
 class _Situation:
+    """`wanted`: the components that there should be; `components`: how those are that there are; `answering`: what probers say."""
+
     spec: BaasInstanceSpec
     view: View
+    wanted: tuple[Component, ...]
     components: tuple[ComponentStatus, ...]
     job: str | None
+    answering: Answering
+    programs: Programs
+
+    @property
+    def vital(self) -> frozenset[str]:
+        """Components without which it does not serve."""
+        return frozenset(each.name for each in self.wanted if not each.optional)
 
     @property
     def database(self) -> str:
@@ -45,39 +78,106 @@ def plan_instance(view: View) -> Plan:
     public = view.child(SECRET, names.api_keys_secret(name))
     gateway = view.child(DEPLOYMENT, f"{name}-gateway")
     already = any(job["metadata"]["name"].startswith(f"{name}-bootstrap-") for job in view.all(JOB))
-    replicas = max(spec.components.gateway.replicas, spec.components.rest.replicas)
+    jwks = public_set(secret_text(public, "jwks.json"))
+    signing = read_signing(view.child(SECRET, names.signing_key_secret(name)))
+    requests = instance_secrets(spec, view.owner)
+    logins = logins_of(view, requests)
+    workers = look_at_programs(spec, view, ENGINES[spec.engine].program_keys(view.owner), view.versions)
     facts = InstanceFacts(
-        hard_spread=hard_spread(view, gateway, replicas),
-        jwks=secret_text(public, "jwks.json"),
+        hard_spread=hard_spread(view, gateway, spec.components.gateway.replicas),
+        jwks=jwks,
+        kids=key_ids(jwks),
         bootstrap_wanted=already or (database is not None and is_true(database, READY)),
-        started=_started(view),
+        operator_namespace=view.operator_namespace,
+        monitoring_namespace=view.monitoring_namespace,
+        monitoring_labels=view.monitoring_labels,
+        kinds=view.kinds,
+        programs=workers.facts,
+        versions=_versions(view, public),
+        signing_kids=signing.kids,
+        signer=signing.signer,
+        standby_schema=schema_to_load(view, database),
+        logins=logins,
+        passwords=passwords_digest(view, spec, logins),
     )
-    manifests = as_made(view, build_instance(spec, view.owner, view.images, facts))
+    wanted = components(spec, view.owner, view.images, facts)
+    facts = replace(
+        facts,
+        started=_started(view, wanted),
+        replicas={each.name: scaled for each in wanted if (scaled := scaled_to(view, each.name)) is not None},
+    )
+    made = as_made(view, build_instance(spec, view.owner, view.images, facts, wanted))
+    logging_in = workloads_of(made)
+    manifests = tuple(one_at_a_time(view, wanted, made))
     job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), f"{name}-bootstrap")
-    seen = tuple(state for each in _COMPONENTS if (state := observe_component(view, each)))
-    it = _Situation(spec, view, seen, job)
+    # The gateway first: that is what clients meet.
+    seen = tuple(state for each in (wanted[-1], *wanted[:-1]) if (state := observe_component(view, each.name)))
+    it = _Situation(spec, view, tuple(wanted), seen, job, judge_probes(view, spec), workers)
     if finding := _contested(it):
         return refusal(finding.reason, finding.message, status=_status(it), ready=_unready(it) is None)
+    spread = Rebalanced() if spec.hibernate else rebalance(view, wanted, manifests)
+    keys = plan_keys(view, spec.keys, requests, token_seconds=(spec.components.auth or Auth()).token_seconds)
+    passwords = plan_passwords(
+        view, keys.requests, logging_in, job=job if facts.passwords else None, rotation_days=spec.keys.password_rotation_days
+    )
+    unready, incomplete, fragile = _unready(it), _incomplete(it), _fragile(it)
+    lacks = keys.stalled or passwords.stalled or _lacking(it)
     return Plan(
+        effects=(*_tell(view, wanted), *spread.effects, *load_schema(view, manifests)),
         conditions=conditions(
-            unready=_unready(it),
-            incomplete=_incomplete(it),
-            fragile=_fragile(it),
+            unready=unready,
+            incomplete=incomplete or lacks or workers.incomplete or keys.progress or passwords.progress,
+            stuck=not (unready or incomplete) and (lacks is not None or workers.blocked),
+            fragile=fragile and Finding(fragile.reason, f"{fragile.message} {spread.told}"),
             ready_message=f"The gateway serves at {_endpoint(it)}.",
-            tolerant_message="Any one zone can be lost without losing acknowledged data or the service.",
-        ),
-        status=_status(it),
+            tolerant_message=f"Any one zone can be lost without losing acknowledged data or the service. {spread.told}".rstrip(),
+        )
+        + it.answering.conditions
+        + workers.conditions,
+        status=_status(it) | keys.told,
         manifests=manifests,
-        secrets=tuple(instance_secrets(spec, view.owner)),
+        secrets=passwords.requests,
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
+        requeue_after=min(
+            (
+                each
+                for each in (
+                    it.answering.look_again_seconds,
+                    workers.again_seconds,
+                    keys.wake_seconds,
+                    passwords.wake_seconds,
+                    spread.again_seconds,
+                )
+                if each is not None
+            ),
+            default=None,
+        ),
     )
 
 
-def _started(view: View) -> frozenset[str]:
+def _versions(view: View, public: Manifest | None) -> dict[str, str]:
+    """Of what pods read only when they start: the user's own, and API keys, which are issued anew."""
+    signers = ",".join(each or "" for each in read_published(public).signers)
+    return {**view.versions, names.api_keys_secret(view.owner.name): signers}
+
+
+def _tell(view: View, wanted: list[Component]) -> list[TellPod]:
+    """Some follow their files, the gateway above all: a key that is revoked, a route or a limit is in effect in seconds where kubelets are
+    told."""
+    told: list[TellPod] = []
+    for each in wanted:
+        if each.hot:
+            mounted = [view.child(SECRET, mount.secret) for mount in each.mounts if mount.secret]
+            told += untold(view.all(POD, each.name), [view.child(CONFIG_MAP, f"{view.owner.name}-{each.name}"), *mounted])
+    return told
+
+
+def _started(view: View, wanted: list[Component]) -> frozenset[str]:
     """Components that may start: those that need the database once it was bootstrapped, and then for good."""
     bootstrapped = any((job.get("status") or {}).get("succeeded") for job in view.all(JOB, "bootstrap"))
-    there = {each for each in _COMPONENTS if view.child(DEPLOYMENT, f"{view.owner.name}-{each}")}
-    return frozenset(there | (set(_COMPONENTS) if bootstrapped else set(_COMPONENTS) - supabase.NEEDS_DATABASE))
+    return frozenset(
+        each.name for each in wanted if bootstrapped or not each.needs_database or view.child(DEPLOYMENT, f"{view.owner.name}-{each.name}")
+    )
 
 
 def _missing(view: View, spec: BaasInstanceSpec) -> Finding | None:
@@ -113,7 +213,7 @@ def _contested(it: _Situation) -> Finding | None:
     spec = database.get("spec") or {}
     declared = [(each["name"], each.get("owner") or each["name"]) for each in spec.get("databases") or []]
     declared += [(each["name"], each["name"]) for each in spec.get("roles") or []]
-    mine = {names.sql_name(it.view.owner.name), *names.sql_roles(it.view.owner.name)}
+    mine = {names.sql_name(it.view.owner.name), *names.sql_roles(it.view.owner.name), PROBE_ROLE}
     if not (taken := sorted({name for pair in declared for name in pair} & mine)):
         return None
     return Finding(
@@ -124,27 +224,47 @@ def _contested(it: _Situation) -> Finding | None:
 
 
 def _unready(it: _Situation) -> Finding | None:
+    if it.spec.hibernate:
+        return Finding("Hibernated", "Nothing of it runs, as spec.hibernate asks: its data, keys and addresses are kept.")
     database = it.view.others.get((DATABASE_REPLICA.name, it.database))
     if database is None or not is_true(database, READY):
         stalled = find(database, STALLED) if database else None
         why = stalled or (find(database, READY) if database else None)
         return Finding("DatabaseNotReady", f"{it.database}: {why['message'] if why else 'not reconciled yet.'}")
-    if not job_succeeded(it.view, it.job):
-        why_job = job_trouble(it.view, "bootstrap")
-        return Finding(
-            "BootstrappingDatabase",
-            f"Database, roles and functions of the backend are being made in {it.database}.{' ' + why_job if why_job else ''}",
-        )
+    # One that serves is not hurt by another bootstrap, as for a schema more: what it makes is added to what is there.
+    if not (it.vital <= {each.name for each in it.components if each.ready}) and (making := _bootstrapping(it)):
+        return making
     for each in it.components:
-        if each.ready == 0:
+        if each.ready == 0 and each.name in it.vital:
             return Finding("ComponentDown", f"{each.name} does not serve: {each.reason}")
-    if len(it.components) < len(_COMPONENTS):
+    if len(it.components) < len(it.wanted):
         return Finding("CreatingComponents", "The components are being made.")
-    return None
+    return it.answering.unready
+
+
+def _bootstrapping(it: _Situation) -> Finding | None:
+    if job_succeeded(it.view, it.job):
+        return None
+    why = job_trouble(it.view, "bootstrap")
+    return Finding(
+        "BootstrappingDatabase",
+        f"Database, roles and functions of the backend are being made in {it.database}.{' ' + why if why else ''}",
+    )
 
 
 def _incomplete(it: _Situation) -> Finding | None:
+    if it.spec.hibernate:
+        left = sorted(each.name for each in it.components if each.ready)
+        return Finding("GoingToSleep", f"Pods of {', '.join(left)} are ending.") if left else None
+    if making := _bootstrapping(it):
+        return making
     for each in it.components:
+        if stuck := rollout_trouble(it.view, each.name):
+            return Finding(
+                "RolloutStuck",
+                f"{each.name} is not rolled out: {stuck}. {counted(each.ready, 'pod').capitalize()} of it {are(each.ready)} ready and "
+                f"serving meanwhile. Correct spec.components.{each.name}, or take the change back.",
+            )
         if each.ready < each.replicas:
             return Finding("ComponentsNotReady", f"{each.name}: {each.reason}")
         if not rolled_out(it.view.child(DEPLOYMENT, f"{it.view.owner.name}-{each.name}")):
@@ -156,13 +276,23 @@ def _incomplete(it: _Situation) -> Finding | None:
     return None
 
 
+def _lacking(it: _Situation) -> Finding | None:
+    """What only somebody else can put right: it serves all the same."""
+    said = lacking(it.spec, it.view.kinds)
+    return Finding("KindMissing", said) if said else None
+
+
 def _fragile(it: _Situation) -> Finding | None:
+    if it.spec.hibernate:
+        return _unready(it)
     for kind, name in ((DATABASE_REPLICA, it.database), (EVENT_QUEUE, it.queue)):
         other = it.view.others.get((kind.name, name))
         if other is None or not is_true(other, ZONE_TOLERANT):
             why = find(other, ZONE_TOLERANT) if other else None
             return Finding(f"{kind.name}NotZoneTolerant", f"{name}: {why['message'] if why else 'not reconciled yet.'}")
     for each in it.components:
+        if each.name not in it.vital:
+            continue
         if each.ready == 0:
             return Finding("ComponentDown", f"{each.name} does not serve: {each.reason}")
         if each.zones == 0:
@@ -170,13 +300,13 @@ def _fragile(it: _Situation) -> Finding | None:
         if each.zones == 1:
             one = "The only ready pod" if each.ready == 1 else "All ready pods"
             return Finding("ComponentInOneZone", f"{one} of {each.name} {are(each.ready)} in one zone: without it nothing would serve.")
-    if len(it.components) < len(_COMPONENTS):
+    if len(it.components) < len(it.wanted):
         return Finding("CreatingComponents", "The components are being made.")
     return None
 
 
 def _endpoint(it: _Situation) -> str:
-    return f"http://{it.view.owner.name}-gateway.{it.view.owner.namespace}.svc:{names.GATEWAY_PORT}"
+    return names.gateway_url(it.view.owner)
 
 
 def _status(it: _Situation) -> dict[str, object]:
@@ -189,5 +319,7 @@ def _status(it: _Situation) -> dict[str, object]:
         replicas=gateway.ready if gateway else 0,
         selector=",".join(f"{key}={value}" for key, value in selector.items()),
         components=list(it.components),
+        probes=list(it.answering.status),
+        programs=list(it.programs.statuses),
     )
     return status.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"conditions"})

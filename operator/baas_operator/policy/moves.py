@@ -23,7 +23,8 @@ from baas_operator.observe.conditions import READY, find
 from baas_operator.observe.database import DatabaseObservation, annotations_of
 from baas_operator.observe.nodes import members_leaving
 from baas_operator.observe.view import View
-from baas_operator.policy.operation import WHY_LABEL, Why, begun_for, operations, over, unfit
+from baas_operator.policy.operations.common import WHY_LABEL, Why, begun_for, operations, over
+from baas_operator.policy.operations.switchover import unfit
 from baas_operator.policy.plan import StartOperation
 from baas_operator.policy.windows import Windows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from baas_operator.api.kinds import JOB, STATEFUL_SET, VOLUME_CLAIM
-from baas_operator.api.placement import ANYWHERE, Placement
+from baas_operator.api.placement import ANYWHERE, NodePlacement
 from baas_operator.desired.meta import ZONE_LABEL, Manifest
 from baas_operator.desired.quantity import parse_bytes
 from baas_operator.observe.conditions import is_true
@@ -13,7 +13,7 @@ from baas_operator.observe.view import View
 from baas_operator.policy.plan import GrowVolume
 
 
-def hard_spread(view: View, workload: Manifest | None, replicas: int, placement: Placement = ANYWHERE) -> bool:
+def hard_spread(view: View, workload: Manifest | None, replicas: int, placement: NodePlacement = ANYWHERE) -> bool:
     """True where there are zones enough when the workload is made; afterwards it stays as it was made.
 
     A zone that goes away for an hour must not roll every pod in order to say that spreading is now only a wish.

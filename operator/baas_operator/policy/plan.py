@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from baas_operator.api.operation import Action, LetterFilter
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.secrets import SecretRequest
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT, Condition
@@ -33,6 +34,61 @@ class EnsureStream:
 
     config: Mapping[str, Any]
     exists: bool
+
+
+@dataclass(frozen=True)
+class EnsureConsumer:
+    """Create or update a durable consumer of a stream."""
+
+    stream: str
+    config: Mapping[str, Any]
+    exists: bool
+
+
+@dataclass(frozen=True)
+class DeleteStream:
+    """Delete a stream with its messages, if its own mark still says that it is this queue's."""
+
+    name: str
+    queue: str
+
+
+@dataclass(frozen=True)
+class DeleteConsumer:
+    """Delete a consumer with its place in the stream, if its own mark still says that it is this queue's, or its name that it is a
+    webhook's."""
+
+    stream: str
+    name: str
+    queue: str
+
+
+@dataclass(frozen=True)
+class StepDown:
+    """Have another server lead a stream, or a consumer of it, or, without either, JetStream's metadata."""
+
+    to: str
+    stream: str | None = None
+    consumer: str | None = None
+
+
+@dataclass(frozen=True)
+class Evacuate:
+    """Have a stream's copy, and its consumers', moved from a server to another. The old one goes at once: there is a copy less until
+    the new one is filled."""
+
+    stream: str
+    server: str
+
+
+@dataclass(frozen=True)
+class RemoveServer:
+    """Strike a server that is gone off those that know which streams there are. One of that name is taken in again 5 minutes later."""
+
+    server: str
+
+
+QueueEffect = EnsureStream | EnsureConsumer | DeleteStream | DeleteConsumer | StepDown | Evacuate | RemoveServer
 
 
 @dataclass(frozen=True)
@@ -79,6 +135,35 @@ class DeletePod:
 
 
 @dataclass(frozen=True)
+class TellPod:
+    """Write an annotation on a pod, this very one by its uid: its kubelet then looks at once what it mounts."""
+
+    name: str
+    uid: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Have a workload, of that kind, run so many pods, only if it is still at `version`. What manifests say of it stays as it is: they are
+    applied before an operand was asked, and the number follows from what that says."""
+
+    kind: str
+    name: str
+    replicas: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Apply a manifest that follows from what an operand says, for the same reason. The next plan, made before anybody was asked, has to
+    have it the same: what was decided is read off the live object."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
 class RestartPostgres:
     """Ask a member's Patroni to restart PostgreSQL in its place."""
 
@@ -106,10 +191,55 @@ class ReplaceVolume:
     node: str
 
 
+@dataclass(frozen=True)
+class LetterWork:
+    """How far an Operation on dead letters is. `last`: the sequence of the last letter that is meant, None while that is being decided.
+    `looked_at`: the sequence that the step at work has come to. `problem`: why the last one came no further."""
+
+    looked_at: int = 0
+    last: int | None = None
+    selected: int = 0
+    done: int = 0
+    left: int | None = None
+    finished: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class WorkOnLetters:
+    """Go on with replaying or purging dead letters, for some seconds. What came of it is the next LetterWork."""
+
+    queue: str
+    stream: str
+    action: Action
+    letters: LetterFilter
+    rate: int | None
+    limit: int | None
+    operation_uid: str
+    work: LetterWork
+
+
+@dataclass(frozen=True)
+class EnableWebhook:
+    """Have dispatchers forget what a webhook was disabled for, and since when it fails. What was known is the Forgotten."""
+
+    queue: str
+    webhook: str
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was known of a webhook's endpoint. `disabled`: why it was; None where it was not, or not any more."""
+
+    disabled: str | None
+
+
 Effect = (
-    PatchAnnotation | EnsureStream | GrowVolume | Switchover | StartOperation | Discard | DeletePod | RestartPostgres | Reclone
-    | ReplaceVolume
+    PatchAnnotation | QueueEffect | GrowVolume | Switchover | StartOperation | Discard | DeletePod | RestartPostgres | Reclone
+    | ReplaceVolume | Scale | Apply | WorkOnLetters | EnableWebhook | TellPod
 )  # fmt: skip
+Came = LetterWork | Forgotten
+"""What came of an effect, where the status has to tell."""
 
 
 @dataclass(frozen=True)

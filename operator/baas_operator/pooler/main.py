@@ -7,7 +7,6 @@ import hmac
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from baas_operator.desired.database import names
 from baas_operator.pooler.console import Console
 from baas_operator.pooler.files import Files
 from baas_operator.pooler.follower import Follower
+from baas_operator.telemetry.logs import set_up
 
 _FRESH_SECONDS = 3.0
 """Ready: PgBouncer answered within this time, three looks."""
@@ -138,9 +138,5 @@ async def _until_drained(socket: Path) -> None:
 
 def run_pooler_agent() -> None:
     """Run until SIGTERM, and until PgBouncer drains."""
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stdout,
-        format='{"time":"%(asctime)s","level":"%(levelname)s","logger":"%(name)s","message":"%(message)s"}',
-    )
+    set_up("INFO")
     asyncio.run(_run(os.environ))

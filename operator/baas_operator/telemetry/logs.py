@@ -39,3 +39,5 @@ def set_up(level: str) -> None:
     # kopf logs each event of each object at debug and each handler at info: the reconciles tell the same, once.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     logging.getLogger("nats").setLevel(logging.CRITICAL)
+    # What asyncio says each time that a connection of nats-py over TLS ends: the protocol is asyncio's own StreamReader's.
+    logging.getLogger("asyncio").addFilter(lambda record: "eof_received() has no effect" not in record.getMessage())

@@ -22,4 +22,20 @@ LAST_FAILOVER_TIME = Gauge(
     "When the new primary of a database's last failover or switchover took writes, in seconds since 1970.",
     ["namespace", "name"],
 )
+READY_DISPATCHERS = Gauge(
+    "baas_queue_ready_dispatchers", "Dispatchers of a queue that are ready; not there where it is to have none.", ["namespace", "name"]
+)
+PROBE_OK = Gauge(
+    "baas_instance_probe_ok",
+    "1 where a synthetic transaction through a backend's gateway succeeds from a zone, 0 where it has failed twice in a row.",
+    ["namespace", "name", "transaction", "zone"],
+)
+LETTERS_REPLAYED = Counter(
+    "baas_queue_letters_replayed_total",
+    "Dead letters of a queue's stream that Operations published again.",
+    ["namespace", "name", "stream"],
+)
+LETTERS_PURGED = Counter(
+    "baas_queue_letters_purged_total", "Dead letters of a queue's stream that Operations deleted.", ["namespace", "name", "stream"]
+)
 CONDITION = Gauge("baas_condition", "1 while a condition of an object is true.", ["kind", "namespace", "name", "type"])

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from baas_operator.api.common import VERSION
 from baas_operator.api.crd import all_crds
+from baas_operator.api.group import VERSION
 from baas_operator.api.kinds import OWN_KINDS, OwnKind
 from kubectl_baas.doctor.check import Check, fail, ok, warn
 from kubectl_baas.lease import lasts, renewed_at

@@ -14,11 +14,13 @@ import pytest
 
 from baas_lab.cluster import Cluster
 from tests.chaos.database.bounds import BOUNDS
-from tests.chaos.faults import FAULTS, take_back_everything
-from tests.chaos.rehearsal import Outcome, rehearse
-from tests.chaos.systems import Ours
+from tests.chaos.database.faults import FAULTS
+from tests.chaos.database.outcome import DatabaseOutcome
+from tests.chaos.database.systems import Ours
+from tests.chaos.faults import take_back_everything
+from tests.chaos.rehearsal import rehearse
 
-Promise = Callable[[str], Outcome]
+Promise = Callable[[str], DatabaseOutcome]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def system(lab: Cluster, request: pytest.FixtureRequest) -> Iterator[Ours]:
 def promise(lab: Cluster, system: Ours, figure: Callable[[str], None], tmp_path: Path) -> Iterator[Promise]:
     """Rehearse a fault, and hold what came of it against what is promised; returns it for what else is to be asked."""
 
-    def rehearsed(name: str) -> Outcome:
+    def rehearsed(name: str) -> DatabaseOutcome:
         bound = BOUNDS[name]
         service = os.environ.get("BAAS_CHAOS_SERVICE", bound.service)
         if not system.has(service):

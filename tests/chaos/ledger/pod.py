@@ -11,9 +11,9 @@ import shlex
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,7 @@ from baas_lab.cluster import Cluster
 from baas_lab.errors import CommandError, LabError
 from baas_lab.waiting import wait_until
 from baas_operator.desired.images import Images
-from tests.chaos.ledger.log import Log, parse
 
-WRITERS = 5
-"""The probe, and four for load."""
 MOST_SECONDS = 1500.0
 """A client that nobody stops ends by itself after this."""
 _CONTAINER = "ledger"
@@ -34,7 +31,7 @@ _WORK = "/work"
 _USER = 999
 _READY_SECONDS = 90.0
 _END_SECONDS = 30.0
-_FETCH_SECONDS = 120.0
+FETCH_SECONDS = 120.0
 _IMPORT_SECONDS = 300.0
 
 
@@ -54,11 +51,12 @@ class Status:
 
 @dataclass(frozen=True)
 class LedgerPod:
-    """A client's pod, on `node`."""
+    """A client's pod, on `node`; `image` has Python and what its clients import."""
 
     lab: Cluster
     namespace: str
     node: str
+    image: str = field(default_factory=lambda: Images().postgres)
 
     @property
     def name(self) -> str:
@@ -66,7 +64,7 @@ class LedgerPod:
 
     def start(self) -> None:
         """Have it run; again, if it is there. Raises LabError."""
-        load_image(self.lab, self.node, Images().postgres)
+        load_image(self.lab, self.node, self.image)
         there = ("--namespace", self.namespace)
         self.lab.kubectl(*there, "apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(self._manifest()))
         ready = ("wait", "--for=condition=Ready", f"pod/{self.name}", f"--timeout={_READY_SECONDS:.0f}s")
@@ -78,28 +76,18 @@ class LedgerPod:
         words = ["exec", *stdin, self.name, "--container", _CONTAINER, "--", "sh", "-euc", script, "sh", *args]
         return self.lab.kubectl("--namespace", self.namespace, *words, input=input, timeout_seconds=timeout_seconds)
 
-    def psql(self, uri: str, sql: str, *, timeout_seconds: float = 30) -> list[str]:
-        """Rows of a query, fields separated by `|`. Raises CommandError with what the server said."""
-        script = 'PGCONNECT_TIMEOUT=3 exec psql -XAtq -v ON_ERROR_STOP=1 -f - "$1"'
-        return self.shell(script, uri, input=sql, timeout_seconds=timeout_seconds).splitlines()
-
-    def read_back(self, uri: str, table: str) -> str:
-        """All rows of a table as the member at `uri` has them, as `verdict.rows_of` reads it. Raises CommandError."""
-        return self.shell('exec python3 - "$1" "$2"', uri, table, input=_script("read_back.py"), timeout_seconds=_FETCH_SECONDS)
-
     @contextmanager
-    def writing(self, uri: str, table: str, *, writers: int = WRITERS) -> Iterator[Writing]:
-        """Have the client write into `table`, which is made if it is not there. Ends it, if the block has not."""
-        self.psql(uri, f"create table if not exists {table} (id bigint primary key, payload text not null, checksum text not null)")
-        folder = f"{_WORK}/{table}"
-        settings = {"uri": uri, "table": table, "folder": folder, "writers": writers, "most_seconds": MOST_SECONDS}
+    def running(self, script: str, run: str, settings: Mapping[str, Any]) -> Iterator[Writing]:
+        """Have a client of `in_cluster` at work, with its settings; `run` names its folder. Ends it, if the block has not."""
+        folder = f"{_WORK}/{run}"
+        words = json.dumps({**settings, "folder": folder, "most_seconds": MOST_SECONDS})
         # setsid and no inherited stream: the exec returns at once, and the client is nobody's child.
-        script = f"""
+        command = f"""
         rm -rf {folder}; mkdir -p {folder}; cat > {folder}/client.py
-        setsid python3 {folder}/client.py {shlex.quote(json.dumps(settings))} > {folder}/said 2>&1 < /dev/null &
+        setsid python3 {folder}/client.py {shlex.quote(words)} > {folder}/said 2>&1 < /dev/null &
         """
         begun = time.monotonic()
-        self.shell(script, input=_script("ledger_client.py"))
+        self.shell(command, input=script_text(script))
         made = Writing(self, folder)
         try:
             made.wait_begun(begun)
@@ -110,7 +98,7 @@ class LedgerPod:
     def _manifest(self) -> dict[str, Any]:
         security = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
         container = {
-            "name": _CONTAINER, "image": Images().postgres, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "infinity"],
+            "name": _CONTAINER, "image": self.image, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "infinity"],
             "securityContext": security, "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
             "volumeMounts": [{"name": "work", "mountPath": _WORK}], "workingDir": _WORK, "env": [{"name": "HOME", "value": _WORK}],
         }  # fmt: skip
@@ -191,14 +179,14 @@ class Writing:
 
         wait_until(ended, timeout_seconds=_END_SECONDS, what="the ledger's client has ended", poll_seconds=0.5)
 
-    def fetch(self, keep: Path | None = None) -> Log:
-        """End it, and read its log; a copy goes to `keep`, if that is given. Raises LabError, or IncompleteLogError."""
+    def fetch(self, keep: Path | None = None) -> str:
+        """End it, and read its log; a copy goes to `keep`, if that is given. Raises LabError."""
         self.stop()
-        text = self.pod.shell(f"cat {self.folder}/log.jsonl", timeout_seconds=_FETCH_SECONDS)
+        text = self.pod.shell(f"cat {self.folder}/log.jsonl", timeout_seconds=FETCH_SECONDS)
         if keep:
             keep.write_text(text)
         self.pod.shell(f"rm -rf {self.folder}")
-        return parse(text.splitlines())
+        return text
 
     def _said(self) -> str:
         try:
@@ -225,5 +213,5 @@ def load_image(lab: Cluster, node: str, reference: str) -> None:
     lab.docker.exec(node, *images.CTR, "images", "label", images.full_name(reference), f"{images.MARK}={wanted[reference]}")
 
 
-def _script(name: str) -> str:
+def script_text(name: str) -> str:
     return files("tests.chaos.ledger").joinpath("in_cluster", name).read_text()

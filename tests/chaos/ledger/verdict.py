@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 from tests.chaos.ledger.log import Ack, Log, Read
 
@@ -29,7 +30,25 @@ class Gap:
         return self.end - self.begin
 
 
-def longest_gap(log: Log, since: float, until: float | None = None) -> Gap:
+class Acknowledged(Protocol):
+    """Something that came to its end, in seconds of CLOCK_MONOTONIC."""
+
+    @property
+    def ended(self) -> float: ...
+
+
+class Kept(Protocol):
+    """A log of any kind of writes: all that was acknowledged in the order in which it was, what of it is the probe's, and its end."""
+
+    @property
+    def acks(self) -> Sequence[Acknowledged]: ...
+    @property
+    def probe(self) -> Sequence[Acknowledged]: ...
+    @property
+    def ended(self) -> float: ...
+
+
+def longest_gap(log: Kept, since: float, until: float | None = None) -> Gap:
     """The longest gap that ended after `since` and began before `until`; what comes after the last acknowledgement counts, too."""
     until = log.ended if until is None else until
     times = [ack.ended for ack in log.probe]
@@ -39,14 +58,14 @@ def longest_gap(log: Log, since: float, until: float | None = None) -> Gap:
     return max(inside, key=lambda gap: gap.seconds, default=Gap(since, since))
 
 
-def acks_around(log: Log, gap: Gap) -> tuple[int, int]:
+def acks_around(log: Kept, gap: Gap) -> tuple[int, int]:
     """Acknowledgements in the window before the gap and in the window after it. A gap that ended less than a window before the log
     did is no gap worth the name: then the log's last window is what came after."""
     after = min(gap.end, log.ended - WINDOW_SECONDS)
     return _acks_in(log, gap.begin - WINDOW_SECONDS, gap.begin), _acks_in(log, after, after + WINDOW_SECONDS)
 
 
-def _acks_in(log: Log, begin: float, end: float) -> int:
+def _acks_in(log: Kept, begin: float, end: float) -> int:
     return sum(begin <= ack.ended <= end for ack in log.acks)
 
 

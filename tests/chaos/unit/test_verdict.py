@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from tests.chaos.database.outcome import judge
 from tests.chaos.ledger import verdict
 from tests.chaos.ledger.log import Ack, IncompleteLogError, Log, Read, parse
-from tests.chaos.rehearsal import judge
 
 A, B = "10.0.0.1", "10.0.0.2"
 

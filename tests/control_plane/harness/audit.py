@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from os import SEEK_END
 from pathlib import Path
 
 POLICY = """\
@@ -19,6 +20,9 @@ rules:
   userGroups: ["system:serviceaccounts:baas-system"]
 - level: None
 """
+
+_LONGEST_LINE = 1 << 20
+"""Bytes. Nothing but metadata is in a line."""
 
 WRITE_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
@@ -50,8 +54,13 @@ class AuditLog:
         self._path = path
 
     def mark(self) -> int:
-        """The end of the log as it is now."""
-        return self._path.stat().st_size if self._path.exists() else 0
+        """The end of the log as it is now: after its last whole line, as one may be in the writing."""
+        if not self._path.exists():
+            return 0
+        with self._path.open("rb") as log:
+            start = max(0, log.seek(0, SEEK_END) - _LONGEST_LINE)
+            log.seek(start)
+            return start + log.read().rfind(b"\n") + 1
 
     def calls(self, since: int = 0, user: str = "") -> list[Call]:
         """Requests after `since`; `user` is the last part of a ServiceAccount's name, empty for all of them."""

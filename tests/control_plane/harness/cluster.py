@@ -152,6 +152,8 @@ is configured."""
 
 _EXTRA_ARGUMENTS = (
     "kube-apiserver=service-cluster-ip-range=10.96.0.0/12",
+    # Places in the audit log are kept as offsets: it may not begin anew, as it does every 100 MiB by itself.
+    "kube-apiserver=audit-log-maxsize=4096",
     "etcd=unsafe-no-fsync=true",  # nothing here outlives the test run, and a busy disk would set the pace
     # A loopback address is refused in an EndpointSlice, and nobody needs those of the selecting Services here.
     "kube-controller-manager=controllers=*,-endpointslice-controller,-endpoints-controller,-endpointslice-mirroring-controller",

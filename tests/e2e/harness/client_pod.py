@@ -49,6 +49,10 @@ class ClientPod:
         said = self.kube.exec(self.namespace, NAME, SQL, *words, input=sql, timeout_seconds=timeout_seconds)
         return said.splitlines()
 
+    def shell(self, script: str, *args: str, timeout_seconds: float = 30) -> str:
+        """Run a script of sh beside psql; its output. Raises CommandError."""
+        return self.kube.exec(self.namespace, NAME, SQL, "sh", "-c", script, "sh", *args, timeout_seconds=timeout_seconds)
+
     def python(self, container: str, script: str, *args: str, timeout_seconds: float = 60) -> str:
         """Run one of the scripts of `in_cluster` to its end; its stdout. Raises CommandError."""
         words = ("python3", "-u", "-c", _script(script), *args)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from baas_operator.api.common import API_VERSION
+from baas_operator.api.group import API_VERSION
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.render import render
 
@@ -51,7 +51,9 @@ RICH: dict[str, Manifest] = {
         "replicas": 5,
         "durability": "balanced",
         "storage": {"size": "20Gi", "storageClassName": "fast"},
-        "streams": [{"name": "orders", "subjects": ["orders.>"], "maxAgeHours": 24, "maxSize": "1Gi", "discard": "new"}],
+        "streams": [{"name": "orders", "subjects": ["orders.>"], "maxAgeHours": 24, "maxSize": "1Gi", "discard": "new", "deadLetter": {}}],
+        "webhooks": [{"name": "crm", "stream": "orders", "url": "https://crm.example/hook"}],
+        "outboxes": [{"name": "shop", "databaseRef": {"name": "shop-db"}, "database": "shop", "stream": "orders"}],
         "resources": RESOURCES,
         "image": "example/nats:2.99",
         "deletionPolicy": "Delete",

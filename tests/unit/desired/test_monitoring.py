@@ -1,7 +1,9 @@
-"""The exporter beside PostgreSQL: it sees statistics and nothing else, and nothing that becomes of it is felt by the member."""
+"""The exporter beside PostgreSQL: it sees statistics and nothing else, and nothing that becomes of it is felt by the member. And where pods
+of a queue say that they are to be scraped."""
 
 from __future__ import annotations
 
+import pytest
 import yaml
 
 from baas_operator.desired.meta import Manifest
@@ -91,3 +93,15 @@ def test_one_switch_takes_it_all_away() -> None:
     assert "no-token" not in str(template)
     assert "prometheus.io/scrape" not in template["metadata"]["annotations"]
     assert "CREATE ROLE %I LOGIN', 'postgres_exporter'" not in sql({"monitoring": {"enabled": False}})
+
+
+@pytest.mark.parametrize(
+    ("workload", "name", "port"), [("StatefulSet", "shop-events", "agent"), ("Deployment", "shop-events-dispatcher", "http")]
+)
+def test_pods_of_a_queue_say_where_to_scrape(workload: str, name: str, port: str) -> None:
+    template = of_kind("EventQueue", workload, name, size="rich")["spec"]["template"]
+    containers = [*template["spec"]["containers"], *template["spec"].get("initContainers", [])]
+    ports = {each["name"]: each["containerPort"] for container in containers for each in container["ports"]}
+
+    annotations = {key: text for key, text in template["metadata"]["annotations"].items() if key.startswith("prometheus.io/")}
+    assert annotations == {"prometheus.io/scrape": "true", "prometheus.io/port": str(ports[port]), "prometheus.io/path": "/metrics"}

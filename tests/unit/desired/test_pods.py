@@ -6,7 +6,9 @@ import re
 
 import pytest
 
+from baas_operator.desired.instance.gateway_pod import DRAIN_SECONDS as GATEWAY_DRAIN_SECONDS
 from baas_operator.desired.meta import HOST_LABEL, ZONE_LABEL, Manifest
+from baas_operator.desired.queue.names import DISPATCHER
 from baas_operator.desired.render import REDACTED, render
 from tests.unit.desired.rendered import CASES, CHILDREN, RICH, of_kind, resource, workloads
 
@@ -14,6 +16,12 @@ WORKLOADS = dict(workloads())
 RUNNING = {name: each for name, each in WORKLOADS.items() if each["kind"] != "Job"}
 FROM_PATRONI = {f"PATRONI_{what}_{part}" for what in ("SUPERUSER", "REPLICATION", "REWIND", "RESTAPI") for part in ("USERNAME", "PASSWORD")}
 """Patroni takes these from its environment or from its file, and the file would be one more copy of each password."""
+
+FROM_SERVICES = {
+    "GOTRUE_DB_DATABASE_URL", "GOTRUE_JWT_SECRET", "GOTRUE_JWT_KEYS", "DATABASE_URL", "AUTH_JWT_SECRET", "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY", "SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY",
+}  # fmt: skip
+"""GoTrue, storage-api and functions take these from their environment, and from nowhere else."""
 
 
 def all_of(found: dict[str, Manifest]) -> pytest.MarkDecorator:
@@ -31,7 +39,7 @@ def containers(workload: Manifest) -> list[Manifest]:
 
 
 def test_there_is_something_to_walk() -> None:
-    assert len(WORKLOADS) == 14
+    assert len(WORKLOADS) == 21
     assert {each["kind"] for each in WORKLOADS.values()} == {"StatefulSet", "Deployment", "Job"}
 
 
@@ -134,9 +142,16 @@ def test_liveness_is_slower_than_readiness(workload: Manifest) -> None:
 @all_of({name: each for name, each in RUNNING.items() if each["kind"] == "Deployment"})
 def test_a_rollout_takes_no_pod_before_its_successor_is_ready_and_drains_the_old(workload: Manifest) -> None:
     assert workload["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    if workload["metadata"]["labels"]["app.kubernetes.io/component"] == DISPATCHER:
+        return  # no client has to be led elsewhere: it asks for its work itself
     hook = containers(workload)[0]["lifecycle"]["preStop"]
-    # In a script: it sleeps for so many seconds, then waits for so many more.
-    drain = hook["sleep"]["seconds"] if "sleep" in hook else sum(map(int, re.findall(r"(?<!do )(?:sleep|-lt) (\d+)", str(hook["exec"]))))
+    if "httpGet" in hook:
+        assert hook["httpGet"]["path"].startswith("/drain/"), "the gateway answers when it has drained"
+        drain = GATEWAY_DRAIN_SECONDS
+    elif "sleep" in hook:
+        drain = hook["sleep"]["seconds"]
+    else:  # in a script: it sleeps for so many seconds, then waits for so many more
+        drain = sum(map(int, re.findall(r"(?<!do )(?:sleep|-lt) (\d+)", str(hook["exec"]))))
     assert 0 < drain < pod_of(workload)["terminationGracePeriodSeconds"]
 
 
@@ -233,7 +248,7 @@ def test_secrets_come_as_files(workload: Manifest) -> None:
     for container in containers(workload):
         assert "envFrom" not in container
         from_secret = {each["name"] for each in container.get("env", []) if "secretKeyRef" in each.get("valueFrom", {})}
-        assert from_secret <= FROM_PATRONI
+        assert from_secret <= FROM_PATRONI | FROM_SERVICES
     for volume in pod_of(workload)["volumes"]:
         for source in {"secret", "projected"} & set(volume):
             assert volume[source]["defaultMode"] == 0o440

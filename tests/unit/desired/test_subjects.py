@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baas_operator.desired.queue.streams import overlaps
+from baas_operator.desired.queue.streams import meet, overlaps
 
 TOKENS = ("a", "b", "other")
 """Two that subjects name, and one that none does: more can make no difference."""
@@ -40,6 +40,14 @@ def test_two_overlap_exactly_when_one_message_is_of_both(one: str, other: str) -
 
     assert overlaps(one, other) is both
     assert overlaps(other, one) is both
+
+
+@given(subjects, subjects)
+def test_what_two_meet_in_has_just_the_messages_of_both(one: str, other: str) -> None:
+    met = meet(one, other)
+    for length in range(1, max(len(one.split(".")), len(other.split("."))) + 2):
+        for message in product(TOKENS, repeat=length):
+            assert (met is not None and matches(met, message)) is (matches(one, message) and matches(other, message))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -13,12 +15,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from baas_operator.api.database import DatabaseReplicaSpec
-from baas_operator.api.kinds import DATABASE_REPLICA, SECRET
+from baas_operator.api.kinds import DATABASE_REPLICA, EVENT_QUEUE, SECRET, OwnKind
+from baas_operator.api.queue import EventQueueSpec
 from baas_operator.desired.database.certificates import database_certificates
+from baas_operator.desired.meta import Owner
+from baas_operator.desired.queue.certificates import queue_certificates
 from baas_operator.desired.secrets import CONTENT_ANNOTATION, EXPIRES_ANNOTATION, Certificate, SecretRequest
 from baas_operator.engine import applier
 from baas_operator.engine import store as engine_store
-from baas_operator.engine.certificates import draw
+from baas_operator.engine.certificates import CannotSignError, draw
 from baas_operator.engine.client import Client
 from baas_operator.engine.errors import Refused
 from baas_operator.engine.generate import build_secret, outline
@@ -120,15 +125,33 @@ def test_a_renewed_authority_vouches_for_what_the_old_one_signed_and_the_other_w
     verified_as("db-rw", draw(SERVER, after, NOW)[0]["tls.crt"], before[0])
 
 
-@pytest.mark.parametrize("wrong", [("", ""), ("no", "pem"), (authority()[0], authority()[1])], ids=["empty", "no-pem", "not-a-pair"])
+def with_a_password(key: str) -> str:
+    encrypted = serialization.BestAvailableEncryption(b"secret")
+    loaded_key = cast(ec.EllipticCurvePrivateKey, serialization.load_pem_private_key(key.encode(), None))
+    return loaded_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encrypted).decode()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [("", ""), ("no", "pem"), (authority()[0], authority()[1]), ((mine := authority())[0], with_a_password(mine[1]))],
+    ids=["empty", "no-pem", "not-a-pair", "password"],
+)
 def test_what_can_not_sign_is_refused(wrong: tuple[str, str]) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - whatever the library says
+    with pytest.raises(CannotSignError):
         draw(SERVER, wrong, NOW)
 
 
-def test_the_longest_names_have_certificates_too() -> None:
-    longest = owner(DATABASE_REPLICA, "d" * 40)
-    ca, *leaves = database_certificates(DatabaseReplicaSpec(), longest)
+@pytest.mark.parametrize(
+    ("kind", "certificates"),
+    [
+        (DATABASE_REPLICA, lambda owner: database_certificates(DatabaseReplicaSpec(), owner)),
+        (EVENT_QUEUE, lambda owner: queue_certificates(EventQueueSpec(), owner)),
+    ],
+    ids=["database", "queue"],
+)
+def test_the_longest_names_have_certificates_too(kind: OwnKind, certificates: Callable[[Owner], list[SecretRequest]]) -> None:
+    """RFC 5280, A.1: a common name has at most 64 characters. A namespace has up to 63."""
+    ca, *leaves = certificates(replace(owner(kind, "n" * 40), namespace="s" * 63))
     source = build_secret(ca, source=None, now=NOW)
 
     for each in leaves:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime
 
 import jwt
 import pytest
+from standardwebhooks import Webhook
 
-from baas_operator.api.instance import BaasInstanceSpec
+from baas_operator.api.instance.spec import BaasInstanceSpec
 from baas_operator.api.kinds import BAAS_INSTANCE
 from baas_operator.desired.instance.build import instance_secrets
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.secrets import SecretRequest, password
-from baas_operator.engine.generate import API_KEY_YEARS, build_secret, outline
+from baas_operator.engine.generate import build_secret, outline
+from baas_operator.engine.signing import API_KEY_YEARS
 from tests.unit.objects import owner
 
 NOW = 1_800_000_000
@@ -103,7 +106,7 @@ def test_the_key_set_is_public_and_the_private_key_is_nowhere_else() -> None:
     (key,) = json.loads(found["jwks.json"])["keys"]
 
     assert set(key) == {"kty", "crv", "x", "y", "kid", "alg", "use"}
-    assert list(values(source)) == ["private.pem"]
+    assert set(values(source)) == {"keys.json", "private.pem", "gotrue-keys.json"}
     assert not any("PRIVATE" in value for value in found.values())
 
 
@@ -114,3 +117,22 @@ def test_what_was_added_later_is_in_new_secrets_and_is_asked_of_none_that_is_the
 
     assert made["pooler_uri"] == f"pg://shop:{made['password']}@pooler"
     assert "pooler_uri" not in outline(request)["data"]
+
+
+def test_a_signing_secret_is_one_that_standard_webhooks_takes_and_keeps_the_one_before_for_a_while() -> None:
+    request = SecretRequest(OWNER, "events-webhook-crm", "dispatcher", recipe="webhook", rotates=True)
+
+    first = build_secret(request, source=None, now=0)
+    second = build_secret(request, source=first, now=0)
+    over = build_secret(request, source=second, now=0)
+    third = build_secret(request, source=over, now=0)
+
+    def text(secret: Manifest) -> list[str]:
+        return values(secret)["secret"].split()
+
+    (one,) = text(first)
+    assert Webhook(one).sign("id", datetime.now(UTC), "body").startswith("v1,")
+    assert text(second)[1:] == [one]
+    assert text(over) == text(second)[:1], "once the overlap is over the one before signs no more"
+    assert text(third)[1:] == text(over), "two sign at the most"
+    assert set(outline(request)["data"]) == set(first["data"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import time
 from dataclasses import replace
@@ -14,7 +15,9 @@ import pytest
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE, OPERATION, STATEFUL_SET, Kind, OwnKind
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.queue import names as queue_names
+from baas_operator.desired.secrets import Certificate
 from baas_operator.engine import effects, gather, reconcile
+from baas_operator.engine.certificates import draw
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
 from baas_operator.engine.errors import Refused
@@ -23,7 +26,7 @@ from baas_operator.engine.store import Key, Store
 from baas_operator.engine.teardown import FINALIZER
 from baas_operator.observe.view import View
 from baas_operator.policy.plan import DeletePod, GrowVolume, Plan, RestartPostgres
-from baas_operator.telemetry.metrics import CONDITION, LAST_FAILOVER, LAST_FAILOVER_TIME
+from baas_operator.telemetry.metrics import CONDITION, LAST_FAILOVER, LAST_FAILOVER_TIME, READY_DISPATCHERS
 from tests.unit.engine.api import StandInApi
 from tests.unit.objects import NAMESPACE, ZONES, condition, nodes, own, owner, pod
 
@@ -137,8 +140,8 @@ async def test_servers_that_hang_keep_nothing_from_being_put_right_and_are_told_
     await queue.reconcile()
     monkeypatch.setattr(gather, "_OPERAND_SECONDS", 1.5)
     silent = await asyncio.start_server(lambda *_: None, "127.0.0.1")
-    ask, port = gather.monitor.nats_meta_leader, silent.sockets[0].getsockname()[1]
-    monkeypatch.setattr(gather.monitor, "nats_meta_leader", lambda host, _: ask(host, port))
+    ask, port = gather.monitor.nats_meta, silent.sockets[0].getsockname()[1]
+    monkeypatch.setattr(gather.monitor, "nats_meta", lambda host, _: ask(host, port))
     whose = owner(EVENT_QUEUE, "mq")
     for number, zone in enumerate(ZONES):
         queue.store.put(pod(whose, f"mq-{number}", queue_names.COMPONENT, on=f"node-{zone}", ip="127.0.0.1"))
@@ -365,6 +368,31 @@ async def test_the_metrics_tell_what_is_said_now_and_nothing_of_what_is_gone(que
     assert told() == set()
 
 
+async def test_how_many_dispatchers_are_ready_is_a_metric_where_there_is_something_for_them_to_do(queue: Operator) -> None:
+    def told() -> list[float]:
+        samples = [each for metric in READY_DISPATCHERS.collect() for each in metric.samples]
+        return [each.value for each in samples if each.labels == {"namespace": NAMESPACE, "name": "mq"}]
+
+    async def declare(*streams: dict[str, object]) -> None:
+        queue.store.put(await queue.api.merge(EVENT_QUEUE, NAMESPACE, "mq", {"metadata": {}, "spec": {"streams": list(streams)}}))
+        await queue.reconcile()
+
+    orders: dict[str, object] = {"name": "orders", "subjects": ["orders.>"]}
+    await declare(orders)
+    assert told() == []
+
+    await declare(orders | {"deadLetter": {}})
+    assert told() == [0], "it is there, and says that none is"
+
+    await declare(orders)
+    assert told() == []
+
+    await declare(orders | {"deadLetter": {}})
+    queue.delete_by_hand("EventQueue", "mq")
+    await queue.reconcile()
+    assert told() == []
+
+
 async def test_an_operation_waits_for_the_one_before_it_and_is_no_alert_once_it_is_over() -> None:
     def told() -> set[str]:
         samples = [each for metric in CONDITION.collect() for each in metric.samples]
@@ -415,3 +443,36 @@ async def test_the_last_failover_is_a_metric_for_as_long_as_its_database_is_ther
     database.delete_by_hand(DATABASE_REPLICA.name, "told")
     await database.reconcile()
     assert samples() == times() == []
+
+
+@pytest.mark.parametrize("good", [True, False])
+async def test_a_link_to_another_queue_follows_the_secret_that_anybody_made(good: bool) -> None:
+    """It has none of our labels, so nobody watches it. One with a file that servers do not take would keep all of them from starting."""
+    east = {"name": "mq", "namespace": "east", "credentials": {"name": "east-copier"}}
+    queue = Operator(EVENT_QUEUE, "mq", streams=[{"name": "copy", "mirror": {"stream": "orders", "queue": east}}])
+    key = Key("Secret", NAMESPACE, "east-copier")
+
+    def bring(**values: str) -> None:
+        data = {name: base64.b64encode(value.encode()).decode() for name, value in values.items()}
+        queue.api.objects[key] = {
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": key.name, "namespace": NAMESPACE, "uid": "1"}, "data": data,
+        }  # fmt: skip
+
+    def remotes() -> str:
+        live = queue.live("Secret", "mq-auth")
+        assert live
+        return base64.b64decode(live["data"]["leafnodes.conf"]).decode()
+
+    await queue.reconcile()
+    assert "remotes" not in remotes()
+
+    made, _ = draw(Certificate("ca", "their CA", 10), None, int(time.time()))
+    authority = made["ca.crt"] if good else "-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n"
+    bring(username="copier", password="p/ 1", **{"ca.crt": authority})
+    assert (("apply", "Secret/mq-auth") in await queue.reconcile()) is good
+    assert ("tls://copier:p%2F%201@mq.east.svc:7422" in remotes()) is good
+
+    if good:
+        bring(username="copier-alt", password="2", **{"ca.crt": authority})
+        assert await queue.reconcile() == [("apply", "Secret/mq-auth")], "and nothing that would make a pod anew"
+        assert "tls://copier-alt:2@mq.east.svc:7422" in remotes()

@@ -7,10 +7,12 @@ from datetime import timedelta
 
 import pytest
 
+from baas_operator.api.database import Member
 from baas_operator.api.kinds import VOLUME_CLAIM
 from baas_operator.desired.database import names
 from baas_operator.desired.meta import Manifest
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED
+from baas_operator.observe.database import observe_database
 from baas_operator.observe.view import View
 from baas_operator.policy.database import plan_database
 from tests.unit.objects import NOW, keyed, message, reason
@@ -117,3 +119,25 @@ def test_once_the_config_maps_are_deleted_it_begins_anew() -> None:
     it.db.dynamic, it.db.transitions = None, 0
 
     assert reason(plan_database(it.view()), READY) == "Bootstrapping"
+
+
+def test_who_keeps_the_label_of_a_primary_while_another_has_the_lock_is_not_told_as_one() -> None:
+    """Its node lost power: for 40 s and more its pod counts as ready, with the label that it had."""
+    db = Postgres()
+    db.reconcile()
+    db.start_members()
+    db.initialise()
+    db.join()
+    db.lock("db-1")
+    assert {name: each.role for name, each in roles(db).items()} == {"db-0": "unknown", "db-1": "standby", "db-2": "standby"}
+    db.promote()
+    assert {name: each.role for name, each in roles(db).items()} == {"db-0": "unknown", "db-1": "primary", "db-2": "standby"}
+
+    db.lock(None)
+    assert roles(db)["db-1"].role == "primary", "nobody else has it"
+
+
+def roles(db: Postgres) -> dict[str, Member]:
+    return {each.name: each for each in observe_database(View(
+        resource=db.resource, children=db.children(), nodes=db.nodes, now=db.now,
+    )).members}  # fmt: skip

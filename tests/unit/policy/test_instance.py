@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE
-from baas_operator.desired.instance.supabase import COMPONENTS
 from baas_operator.desired.meta import Manifest
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT
 from baas_operator.observe.view import View
@@ -16,6 +15,7 @@ from baas_operator.policy.instance import plan_instance
 from baas_operator.policy.plan import Plan
 from tests.unit.objects import NOW, ZONES, condition, conditions, keyed, message, nodes, own, owner, pod, reason, secret, status
 
+COMPONENTS = ("gateway", "rest", "reads", "auth", "prober")
 WELL = conditions(condition(READY, True), condition(ZONE_TOLERANT, True))
 
 
@@ -29,6 +29,9 @@ class Backend:
         self.applied: dict[tuple[str, str], Manifest] = {}
         self.pods: dict[tuple[str, str], Manifest] = {}
         self.keys: Manifest | None = None
+        self.drawn: dict[tuple[str, str], Manifest] = {}
+        self.kinds: frozenset[str] = frozenset()
+        self.untaken: frozenset[tuple[str, str]] = frozenset()
 
     def has(self, kind: Any, name: str, found: Manifest | None = None) -> None:
         """Another object of ours is there, with that status."""
@@ -58,11 +61,24 @@ class Backend:
                 for index in range(count)
             ))  # fmt: skip
 
-    def plan(self) -> Plan:
-        keys = keyed(self.keys) if self.keys else {}
-        return plan_instance(
-            View(resource=self.resource, children=self.applied | self.pods | keys, nodes=nodes(*ZONES), now=NOW, others=self.others)
+    def view(self) -> View:
+        """What is there now."""
+        keys = (keyed(self.keys) if self.keys else {}) | self.drawn
+        return View(
+            resource=self.resource,
+            children=self.applied | self.pods | keys,
+            nodes=nodes(*ZONES),
+            now=NOW,
+            others=self.others,
+            kinds=self.kinds,
+            untaken=self.untaken,
         )
+
+    def plan_of(self, view: View) -> Plan:
+        return plan_instance(view)
+
+    def plan(self) -> Plan:
+        return plan_instance(self.view())
 
     def reconcile(self) -> Plan:
         plan = self.plan()
@@ -70,6 +86,7 @@ class Backend:
             return plan
         wanted = keyed(*copy.deepcopy(list(plan.manifests)))
         for key, each in wanted.items():
+            each["metadata"]["resourceVersion"] = "1"
             if key in self.applied and "status" in self.applied[key]:
                 each["status"] = self.applied[key]["status"]
         self.applied = wanted
@@ -148,7 +165,7 @@ def test_rest_stays_once_it_was_started_though_its_job_is_gone() -> None:
     shop = Backend().serving()
     shop.applied = {key: each for key, each in shop.applied.items() if key[0] != "Job"}
 
-    assert deployments(shop.plan()) == {"shop-gateway", "shop-rest"}
+    assert deployments(shop.plan()) == {f"shop-{each}" for each in COMPONENTS}
 
 
 def test_a_change_of_what_the_bootstrap_does_makes_a_new_job_and_takes_nothing_down() -> None:
@@ -160,7 +177,7 @@ def test_a_change_of_what_the_bootstrap_does_makes_a_new_job_and_takes_nothing_d
 
     (new,) = (name for kind, name in shop.applied if kind == "Job")
     assert new != old
-    assert deployments(plan) == {"shop-gateway", "shop-rest"}
+    assert deployments(plan) == {f"shop-{each}" for each in COMPONENTS}
 
 
 @pytest.mark.parametrize(
@@ -316,3 +333,76 @@ def test_the_deletion_policy_is_handed_on_to_what_it_makes() -> None:
     plan = Backend(deletionPolicy="Delete").plan()
 
     assert {each["spec"]["deletionPolicy"] for each in plan.manifests if "deletionPolicy" in each.get("spec", {})} == {"Delete"}
+
+
+def test_a_rollout_that_is_stuck_is_told_and_what_ran_before_serves() -> None:
+    shop = Backend().serving()
+    rest = shop.applied["Deployment", "shop-rest"]
+    rest["status"] |= {"replicas": 4, "conditions": [condition("Progressing", False, "ProgressDeadlineExceeded", "has timed out")]}
+    plan = shop.plan()
+    assert status(plan, READY) is True
+    assert reason(plan, RECONCILING) == "RolloutStuck"
+    assert message(plan, RECONCILING) == (
+        "rest is not rolled out: its new pods do not get ready. 3 pods of it are ready and serving meanwhile. "
+        "Correct spec.components.rest, or take the change back."
+    )
+
+    quota = 'pods "shop-rest-1" is forbidden: exceeded quota: team, requested: cpu=50m, used: cpu=2, limited: cpu=2'
+    rest["status"]["conditions"] = [condition("ReplicaFailure", True, "FailedCreate", quota)]
+    assert "exceeded quota: team" in message(shop.plan(), RECONCILING)
+
+
+def test_a_backend_that_hibernates_has_no_pods_and_keeps_the_rest() -> None:
+    shop = Backend().serving()
+    shop.resource["spec"]["hibernate"] = True
+    plan = shop.reconcile()
+    assert {each["spec"]["replicas"] for each in plan.manifests if each["kind"] == "Deployment"} == {0}
+    assert {"Service", "ConfigMap", "EventQueue", "DatabaseReplica"} <= kinds(plan)
+    assert reason(plan, READY) == "Hibernated"
+    shop.roll_out()
+    shop.resource["spec"]["hibernate"] = False
+    shop.reconcile()
+    shop.roll_out()
+    assert status(shop.plan(), READY) is True
+
+
+EXPOSED = {"hosts": ["api.shop.example"], "components": {"gateway": {"httpRoute": {"name": "public"}}}}
+
+
+def test_a_route_that_the_cluster_has_no_kind_for_waits_for_somebody_and_the_backend_serves() -> None:
+    shop = Backend(**EXPOSED).serving()
+
+    plan = shop.plan()
+
+    assert status(plan, READY) is True
+    assert status(plan, STALLED) is True
+    assert reason(plan, STALLED) == "KindMissing"
+    assert "httproutes.gateway.networking.k8s.io in version v1: install the Gateway API" in message(plan, STALLED)
+    assert "HTTPRoute" not in kinds(plan)
+    assert not plan.refused, "all else is applied"
+
+    shop.kinds = frozenset({"HTTPRoute"})
+    plan = shop.reconcile()
+    assert "HTTPRoute" in kinds(plan)
+    assert reason(plan, STALLED) is None
+
+
+def test_what_a_backend_is_waiting_for_by_itself_is_told_before_what_waits_for_somebody() -> None:
+    shop = Backend(**EXPOSED).serving()
+    shop.roll_out(ready=False)
+    plan = shop.plan()
+    assert reason(plan, STALLED) is None
+    assert reason(plan, RECONCILING) == "ComponentDown"
+
+
+def test_a_backend_that_hibernates_keeps_its_policies_and_its_ways_in() -> None:
+    shop = Backend(**EXPOSED).serving()
+    shop.kinds = frozenset({"HTTPRoute", "PodMonitor"})
+    awake = kinds(shop.reconcile())
+
+    shop.resource["spec"]["hibernate"] = True
+    plan = shop.reconcile()
+
+    assert {"NetworkPolicy", "HTTPRoute"} <= kinds(plan)
+    assert kinds(plan) == awake
+    assert all(each["spec"]["replicas"] == 0 for each in plan.manifests if each["kind"] == "Deployment")

@@ -17,7 +17,7 @@ from baas_operator.observe.conditions import READY, STALLED
 from baas_operator.observe.nodes import leaving
 from baas_operator.policy.database import plan_database
 from baas_operator.policy.moves import AGAIN, APART, SETTLED
-from baas_operator.policy.operation import WHY_LABEL
+from baas_operator.policy.operations.common import WHY_LABEL
 from baas_operator.policy.plan import Plan, StartOperation
 from tests.unit.objects import message, node, own, reason, status
 from tests.unit.policy.postgres import MEBIBYTE, Postgres

@@ -3,64 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from baas_operator.api.kinds import EVENT_QUEUE
-from baas_operator.desired.meta import Manifest
 from baas_operator.desired.queue import names
-from baas_operator.desired.queue.streams import stream_config
+from baas_operator.desired.queue.build import VOLUME_ANNOTATION
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT
-from baas_operator.observe.queue import JetStreamState, Replica, StreamState
-from baas_operator.observe.view import View
-from baas_operator.policy.plan import EnsureStream, Plan
-from baas_operator.policy.queue import plan_queue
-from tests.unit.objects import NOW, ZONES, keyed, message, nodes, own, owner, pod, reason, secret, status
-
-ORDERS = {"name": "orders", "subjects": ["orders.>"]}
-SERVERS = ("mq-0", "mq-1", "mq-2")
-
-
-class Nats:
-    """An EventQueue with its servers and what JetStream says; as it should be, unless a story changes it."""
-
-    def __init__(self, *streams: Manifest, zones: tuple[str | None, ...] = ZONES, **spec: Any) -> None:
-        self.resource = own(EVENT_QUEUE, "mq", {"streams": list(streams), **spec})
-        self.zones = dict(zip(SERVERS, zones, strict=False))
-        self.ready = set(self.zones)
-        self.nodes = nodes(*zones)
-        self.jetstream: JetStreamState | None = JetStreamState("mq-0", {each["name"]: self.stream(each) for each in streams})
-        self.passwords = True
-
-    def stream(self, declared: Manifest, *, leader: str | None = "mq-0", behind: tuple[str, ...] = ()) -> StreamState:
-        """A stream as JetStream tells it: the leader, and the others as it sees them."""
-        view = View(resource=self.resource, children={}, nodes={}, now=NOW)
-        spec = EVENT_QUEUE.spec.model_validate(view.spec)
-        (wanted,) = (each for each in spec.streams if each.name == declared["name"])  # type: ignore[attr-defined]
-        config = stream_config(spec, wanted) | {"allow_direct": True}  # type: ignore[arg-type]
-        others = tuple(Replica(each, current=each not in behind) for each in self.zones if each != leader)
-        return StreamState(config, leader, others)
-
-    def say(self, name: str, **change: Any) -> None:
-        """JetStream says something else of a stream."""
-        assert self.jetstream
-        self.jetstream = replace(self.jetstream, streams={**self.jetstream.streams, name: replace(self.jetstream.streams[name], **change)})
-
-    def plan(self) -> Plan:
-        whose = owner(EVENT_QUEUE, "mq")
-        made = [
-            pod(whose, name, names.COMPONENT, on=f"node-{zone}" if zone else None, ready=name in self.ready, ip="10.0.0.1")
-            for name, zone in self.zones.items()
-        ]
-        if self.passwords:
-            made += [secret(whose, names.user_secret("mq", user), names.COMPONENT, password=f"p-{user}") for user in names.USERS]
-        return plan_queue(View(resource=self.resource, children=keyed(*made), nodes=self.nodes, now=NOW, external=self.jetstream))
-
-
-def kinds(plan: Plan) -> set[str]:
-    return {each["kind"] for each in plan.manifests}
-
+from baas_operator.observe.queue import JetStreamState, Replica
+from baas_operator.policy.plan import EnsureStream
+from tests.unit.objects import ZONES, message, nodes, owner, reason, status
+from tests.unit.policy.queue_model import GI, ORDERS, SERVERS, Nats, kinds
 
 # --- the way up -----------------------------------------------------------------------------------------------------
 
@@ -70,11 +23,13 @@ def test_from_nothing_to_serving() -> None:
     mq.passwords, mq.jetstream, mq.ready = False, None, set()
     first = mq.plan()
     assert reason(first, READY) == "NoMajority"
-    assert {each.name for each in first.secrets} == {f"mq-user-{user}" for user in names.USERS}
+    assert {each.name for each in first.secrets} == {"mq-nats-ca", "mq-nats-tls"}, "users' Secrets hold the authority's certificate"
     assert "StatefulSet" not in kinds(first), "a server without passwords would let everybody in"
 
     mq.passwords = True
-    assert "StatefulSet" in kinds(mq.plan())
+    second = mq.plan()
+    assert "StatefulSet" in kinds(second)
+    assert {each.name for each in second.secrets} == {"mq-nats-ca", "mq-nats-tls"} | {f"mq-user-{user}" for user in names.USERS}
 
     mq.ready = {"mq-0", "mq-1"}
     assert reason(mq.plan(), READY) == "JetStreamNotReady"
@@ -158,6 +113,28 @@ def test_a_refused_stream_is_told_in_jetstreams_words() -> None:
     mq.jetstream = replace(mq.jetstream, error="insufficient storage")
 
     assert "insufficient storage" in message(mq.plan(), READY)
+
+
+def test_more_copies_than_zones_are_told_and_the_stream_is_kept_with_three() -> None:
+    """JetStream would refuse it, in words about peers and tags."""
+    mq = Nats({**ORDERS, "replicas": 5}, replicas=5)
+    assert mq.jetstream
+    three = {**mq.kept()[0].config, "num_replicas": 3}
+    mq.say("orders", config=three)
+    plan = mq.plan()
+    assert "Stream orders: 5 copies take a zone each, and there are 3: set its replicas to 3" in message(plan, STALLED)
+    assert not [each for each in plan.effects if isinstance(each, EnsureStream)]
+
+    mq.jetstream = replace(mq.jetstream, streams={})
+    assert [each.config for each in mq.plan().effects if isinstance(each, EnsureStream)] == [three]
+
+
+def test_a_zone_that_goes_makes_no_stream_refused() -> None:
+    """What a stream has was let in once."""
+    zones = tuple(f"zone-{each}" for each in "abcde")
+    mq = Nats({**ORDERS, "replicas": 5}, zones=zones, replicas=5)
+    mq.nodes = nodes(*zones[:4])
+    assert status(mq.plan(), STALLED) is not True
 
 
 def test_an_age_limit_bounds_the_duplicate_window() -> None:
@@ -265,3 +242,59 @@ def test_one_server_is_told_as_that() -> None:
 
     assert message(plan, READY) == "1 server takes messages; 0 streams are kept."
     assert reason(plan, ZONE_TOLERANT) == "OneServer"
+
+
+def test_streams_are_promised_what_volumes_have_and_not_what_they_were_asked_to_become() -> None:
+    def told(mq: Nats) -> tuple[int, int]:
+        plan = mq.plan()
+        config = next(each for each in plan.manifests if "nats.conf" in (each.get("data") or {}))
+        share = next((each.config["max_bytes"] for each in plan.effects if isinstance(each, EnsureStream)), 0)
+        return int(config["data"]["nats.conf"].split("max_file_store: ")[1].split()[0]), share
+
+    def claims(mq: Nats, *sizes: str, **more: str) -> None:
+        whose = owner(EVENT_QUEUE, "mq")
+        mq.others = [
+            whose.child("v1", "PersistentVolumeClaim", f"data-mq-{number}", names.COMPONENT,
+                        spec={"resources": {"requests": {"storage": "10Gi"}}}, status={"phase": "Bound", "capacity": {"storage": size}})
+            for number, size in enumerate(sizes)
+        ]  # fmt: skip
+        config = whose.child("v1", "ConfigMap", "mq-nats", names.COMPONENT, annotations=more or None, data={})
+        config["metadata"]["resourceVersion"] = "1"
+        mq.others.append(config)
+
+    mq = Nats({"name": "orders", "subjects": ["orders.>"]}, storage={"size": "100Gi"})
+    mq.jetstream = replace(mq.jetstream, streams={})  # type: ignore[type-var]
+    assert told(mq) == (int(90 * GI), int(80 * GI)), "volumes that are to be made"
+    claims(mq, "10Gi", "100Gi", "10Gi")
+    assert told(mq) == (int(9 * GI), int(8 * GI)), "some have not grown, and may never"
+    claims(mq, "100Gi", "100Gi", "100Gi")
+    assert told(mq) == (int(90 * GI), int(80 * GI))
+    claims(mq, "100Gi", "100Gi", "100Gi", "5Gi", **{VOLUME_ANNOTATION: str(100 * GI)})
+    assert told(mq) == (int(90 * GI), int(80 * GI)), "a new one is small for a moment, and servers take nothing back"
+    claims(mq, "nonsense", "nonsense")
+    assert told(mq) == (int(90 * GI), int(80 * GI))
+
+
+def test_volumes_of_one_server_are_not_taken_up_by_several_nor_the_other_way_round() -> None:
+    """A server that was alone deletes its streams when it joins others, so a queue that is made anew with three would lose all."""
+    whose = owner(EVENT_QUEUE, "mq")
+    claims = [
+        whose.child(
+            "v1", "PersistentVolumeClaim", f"data-mq-{number}", names.COMPONENT, spec={"resources": {"requests": {"storage": "5Gi"}}}
+        )
+        for number in range(3)
+    ]
+    for left, replicas, good in ((1, 3, False), (3, 3, True), (0, 3, True), (3, 1, False), (1, 1, True), (3, 5, True)):
+        mq = Nats(ORDERS, replicas=replicas)
+        mq.others = claims[:left]
+        plan = mq.plan()
+        assert plan.refused is not good, (left, replicas)
+        assert good is bool(kinds(plan)), (left, replicas)
+        if not good:
+            assert reason(plan, STALLED) == "VolumesOfAnother"
+            assert "data-mq-0" in message(plan, STALLED)
+
+    mq = Nats(ORDERS)
+    workload = whose.child("apps/v1", "StatefulSet", "mq", names.COMPONENT, spec={"template": {"spec": {}}, "volumeClaimTemplates": []})
+    mq.others = [claims[0], workload]
+    assert not mq.plan().refused, "servers are being made, one claim after another"

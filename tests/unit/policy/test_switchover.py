@@ -9,7 +9,7 @@ import pytest
 
 from baas_operator.desired.database.names import MAX_LAG_BYTES
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED
-from baas_operator.policy.operation import KEPT, WHY_LABEL, Why, with_answer
+from baas_operator.policy.operations.common import KEPT, WHY_LABEL, Why, with_answer
 from baas_operator.policy.plan import Discard, Switchover
 from tests.unit.objects import message, reason, status
 from tests.unit.policy.postgres import MEBIBYTE

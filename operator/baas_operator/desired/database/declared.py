@@ -6,7 +6,6 @@ in PostgreSQL; and the Job does nothing before it is given just these (a node ma
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -20,12 +19,12 @@ from baas_operator.desired.meta import Manifest, Owner
 from baas_operator.desired.pods import placed
 from baas_operator.desired.secrets import SecretRequest, password
 from baas_operator.desired.sql_job import REFUSED, SAID, build_sql_job
+from baas_operator.desired.sql_job import digest as digest_of
 from baas_operator.desired.text import render
 
 AGAIN_SECONDS = 24 * 3600
 """A Job that is over is deleted after this time (Kubernetes' TTL-after-finished), and made anew: what was changed by hand meanwhile is put
 right. A pod a day costs nothing; whoever can not wait deletes the Job."""
-_DIGEST = 16
 _NO_LIMIT = -1
 
 
@@ -73,13 +72,9 @@ def _files(spec: DatabaseReplicaSpec, owner: Owner) -> dict[str, SecretRequest]:
 
 
 def digest(spec: DatabaseReplicaSpec, owner: Owner, password_of: Callable[[str], str | None]) -> str:
-    """A hash of all passwords that the Job sets, the superuser's among them: who does not know that one can guess no other with it.
-
-    `password_of` tells the password in a Secret of that name.
-    """
-    secrets = [names.role_secret(owner.name, names.SUPERUSER)] + [each.name for _, each in sorted(_files(spec, owner).items())]
-    text = "".join(password_of(each) or "" for each in secrets)
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST]
+    """The digest of all passwords that the Job sets. `password_of` tells the password in a Secret of that name."""
+    superuser = password_of(names.role_secret(owner.name, names.SUPERUSER)) or ""
+    return digest_of(superuser, (password_of(each.name) or "" for _, each in sorted(_files(spec, owner).items())))
 
 
 def _role(spec: DatabaseReplicaSpec, name: str, declared: Role | None) -> dict[str, Any]:

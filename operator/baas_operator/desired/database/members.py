@@ -11,7 +11,7 @@ from typing import Any
 
 from baas_operator.api.database import DatabaseReplicaSpec
 from baas_operator.desired.database import names
-from baas_operator.desired.database.monitoring import exporter, exporter_volumes, scrape
+from baas_operator.desired.database.monitoring import exporter, exporter_volumes
 from baas_operator.desired.images import Images
 from baas_operator.desired.meta import Manifest, Owner, checksum
 from baas_operator.desired.pods import (
@@ -21,6 +21,7 @@ from baas_operator.desired.pods import (
     placed,
     pod_security,
     resources,
+    scrape,
 )
 from baas_operator.desired.sql_job import POSTGRES_UID
 from baas_operator.desired.stateful import build_stateful_set

@@ -1,4 +1,4 @@
-"""Metrics of a member: postgres_exporter beside its PostgreSQL, and where to scrape. What there is to see: docs/monitoring.md.
+"""Metrics of a member: postgres_exporter beside its PostgreSQL. What there is to see: docs/monitoring.md.
 
 It reads over the socket that the containers of a pod share, under a user of its own, which PostgreSQL takes for a role that may read the
 statistics and nothing else. It works only when it is scraped: 19 MB and some 6 ms a scrape (22 MB with 100 databases).
@@ -64,8 +64,3 @@ def exporter(image: str) -> dict[str, Any]:
 def exporter_volumes() -> list[dict[str, Any]]:
     """Volumes of the pod that are the exporter's alone."""
     return [{"name": "no-token", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]
-
-
-def scrape(port: int) -> dict[str, str]:
-    """Annotations that common configurations of Prometheus go by; of a pod for its own port, of a Service for its pods'."""
-    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": "/metrics"}

@@ -8,18 +8,19 @@ from baas_operator.api.common import Resources
 from baas_operator.api.database import DatabaseReplicaSpec
 from baas_operator.desired.database import names
 from baas_operator.desired.images import Images
-from baas_operator.desired.instance.component import spread_for_surge
 from baas_operator.desired.meta import CHECKSUM_ANNOTATION, Manifest, Owner, checksum
 from baas_operator.desired.pods import (
     container_security,
     disruption_budget,
     field_env,
     http_probe,
+    leave_lost_nodes,
     placed,
     pod_security,
     resources,
     service,
     service_account,
+    spread_for_surge,
 )
 from baas_operator.desired.secrets import SecretRequest
 from baas_operator.desired.text import render
@@ -164,10 +165,7 @@ def build_pooler(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, har
                     "terminationGracePeriodSeconds": names.POOLER_DRAIN_SECONDS,
                     "securityContext": pod_security(_UID),
                     "topologySpreadConstraints": spread_for_surge(selector, hard=hard_spread),
-                    "tolerations": [
-                        {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 15}
-                        for state in ("not-ready", "unreachable")
-                    ] + where.get("tolerations", []),
+                    "tolerations": leave_lost_nodes() + where.get("tolerations", []),
                     "containers": [_pgbouncer(spec, images), _agent(spec, owner, images)],
                     "volumes": [
                         {"name": "config", "configMap": {"name": name}},

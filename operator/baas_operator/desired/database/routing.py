@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from baas_operator.desired.database import names
-from baas_operator.desired.database.monitoring import scrape
 from baas_operator.desired.meta import ROLE_LABEL, Manifest, Owner
-from baas_operator.desired.pods import service
+from baas_operator.desired.pods import scrape, service
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,77 @@
-"""A component of a backend as data, and the manifests that any component becomes.
+"""A component of a backend as data.
 
-An engine (supabase.py) returns components; nothing else in the code knows which engine it is.
+An engine (supabase.py, parse.py) returns components; manifests.py makes objects of any. Nothing else knows which engine it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from baas_operator.api.common import Resources
-from baas_operator.desired.meta import CHECKSUM_ANNOTATION, Manifest, Owner, checksum
-from baas_operator.desired.pods import (
-    container_security,
-    disruption_budget,
-    pod_security,
-    resources,
-    service,
-    service_account,
-    spread,
-)
+from baas_operator.api.instance.component import Component as Options
 
-_DRAIN_SECONDS = 8
+DRAIN_SECONDS = 8
 """How long a pod goes on serving after it was told to go: until every node's kube-proxy and the gateway have let go of it."""
+
+Partner = Literal["database", "queue", "outside"]
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A folder of files from a Secret (or ConfigMap) that is not the component's own. `items`: key -> file; all when empty. `optional`:
+    pods start without what is not there yet."""
+
+    path: str
+    secret: str | None = None
+    config_map: str | None = None
+    items: Mapping[str, str] = field(default_factory=dict)
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A connection that a component makes: to another component by name, or to a `Partner`; on a port, any when None."""
+
+    to: str
+    port: int | None = None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A container of ours beside a component's, with the same files. `readiness`: the pod is ready only if it is, too."""
+
+    name: str
+    image: str
+    env: Mapping[str, str]
+    ports: Mapping[str, int]
+    startup: dict[str, Any]
+    readiness: dict[str, Any]
+    liveness: dict[str, Any]
+    cpu: str
+    memory: str
 
 
 @dataclass(frozen=True)
 class Component:
-    """One component. `files`: mount folder -> (Secret or ConfigMap reference, checksum of it or None when it may be reread)."""
+    """One component.
+
+    `options`: what the user said. `env`: plain; `secret_env`: name -> (Secret, key), for programs that read secrets nowhere else.
+    `config`: files of its own ConfigMap, in `config_mount`; `hot`: it takes up a change of them by itself, and is not rolled for it.
+    `kids`: ids of the keys in the set that its pods were given to check tokens with, None for one that checks none; `hot` ones are asked.
+    `rolls`: what its pods read only when they start, beside `config`: they are rolled when it changes. `needs_database`: it ends, or
+    answers no probe, when it starts before its database is there. `flows`: connections that it makes, beside DNS. `webhooks`: port where it
+    takes those of the queue. `scrape`: port of its metrics. `headless`: the gateway balances over its pods itself. `same_zone`: clients
+    come to a pod in their own zone while it has any: those in a zone that is well feel nothing of one that is lost, though Kubernetes says
+    so only after 50 s. `optional`: the backend serves its purpose without it. `external_traffic`: its Service's policy, where that is
+    reached through nodes.
+    """
 
     name: str
+    options: Options
     image: str
     uid: int
-    replicas: int
-    resources: Resources
-    ports: dict[str, int]
+    ports: Mapping[str, int]
     startup: dict[str, Any]
     readiness: dict[str, Any]
     liveness: dict[str, Any]
@@ -41,106 +79,33 @@ class Component:
     memory: str = "64Mi"
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
-    secrets: dict[str, str] = field(default_factory=dict)
-    config: dict[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    secret_env: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    beside: tuple[Beside, ...] = ()
+    config: Mapping[str, str] = field(default_factory=dict)
     config_mount: str | None = None
+    hot: bool = False
+    kids: tuple[str, ...] | None = None
+    rolls: tuple[str, ...] = ()
+    needs_database: bool = False
+    flows: tuple[Flow, ...] = ()
+    webhooks: int | None = None
+    scrape: int | None = None
+    scrape_path: str = "/metrics"
+    headless: bool = False
+    same_zone: bool = False
+    optional: bool = False
     service_type: str = "ClusterIP"
     node_port: int | None = None
-    public_port: str = "http"
-    headless: bool = False
+    external_traffic: str | None = None
+    public_ports: tuple[str, ...] = ("http",)
+    pre_stop: dict[str, Any] | None = None
+    drain_seconds: int = DRAIN_SECONDS
+    finish_seconds: int = 22
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
-
-def build_component(owner: Owner, component: Component, *, hard_spread: bool) -> list[Manifest]:
-    """Deployment, Service, PodDisruptionBudget, ServiceAccount and ConfigMap of a component."""
-    name = f"{owner.name}-{component.name}"
-    selector = owner.selector(component.name)
-    made = [service_account(owner, name, component.name)]
-    if component.config:
-        made.append(owner.child("v1", "ConfigMap", name, component.name, data=component.config))
-    made.append(_service(owner, name, component, selector))
-    made.append(disruption_budget(owner, name, component.name))
-    made.append(_deployment(owner, name, component, selector, hard_spread))
-    return made
-
-
-def _service(owner: Owner, name: str, component: Component, selector: dict[str, str]) -> Manifest:
-    public = {component.public_port: component.ports[component.public_port]}
-    made = service(owner, name, component.name, public, selector=selector, headless=component.headless)
-    made["spec"]["type"] = component.service_type
-    if component.node_port:
-        made["spec"]["ports"][0]["nodePort"] = component.node_port
-    return made
-
-
-def _deployment(owner: Owner, name: str, component: Component, selector: dict[str, str], hard_spread: bool) -> Manifest:
-    volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {}}]
-    mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a path inside the pod
-    if component.config and component.config_mount:
-        volumes.append({"name": "config", "configMap": {"name": name}})
-        mounts.append({"name": "config", "mountPath": component.config_mount, "readOnly": True})
-    for index, (mount, secret) in enumerate(sorted(component.secrets.items())):
-        volumes.append({"name": f"secret-{index}", "secret": {"secretName": secret, "defaultMode": 0o440}})
-        mounts.append({"name": f"secret-{index}", "mountPath": mount, "readOnly": True})
-    container: dict[str, Any] = {
-        "name": component.name,
-        "image": component.image,
-        "imagePullPolicy": "IfNotPresent",
-        "env": [{"name": key, "value": value} for key, value in sorted(component.env.items())],
-        "ports": [{"name": key, "containerPort": port, "protocol": "TCP"} for key, port in component.ports.items()],
-        "startupProbe": component.startup,
-        "readinessProbe": component.readiness,
-        "livenessProbe": component.liveness,
-        "lifecycle": {"preStop": {"sleep": {"seconds": _DRAIN_SECONDS}}},
-        "resources": resources(component.resources, cpu=component.cpu, memory=component.memory),
-        "securityContext": container_security(),
-        "volumeMounts": mounts,
-    }
-    if component.command:
-        container["command"] = list(component.command)
-    if component.args:
-        container["args"] = list(component.args)
-    return owner.child(
-        "apps/v1",
-        "Deployment",
-        name,
-        component.name,
-        spec={
-            "replicas": component.replicas,
-            "revisionHistoryLimit": 3,
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-            "selector": {"matchLabels": selector},
-            "template": {
-                "metadata": {
-                    "labels": owner.labels(component.name),
-                    "annotations": {CHECKSUM_ANNOTATION: checksum(component.config)},
-                },
-                "spec": {
-                    "serviceAccountName": name,
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "terminationGracePeriodSeconds": _DRAIN_SECONDS + 22,
-                    "securityContext": pod_security(component.uid),
-                    "topologySpreadConstraints": spread_for_surge(selector, hard=hard_spread),
-                    "tolerations": [
-                        # A stateless pod of a lost zone is replaced after 15 s, not after Kubernetes' default of 5 min.
-                        {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute",
-                         "tolerationSeconds": 15}
-                        for state in ("not-ready", "unreachable")
-                    ],
-                    "containers": [container],
-                    "volumes": volumes,
-                },
-            },
-        },
-    )  # fmt: skip
-
-
-def spread_for_surge(selector: dict[str, str], *, hard: bool) -> list[dict[str, Any]]:
-    """Zone spread of a Deployment: each revision is spread by itself, so that a surge pod is never stuck, and a zone that is lost
-    does not count as an empty one that pods have to wait for."""
-    made = spread(selector, hard=hard)
-    for constraint in made:
-        constraint["matchLabelKeys"] = ["pod-template-hash"]
-        constraint["nodeTaintsPolicy"] = "Honor"
-    return made
+    @property
+    def all_ports(self) -> list[int]:
+        """Those of all its containers."""
+        return sorted({*self.ports.values(), *(port for each in self.beside for port in each.ports.values())})

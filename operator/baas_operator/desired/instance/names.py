@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from baas_operator.api.instance import BaasInstanceSpec
+from baas_operator.api.instance.spec import BaasInstanceSpec
+from baas_operator.desired.meta import Owner
 
 GATEWAY_PORT = 8000
+REST_PORT = 3000
+"""Where PostgREST answers, of `rest` and of `reads`."""
+SECRETS = "instance"
+"""Component that a backend's Secrets are labelled with."""
+SERVICE_ROLES = ("owner", "authenticator", "auth", "storage")
+"""PostgreSQL roles of a backend alone, as their Secrets are named."""
+
+
+def gateway_host(owner: Owner) -> str:
+    """Name of the gateway's Service inside the cluster."""
+    return f"{owner.name}-gateway.{owner.namespace}.svc"
+
+
+def gateway_url(owner: Owner) -> str:
+    """Where clients inside the cluster reach the backend."""
+    return f"http://{gateway_host(owner)}:{GATEWAY_PORT}"
 
 
 def database_name(instance: str, spec: BaasInstanceSpec) -> str:
@@ -23,9 +40,19 @@ def sql_name(instance: str) -> str:
 
 
 def sql_roles(instance: str) -> tuple[str, ...]:
-    """The PostgreSQL roles that a backend makes: two of its own, and three that all backends on a database share."""
-    name = sql_name(instance)
-    return f"{name}_owner", f"{name}_authenticator", "anon", "authenticated", "service_role"
+    """The PostgreSQL roles that a backend makes: its own, under both names, and three that all backends on a database share."""
+    own = [service_role(instance, each) for each in SERVICE_ROLES]
+    return *own, *(alternate(each) for each in own), "anon", "authenticated", "service_role"
+
+
+def service_role(instance: str, who: str) -> str:
+    """A PostgreSQL role of the instance alone: `owner`, `authenticator`, or of a service that keeps tables (`auth`, `storage`)."""
+    return f"{sql_name(instance)}_{who}" + ("_admin" if who in ("auth", "storage") else "")
+
+
+def alternate(role: str) -> str:
+    """The other name that a role of the instance logs in with (logins.py)."""
+    return f"{role}_alt"
 
 
 def signing_key_secret(instance: str) -> str:
@@ -39,5 +66,10 @@ def api_keys_secret(instance: str) -> str:
 
 
 def role_secret(instance: str, role: str) -> str:
-    """Secret with the password of a database role of the instance: `authenticator` or `owner`."""
+    """Secret with the password of a database role of the instance: `authenticator`, `owner`, `auth` or `storage`."""
     return f"{instance}-role-{role}"
+
+
+def service_secret(instance: str, service: str) -> str:
+    """Secret of one service alone: what `auth`, `storage` or `meta` signs or encrypts with, and nobody else checks."""
+    return f"{instance}-{service}-secret"

@@ -1,11 +1,13 @@
 """A client of a queue, in words: `publish STREAM-SUBJECT FIRST` until its stdin ends, `read STREAM`, `request SUBJECT JSON`.
 
-The server's URI, with user and password, is the first argument. Every line printed is JSON: {"id"} of an acknowledged message,
-{"error"} for one in doubt, {"id"} of a message read, the answer to a request, {"refused"} for one that the user may not make.
+The server's URI, with user and password, is the first argument, the authority that signed its certificate (PEM) the second. Every line
+printed is JSON: {"id"} of an acknowledged message, {"error"} for one in doubt, {"id"} of a message read, the answer to a request,
+{"refused"} for one that the user may not make.
 """
 
 import asyncio
 import json
+import ssl
 import sys
 
 import nats
@@ -50,7 +52,7 @@ async def request(connection, subject, body):
         print(answer.result().data.decode())
 
 
-async def main(uri, verb, *args):
+async def main(uri, authority, verb, *args):
     global refused
     refused = asyncio.get_running_loop().create_future()
 
@@ -58,7 +60,8 @@ async def main(uri, verb, *args):
         if "permissions violation" in str(error).lower() and not refused.done():
             refused.set_result(str(error))
 
-    connection = await nats.connect(uri, error_cb=note, max_reconnect_attempts=-1, reconnect_time_wait=0.2, connect_timeout=2)
+    verified = ssl.create_default_context(cadata=authority)
+    connection = await nats.connect(uri, tls=verified, error_cb=note, max_reconnect_attempts=-1, reconnect_time_wait=0.2, connect_timeout=2)
     await {"publish": publish, "read": read, "request": request}[verb](connection, *args)
     await connection.close()
 

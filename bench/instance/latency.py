@@ -1,0 +1,70 @@
+"""How much longer a request takes through the gateway than to PostgREST itself, and what a backend takes while nobody asks anything."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from tests.chaos.instance.backend import OursBackend
+from tests.chaos.instance.load import slowest
+
+RATE = 100
+SECONDS = 15.0
+READS = {"read": 1, "list": 1}
+SETTLE_SECONDS = 20.0
+_OPERANDS = frozenset(
+    {"postgres", "nats", "pgbouncer", "gateway", "rest", "reads", "auth", "storage", "meta", "functions", "server", "cache"}
+)
+"""Containers that one would run by hand, too; the others are ours: agents, checks, probers."""
+
+
+def compare(backend: OursBackend, runs: int) -> list[dict[str, float]]:
+    """p95 in seconds at the same load, by turns, as the machine is not the same from minute to minute."""
+    node = backend.client_node(in_zone=True)
+    return [
+        {"direct": direct, "gateway": through, "ratio": through / direct}
+        for _ in range(runs)
+        for direct, through in [(_p95(backend, node, _direct(backend, node)), _p95(backend, node, None))]
+    ]
+
+
+def _direct(backend: OursBackend, node: str) -> str:
+    """A pod of PostgREST on the client's node, as the gateway that the client is led to is there, too."""
+    pods = backend.get("pods", "--selector", f"baas-operator.io/name={backend.name},app.kubernetes.io/component=rest")["items"]
+    here = [each for each in pods if each["spec"]["nodeName"] == node] or pods
+    return f"http://{here[0]['status']['podIP']}:3000"
+
+
+def _p95(backend: OursBackend, node: str, url: str | None) -> float:
+    with backend.loaded(node, rate=RATE, mix=READS, url=url, prefix="" if url else "/rest/v1") as loading:
+        began = time.monotonic()
+        time.sleep(SECONDS)
+        load = loading.load()
+    return slowest(load.between(began, began + SECONDS), 95)
+
+
+def footprint(backend: OursBackend) -> dict[str, Any]:
+    """Memory (working set, MiB) by container, as kubelets tell it: what one would run by hand, and what is ours beside it."""
+    time.sleep(SETTLE_SECONDS)
+    found: dict[str, float] = {}
+    for node in backend.lab.workers():
+        said = json.loads(backend.lab.kubectl("get", "--raw", f"/api/v1/nodes/{node.name}/proxy/stats/summary"))
+        for pod in said.get("pods", []):
+            if pod["podRef"]["namespace"] != backend.namespace or pod["podRef"]["name"].startswith(("ledger-", "load-")):
+                continue
+            for each in pod.get("containers", []):
+                found[each["name"]] = found.get(each["name"], 0.0) + each.get("memory", {}).get("workingSetBytes", 0) / 2**20
+    by_hand = sum(size for name, size in found.items() if name in _OPERANDS)
+    return {
+        "by_container_mib": {name: round(size) for name, size in sorted(found.items())}, "by_hand_mib": round(by_hand),
+        "all_mib": round(sum(found.values())),
+    }  # fmt: skip
+
+
+def told(scene: str, what: Any) -> str:
+    """One line, for people."""
+    if scene == "latency":
+        ratios = sorted(each["ratio"] for each in what)
+        return f"p95 through the gateway ÷ PostgREST itself: {', '.join(f'{each:.2f}' for each in ratios)}"
+    return f"{what['all_mib']} MiB idle, of which {what['by_hand_mib']} MiB are the operands themselves: {what['by_container_mib']}"

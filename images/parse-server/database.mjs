@@ -1,0 +1,133 @@
+// What the database is right now, asked twice a second over a connection of our own: whether it answers, and takes writes.
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import pg from "pg";
+
+const require = createRequire(import.meta.url);
+const { PostgresStorageAdapter } = require("parse-server/lib/Adapters/Storage/Postgres/PostgresStorageAdapter.js");
+const { default: schemaCache } = require("parse-server/lib/Adapters/Cache/SchemaCache.js");
+
+const INTERVAL = 500;  // milliseconds between two checks
+const DEADLINE = 1500;  // for one answer, and for a connection; with the interval: a frozen database is known within 2.5 s
+const TOLD = 3000;  // an answer older than this says nothing
+const EXPIRE = 60_000;  // between two deletions of requests that idempotency need not remember any more
+const STATE = `SELECT pg_is_in_recovery() AS standby, current_setting('transaction_read_only') = 'on' AS read_only,
+  concat(inet_server_addr(), ' ', pg_postmaster_start_time()) AS server, to_regproc('idempotency_delete_expired_records') AS expire`;
+
+export function connectionOptions({ uriFile, passwordFile, tls, caFile, applicationName = "parse-server" }) {
+  const uri = new URL(readFileSync(uriFile, "utf8").trim());
+  const ssl = tls && (caFile ? { ca: readFileSync(caFile, "utf8"), rejectUnauthorized: true } : { rejectUnauthorized: false });
+  const part = (text) => decodeURIComponent(text);
+  return {
+    host: uri.hostname, port: Number(uri.port || 5432), database: part(uri.pathname.slice(1)), user: part(uri.username),
+    // Read at each connection: a password that was rotated needs no restart.
+    password: passwordFile ? () => readFileSync(passwordFile, "utf8").trim() : part(uri.password),
+    ssl: ssl || false, keepAlive: true, application_name: applicationName, connectionTimeoutMillis: DEADLINE + INTERVAL,
+  };
+}
+
+const cut = (client) => client?.connection?.stream?.destroy();
+
+const SCHEMA_CHANGED = "baas:schema";
+const SCHEMA_KNOWN = 5000;  // milliseconds that a server goes by what it knows of classes and fields when nobody tells it
+
+// `caches` carry to all servers that a class or a field is new: without that, one denies what another has just made.
+export function storageAdapter(options, { poolSize, queryTimeoutMs }, caches) {
+  // A query that timed out leaves its connection waiting for an answer that may never come, and the pool would hand it out again.
+  const initOptions = { error: (error, { client }) => { if (error.message === "Query read timeout") cut(client); } };
+  const adapter = new PostgresStorageAdapter({
+    databaseOptions: { ...options, max: poolSize, query_timeout: queryTimeoutMs, schemaCacheTtl: SCHEMA_KNOWN, initOptions },
+  });
+  adapter._notifySchemaChange = () => caches.createPublisher().publish(SCHEMA_CHANGED, "");
+  caches.createSubscriber().subscribe(SCHEMA_CHANGED, () => schemaCache.clear());
+  return adapter;
+}
+
+export class Database {
+  state = { answers: false, writable: false, why: "not asked yet", at: 0 };
+  #client;
+  #server;
+  #expired = Date.now();
+  #timer;
+
+  // onMoved: what else is connected is connected to a server that is not the one any more.
+  constructor(options, { onMoved = () => undefined, log = () => undefined } = {}) {
+    Object.assign(this, { options, onMoved, log });
+  }
+
+  get fresh() { return Date.now() - this.state.at < TOLD; }
+  get writable() { return this.fresh && this.state.writable; }
+  get answers() { return this.fresh && this.state.answers; }
+  get why() { return this.fresh ? this.state.why : "the database does not answer"; }
+
+  start() {
+    const round = async () => {
+      await this.#check();
+      if (this.#timer !== null) this.#timer = setTimeout(round, INTERVAL);
+    };
+    round();
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    cut(this.#client);
+  }
+
+  async untilWritable() {
+    while (!this.writable) await new Promise((resolve) => setTimeout(resolve, INTERVAL / 5));
+  }
+
+  // Runs `does` while no other server runs its own: two that make the same tables at once hinder each other, and Parse Server
+  // takes no notice of what it could not make. The lock goes with the connection.
+  async alone(does) {
+    const client = new pg.Client(this.options);
+    client.on("error", () => undefined);
+    try {
+      await client.connect();
+      await client.query(`SET lock_timeout = '60s'; SELECT pg_advisory_lock(hashtext('parse-server/start'))`);
+      return await does();
+    } finally {
+      cut(client);
+    }
+  }
+
+  async #check() {
+    const before = this.state;
+    try {
+      if (!this.#client) await this.#connect();
+      const { rows: [{ standby, read_only, server, expire }] } = await this.#client.query(STATE);
+      const why = standby ? "the database is a standby" : read_only ? "the database takes no writes" : "";
+      this.state = { answers: true, writable: why === "", why, at: Date.now() };
+      // A session that began while writes were held off may go on refusing them.
+      if ((this.#server && this.#server !== server) || (before.answers && !before.writable && this.state.writable)) this.onMoved();
+      if (!this.state.writable) this.#forget();
+      this.#server = server;
+      if (this.writable && expire && Date.now() - this.#expired > EXPIRE) {
+        this.#expired = Date.now();
+        await this.#client.query("SELECT idempotency_delete_expired_records()");
+      }
+    } catch (error) {
+      this.#forget();
+      this.state = { answers: false, writable: false, why: `the database does not answer: ${error.message}`, at: Date.now() };
+    }
+    if (before.why !== this.state.why) this.log(this.state.why || "the database takes writes");
+  }
+
+  #forget() {
+    cut(this.#client);
+    this.#client = undefined;
+  }
+
+  async #connect() {
+    const client = new pg.Client({ ...this.options, connectionTimeoutMillis: DEADLINE, query_timeout: DEADLINE });
+    client.on("error", () => undefined);  // the next query says it
+    this.#client = client;
+    await client.connect();
+  }
+}
+
+// Ends the adapter's connections: queries that wait for a server that is gone fail now and not at their deadline.
+export function reconnect(adapter) {
+  for (const client of adapter._client.$pool._clients) cut(client);
+}

@@ -1,0 +1,177 @@
+"""Upstreams as Envoy's clusters: how pods are found, how one that does not answer is found out, and how much each may get.
+
+Who answers reads when a component has no healthy pod is a cluster too: an aggregate of the component and its fallback, in that order.
+"""
+
+from __future__ import annotations
+
+from baas_operator.desired.instance.gateway.model import GatewayInput, Upstream
+from baas_operator.desired.instance.gateway.postgrest import upstream_filters
+from baas_operator.desired.instance.gateway.typed import HTTP_OPTIONS, Config, extension, resources, typed
+
+ADMIN = "admin"
+TRACING = "tracing"
+DEGRADED_KEY = "degraded"
+METADATA = "baas"
+
+_CONNECTIONS = (1024, 512, 256, 128)
+"""Connections, and requests under way, that a gateway pod gives to an upstream, by its priority; half as many more may wait for one.
+All components share what the gateway has: what matters less stops first, and what matters most never waits behind it."""
+_RETRY_PERCENT = 50
+"""Of what is under way, so much may be tried again at once: what a component of two pods has on the one that breaks."""
+_ANY_HEALTHY = 100_000
+"""Overprovisioning factor (percent) at which one healthy pod of a thousand keeps all traffic: with Envoy's own, 140, reads would begin to
+go to the standbys when a third of the pods is down."""
+_CHECK = {"interval": "1s", "no_traffic_interval": "1s", "unhealthy_interval": "1s", "timeout": "2s", "unhealthy_threshold": 1}
+"""Health checks: one miss takes a pod out, 3 s after it froze at the latest, and one answer brings it back. One long miss instead of two
+short ones: as quick, and who is merely slow is not taken for dead."""
+_QUICK_CHECK = {
+    "interval": "0.4s",
+    "no_traffic_interval": "0.4s",
+    "unhealthy_interval": "0.4s",
+    "timeout": "1.2s",
+    "unhealthy_threshold": 1,
+}
+"""Where reads have somewhere else to go: a frozen pod, or a pod over a frozen database, is out after 1.6 s at the latest."""
+_LAST_CHECK = {**_QUICK_CHECK, "unhealthy_threshold": 2}
+"""Where reads go then, there is nobody after that, and all of them come at once: one late answer puts nobody out. What says no by itself is
+out at once all the same (Envoy counts up to the threshold only what did not answer), and what takes no connection by outlier detection."""
+_LOST_MILLISECONDS = 3000
+_TCP, _TCP_USER_TIMEOUT = 6, 18
+"""A connection on which nothing was acknowledged for so long leads to a node that is gone: what waits on it is told (Linux, tcp(7))."""
+
+
+def read_cluster(upstream: Upstream) -> str:
+    """Name of the cluster that answers reads for an upstream."""
+    return f"{upstream.name}-or-{upstream.fallback}" if upstream.fallback else upstream.name
+
+
+def clusters(given: GatewayInput) -> str:
+    """The file of all clusters."""
+    fallbacks = {each.fallback for each in given.upstreams if each.fallback}
+    grpc = {each.upstream for each in given.routes if each.grpc}
+    made = [_cluster(each, standby=each.name in fallbacks, grpc=each.name in grpc) for each in given.upstreams]
+    made += [_with_fallback(each) for each in given.upstreams if each.fallback]
+    return resources(*(typed("envoy.config.cluster.v3.Cluster", **each) for each in made))
+
+
+def _cluster(upstream: Upstream, *, standby: bool, grpc: bool) -> Config:
+    endpoint: Config = {
+        "endpoint": {
+            "address": _address(upstream.host, upstream.port),
+            "health_check_config": {"port_value": upstream.health_port},
+        }
+    }
+    if standby:
+        # Shown to clients by the routes, as a header of every answer that came from here instead of from where it belongs.
+        endpoint["metadata"] = {"filter_metadata": {METADATA: {DEGRADED_KEY: f"{upstream.name}-from-standby"}}}
+    check = _LAST_CHECK if standby else _QUICK_CHECK if upstream.fallback else _CHECK
+    return {
+        "name": upstream.name,
+        "cluster_type": _by_name(),
+        "connect_timeout": "1s",
+        # A pod that is told to go leaves DNS at once, and goes on being healthy until it is gone: no more requests to it.
+        "ignore_health_on_host_removal": True,
+        "lb_policy": "LEAST_REQUEST",
+        "load_assignment": {
+            "cluster_name": upstream.name,
+            "policy": {"overprovisioning_factor": _ANY_HEALTHY},
+            "endpoints": [{"lb_endpoints": [endpoint]}],
+        },
+        # Without panic: a component of which no pod is well answers 503 at once, rather than by what each of its pods makes of it.
+        # Without merging: Envoy would hold back for a second that a pod is out when another went out just before it, as when a zone goes.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
+        "health_checks": [{**check, "healthy_threshold": 1, "http_health_check": {"path": upstream.health_path}}],
+        # A pod that is put out comes back with its next good health check: this bridges the time that a health check needs, and no more.
+        # So all may be out at once: reads then go elsewhere, and writes are told at once. Where reads go then, answers put nobody out:
+        # half a pool of connections that break together is no reason to send away who may be the last.
+        "outlier_detection": {
+            "consecutive_gateway_failure": 5, "consecutive_local_origin_failure": 3, "split_external_local_origin_errors": True,
+            "enforcing_consecutive_gateway_failure": 0 if standby else 100, "enforcing_consecutive_5xx": 0, "enforcing_success_rate": 0,
+            "interval": "0.5s", "base_ejection_time": "1s", "max_ejection_time": "2s", "max_ejection_percent": 50 if standby else 100,
+        },
+        "circuit_breakers": _breakers(upstream.priority),
+        "upstream_connection_options": {"tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 3, "keepalive_interval": 1}},
+        "upstream_bind_config": {"socket_options": [
+            {"level": _TCP, "name": _TCP_USER_TIMEOUT, "int_value": _LOST_MILLISECONDS, "state": "STATE_PREBIND"},
+        ]},
+        "typed_extension_protocol_options": {HTTP_OPTIONS: _protocol(upstream, grpc)},
+    }  # fmt: skip
+
+
+def _by_name() -> Config:
+    return extension(
+        "envoy.clusters.dns", "envoy.extensions.clusters.dns.v3.DnsCluster",
+        dns_lookup_family="V4_PREFERRED", dns_refresh_rate="1s",
+        dns_failure_refresh_rate={"base_interval": "0.5s", "max_interval": "1s"},
+    )  # fmt: skip
+
+
+def _protocol(upstream: Upstream, grpc: bool) -> Config:
+    filters = {"http_filters": upstream_filters()} if upstream.postgrest else {}
+    if grpc:
+        # gRPC needs HTTP/2 to the pod as well; whatever else comes by this route goes on as it came.
+        return typed(HTTP_OPTIONS, use_downstream_protocol_config={"http_protocol_options": {}, "http2_protocol_options": {}}, **filters)
+    return typed(HTTP_OPTIONS, explicit_http_config={"http_protocol_options": {}}, **filters)
+
+
+def _breakers(priority: int, *, elsewhere: bool = False) -> Config:
+    """`elsewhere`: what is tried again goes where there is room, so that all may be tried again at once: when a zone goes, or a database,
+    every read that was under way breaks at the same moment. (Envoy counts no requests of an aggregate, of which a share would be: the
+    smallest budget is all that one has.) Where it goes is kept from too much by its own limits."""
+    most = _CONNECTIONS[min(priority, len(_CONNECTIONS) - 1)]
+    return {
+        "thresholds": [{
+            "max_connections": most, "max_pending_requests": most // 2, "max_requests": most,
+            "retry_budget": {"budget_percent": {"value": _RETRY_PERCENT}, "min_retry_concurrency": most if elsewhere else most // 16},
+            "track_remaining": True,
+        }]
+    }  # fmt: skip
+
+
+def _with_fallback(upstream: Upstream) -> Config:
+    return {
+        "name": read_cluster(upstream),
+        "connect_timeout": "1s",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "circuit_breakers": _breakers(upstream.priority, elsewhere=True),
+        # Filters are taken from the cluster that a route names, whoever of an aggregate answers.
+        "typed_extension_protocol_options": {HTTP_OPTIONS: _protocol(upstream, grpc=False)},
+        "cluster_type": extension(
+            "envoy.clusters.aggregate", "envoy.extensions.clusters.aggregate.v3.ClusterConfig",
+            clusters=[upstream.name, upstream.fallback],
+        ),
+    }  # fmt: skip
+
+
+def _address(host: str, port: int) -> Config:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def admin_cluster(given: GatewayInput) -> Config:
+    """The way from the health listener to Envoy's own admin port."""
+    return {
+        "name": ADMIN,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": ADMIN,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address("127.0.0.1", given.ports.admin)}}]}],
+        },
+    }
+
+
+def tracing_cluster(receiver: str) -> Config:
+    """The receiver of traces, `host:port`."""
+    host, _, port = receiver.rpartition(":")
+    return {
+        "name": TRACING,
+        "cluster_type": _by_name(),
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": TRACING,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host, int(port))}}]}],
+        },
+        "typed_extension_protocol_options": {HTTP_OPTIONS: typed(HTTP_OPTIONS, explicit_http_config={"http2_protocol_options": {}})},
+    }

@@ -1,0 +1,32 @@
+"""What the user says of the gateway, as the gateway's own model has it."""
+
+from __future__ import annotations
+
+from baas_operator.api.instance import gateway as api
+from baas_operator.desired.instance.gateway.model import GatewaySpec, Limits, Rate
+
+
+def gateway_spec(said: api.Gateway, *, tls: bool, trusted_hops: int, replicas: int | None = None) -> GatewaySpec:
+    """The settings of a gateway. A client that names no user is counted by its address, with a key or without. `tls`: it ends here;
+    `trusted_hops`: proxies of the cluster in front; `replicas`: pods that an autoscaler has made of it."""
+    limits = said.limits
+    return GatewaySpec(
+        replicas=replicas or said.replicas,
+        limits=Limits(
+            total=_rate(limits.total),
+            per_key=_rate(limits.per_client),
+            per_address=_rate(limits.per_client),
+            body_bytes=limits.body_bytes,
+        ),
+        cors_origins=tuple(said.cors.origins),
+        tls=tls,
+        trusted_hops=trusted_hops,
+        tracing=said.tracing.endpoint if said.tracing else None,
+        trace_percent=said.tracing.sample_percent if said.tracing else 0,
+    )
+
+
+def _rate(said: api.KeyLimit | None) -> Rate | None:
+    if said is None:
+        return None
+    return Rate(said.requests_per_second, said.burst or 2 * said.requests_per_second)

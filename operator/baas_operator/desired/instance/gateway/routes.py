@@ -1,0 +1,151 @@
+"""Routes of the API: where a path leads, what it asks for, and what is tried again when a pod fails.
+
+A read may be sent again, to another pod and in the end to a standby. A write is sent again only if it certainly has not reached a pod.
+"""
+
+from __future__ import annotations
+
+from baas_operator.desired.instance.gateway.clusters import DEGRADED_KEY, METADATA, read_cluster
+from baas_operator.desired.instance.gateway.keys import OWN_HEADERS, access
+from baas_operator.desired.instance.gateway.limits import body_limit
+from baas_operator.desired.instance.gateway.model import GatewayInput, Route
+from baas_operator.desired.instance.gateway.postgrest import FILTER, READS_KEY
+from baas_operator.desired.instance.gateway.typed import Config, extension, header, resources, seconds, typed
+
+PUBLIC = "public"
+REDIRECT = "redirect"
+CORS_FILTER = "cors"
+DEGRADED_HEADER = "baas-degraded"
+_CORS = "envoy.extensions.filters.http.cors.v3"
+_ROUTES = "envoy.config.route.v3.RouteConfiguration"
+_ALLOWED = (
+    "authorization", "apikey", "content-type", "accept", "prefer", "accept-profile", "content-profile", "range", "if-none-match",
+    "x-client-info", "x-supabase-api-version", "x-upsert", "x-metadata", "x-region", "cache-control", "x-request-id", "traceparent",
+    "tracestate", "baggage", "tus-resumable", "upload-length", "upload-offset", "upload-metadata", "x-parse-application-id",
+    "x-parse-rest-api-key", "x-parse-javascript-key", "x-parse-session-token", "x-parse-installation-id", "x-parse-request-id",
+    "x-parse-master-key", "x-parse-job-status-id", "x-parse-push-status-id", "x-http-method-override",
+)  # fmt: skip
+_EXPOSED = (
+    "content-range", "content-profile", "content-location", "location", "preference-applied", "etag", "retry-after", "x-request-id",
+    "x-total-count", "upload-offset", "tus-resumable", "x-parse-job-status-id", "x-parse-push-status-id", DEGRADED_HEADER,
+)  # fmt: skip
+_WEBSOCKET_IDLE_SECONDS = 3600
+
+
+def public_routes(given: GatewayInput) -> str:
+    """The file of the API's routes."""
+    # The longest path first: `/auth/v1/callback` is not what `/auth/v1/` asks for.
+    ordered = sorted(given.routes, key=lambda each: -len(each.prefix))
+    routes = [made for route in ordered for made in _routes(given, route)]
+    routes.append(_answer(404, "No such route."))
+    hosts = [{
+        "name": PUBLIC, "domains": list(given.hosts) or ["*"], "routes": routes,
+        "typed_per_filter_config": {CORS_FILTER: _cors(given)},
+    }]  # fmt: skip
+    if given.hosts:
+        hosts.append({"name": "other", "domains": ["*"], "routes": [_answer(421, "This gateway does not serve that host.")]})
+    return resources(
+        typed(
+            _ROUTES, name=PUBLIC, virtual_hosts=hosts, ignore_port_in_host_matching=True,
+            request_headers_to_remove=["apikey", *OWN_HEADERS],
+            response_headers_to_remove=["server", "x-envoy-upstream-service-time", "x-envoy-overloaded"],
+        ),
+    )  # fmt: skip
+
+
+def redirects() -> str:
+    """The file of the routes of plain HTTP where there is TLS: all to the same by HTTPS, with the same method."""
+    to_tls = {"match": {"prefix": "/"}, "redirect": {"https_redirect": True, "response_code": "PERMANENT_REDIRECT"}}
+    hosts = [{"name": REDIRECT, "domains": ["*"], "routes": [to_tls]}]
+    return resources(typed(_ROUTES, name=REDIRECT, virtual_hosts=hosts))
+
+
+def _answer(status: int, text: str) -> Config:
+    return {"match": {"prefix": "/"}, "direct_response": {"status": status, "body": {"inline_string": text}}}
+
+
+def _match(route: Route, *headers: Config) -> Config:
+    where = "prefix" if route.prefix.endswith("/") else "path"
+    return {where: route.prefix} | ({"headers": list(headers)} if headers else {})
+
+
+def _routes(given: GatewayInput, route: Route) -> list[Config]:
+    if route.websocket or route.grpc:
+        return [_route(given, route, route.upstream, _WRITES)]
+    upstream = next(each for each in given.upstreams if each.name == route.upstream)
+    reads = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+    made = [_route(given, route, route.upstream, _WRITES)]
+    if route.idempotent_reads:
+        tries = {"per_try_timeout": seconds(route.read_try_seconds)} if route.read_try_seconds else {}
+        made.insert(0, _route(given, route, read_cluster(upstream), _READS | tries, reads))
+    return made
+
+
+def _route(given: GatewayInput, route: Route, cluster: str, retries: Config, *headers: Config) -> Config:
+    # Without an end of its own: what it asks of a WebSocket and of a gRPC stream is that something is heard now and then.
+    endless = route.websocket or route.grpc
+    action: Config = {
+        "cluster": cluster,
+        "prefix_rewrite": route.rewrite,
+        "timeout": seconds(0 if endless else route.timeout_seconds),
+        "retry_policy": retries,
+    }
+    if endless:
+        action["idle_timeout"] = seconds(_WEBSOCKET_IDLE_SECONDS)
+    if route.websocket:
+        action["upgrade_configs"] = [{"upgrade_type": "websocket"}]
+    kind = "reads" if headers else "writes"
+    name = route.prefix.strip("/").replace("/", "_").replace(".", "_")  # a dot would end the name of the route in Envoy's statistics
+    made: Config = {
+        "match": _match(route, *headers),
+        "route": action,
+        "stat_prefix": f"{name}_{kind}",
+        "typed_per_filter_config": access(route.access) | body_limit(given, route),
+    }
+    if headers:
+        made["metadata"] = {"filter_metadata": {FILTER: {READS_KEY: True}}}
+    if cluster != route.upstream:
+        made["response_headers_to_add"] = [header(DEGRADED_HEADER, f"%UPSTREAM_METADATA({METADATA}:{DEGRADED_KEY})%")]
+    return made
+
+
+def _retries(retry_on: str, **more: object) -> Config:
+    return {
+        "retry_on": retry_on,
+        "num_retries": 5,
+        "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.1s"},
+        "retry_host_predicate": [
+            extension(
+                "envoy.retry_host_predicates.previous_hosts",
+                "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+            )
+        ],
+        "host_selection_retry_max_attempts": 5,
+        **more,
+    }
+
+
+_WRITES = _retries("connect-failure,refused-stream")
+_READS = _retries(
+    "connect-failure,refused-stream,reset,gateway-error",
+    # Twice where it belongs, and then where it would go if there were nobody.
+    retry_priority=extension(
+        "envoy.retry_priorities.previous_priorities",
+        "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+        update_frequency=2,
+    ),
+)
+
+
+def _cors(given: GatewayInput) -> Config:
+    origins = [{"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin} for origin in given.spec.cors_origins]
+    return typed(
+        f"{_CORS}.CorsPolicy",
+        allow_origin_string_match=origins,
+        allow_methods="GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS",
+        allow_headers=",".join(_ALLOWED),
+        expose_headers=",".join(_EXPOSED),
+        max_age="3600",
+        # What it does not allow is answered here too: no request without a key goes on.
+        forward_not_matching_preflights=False,
+    )

@@ -1,0 +1,1 @@
+"""From a table to a stream: rows that a transaction inserts become messages once it has committed (docs/decisions/outbox.md)."""

@@ -1,0 +1,124 @@
+"""A gateway pod goes: its clients keep their connections for as long as they like, and lose no request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+
+from baas_operator.desired.instance.gateway import drain_path
+from tests.backend.gateway.conftest import Build
+from tests.backend.gateway.harness.envoy import running
+from tests.backend.gateway.harness.load import Load, ask
+
+
+class Balancer:
+    """A stand-in of a Service: connections, not requests, go to one of the gateways that are listed at the time."""
+
+    def __init__(self, ports: list[int]) -> None:
+        self.ports = ports
+        self._turn = 0
+
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._turn += 1
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.ports[self._turn % len(self.ports)])
+        await asyncio.gather(self._pipe(reader, far_writer), self._pipe(far_reader, writer))
+
+
+async def test_a_pod_that_goes_loses_no_request_of_clients_that_keep_their_connections(
+    build: Build, tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    world = await build(drain_seconds=3)
+    with running(tmp_path / "second", world.given) as other:
+        await other.wait()
+        first = world.gateway
+        ports = [each.given.ports.http for each in (first, other)]
+        balancer = Balancer(ports)
+        server = await asyncio.start_server(balancer.handle, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/rest/v1/notes"
+        made, over = Load(), asyncio.Event()
+
+        async def client(session: aiohttp.ClientSession, method: str) -> None:
+            while not over.is_set():
+                made.answers.append(await ask(session, method, url))
+                await asyncio.sleep(0.02)
+
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+        async with aiohttp.ClientSession(headers=world.anon, connector=connector) as session:
+            clients = [asyncio.create_task(client(session, method)) for method in ("GET", "POST") * 10]
+            await asyncio.sleep(1)
+            drain = asyncio.create_task(ask(session, "GET", first.health_url + drain_path("of-this-pod")))
+            await asyncio.sleep(0.5)
+            assert (await ask(session, "GET", f"{first.health_url}/ready")).status == 503
+            balancer.ports = ports[1:]  # Kubernetes takes a while to take a pod off a Service
+            answered = await drain
+            first.terminate()
+            gone = time.monotonic()
+            await asyncio.sleep(1)
+            over.set()
+            await asyncio.gather(*clients)
+        server.close()
+    assert answered.status == 200
+    assert 2.9 < answered.seconds < 5, "preStop ends when the drain does"
+    after = [each for each in made.answers if each.began > gone]
+    figure(f"{len(made.answers)} requests of 20 clients, {len(after)} after the pod was gone, {len(made.bad())} failed")
+    assert after
+    assert not made.bad(), made.bad()[:3]
+
+
+async def test_without_the_drain_requests_are_lost(build: Build) -> None:
+    """So the test before can fail: the same, but the pod just ends."""
+    world = await build()
+    made, over = Load(), asyncio.Event()
+    async with aiohttp.ClientSession(headers=world.anon) as session:
+
+        async def client() -> None:
+            while not over.is_set():
+                made.answers.append(await ask(session, "POST", f"{world.gateway.url}/rest/v1/notes?sleep=0.1"))
+                await asyncio.sleep(0.01)
+
+        clients = [asyncio.create_task(client()) for _ in range(5)]
+        await asyncio.sleep(0.5)
+        world.gateway.terminate()
+        await asyncio.sleep(0.2)
+        over.set()
+        await asyncio.gather(*clients)
+    assert made.bad()
+
+
+async def test_who_does_not_know_the_path_cannot_drain_a_gateway(build: Build) -> None:
+    world = await build()
+    for path in ("/drain", "/drain/", "/drain/x", "/healthcheck/fail", "/quitquitquit", "/admin", "/drain_listeners", "/config_dump"):
+        for method in ("GET", "POST"):
+            assert (await ask(world.session, method, world.gateway.health_url + path)).status == 404, path
+    assert (await ask(world.session, "GET", f"{world.gateway.health_url}/ready")).status == 200
+    assert (await ask(world.session, "GET", world.gateway.url + drain_path("of-this-pod"))).status == 404
+
+
+async def test_a_gateway_has_started_only_once_it_found_a_component(build: Build, tmp_path: Path) -> None:
+    world = await build()
+    world.rest.well = world.reads.well = False
+    with running(tmp_path / "second", world.given) as other:
+        await other.wait("/ready")
+        await asyncio.sleep(0.5)
+        assert (await ask(world.session, "GET", f"{other.health_url}/started")).status == 503
+        world.reads.well = True
+        await other.wait("/started", seconds=5)
+    without = replace(world.given, upstreams=tuple(replace(each, fallback=None) for each in world.given.upstreams if each.name != "reads"))
+    with running(tmp_path / "third", without) as other:
+        await other.wait("/ready")
+        assert (await ask(world.session, "GET", f"{other.health_url}/started")).status == 503

@@ -1,0 +1,140 @@
+"""How much may be asked: rates, bodies, time, and what is shed first when there is too much of everything."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import aiohttp
+import pytest
+
+from baas_operator.desired.instance.gateway import GatewaySpec, Limits, Rate
+from baas_operator.desired.instance.gateway.keys import OWN_HEADERS
+from tests.backend.gateway.conftest import Build, World, routes
+from tests.backend.gateway.harness.load import Answer, ask
+
+
+async def _times(world: World, count: int, path: str = "/rest/v1/notes", **headers: str) -> list[int]:
+    return [(await ask(world.session, "GET", f"{world.gateway.url}{path}", headers=headers)).status for _ in range(count)]
+
+
+async def test_each_user_has_a_rate_of_their_own(build: Build) -> None:
+    world = await build(spec=GatewaySpec(replicas=1, limits=Limits(per_key=Rate(1, 5))))
+    anon = world.key.token("anon")
+
+    def user(name: str) -> dict[str, str]:
+        return {"apikey": anon, "authorization": f"Bearer {world.key.token('authenticated', sub=name)}"}
+
+    alice = await _times(world, 8, **user("alice"))
+    assert alice[:5] == [200] * 5
+    assert alice[-1] == 429
+    assert await _times(world, 5, **user("bob")) == [200] * 5
+    assert await _times(world, 3, apikey=anon, authorization=f"Bearer {anon}") == [200] * 3
+    # Another token of the same user is the same user.
+    assert 429 in await _times(world, 3, **user("alice"))
+
+    refused = await ask(world.session, "GET", f"{world.gateway.url}/rest/v1/notes", headers=user("alice"))
+    if refused.status == 200:
+        refused = await ask(world.session, "GET", f"{world.gateway.url}/rest/v1/notes", headers=user("alice"))
+    assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+    assert '"message":"Too many requests. Try again later."' in refused.body
+    await asyncio.sleep(1.2)
+    assert 200 in await _times(world, 1, **user("alice"))
+
+
+@pytest.mark.parametrize("who", ["key", "token", "both"])
+async def test_a_key_of_nobody_is_counted_by_address(build: Build, who: str) -> None:
+    world = await build(spec=GatewaySpec(replicas=1, limits=Limits(per_key=Rate(1, 3))))
+    anon = world.key.token("anon")
+    headers = {"key": {"apikey": anon}, "token": {"authorization": f"Bearer {anon}"}}
+    headers["both"] = headers["key"] | headers["token"]
+    told = await _times(world, 10, **headers[who])
+    assert told[:3] == [200] * 3
+    assert told.count(429) >= 4, told
+    # One with a name is not among them, and what asks for no key is none of theirs.
+    assert await _times(world, 1, authorization=f"Bearer {world.key.token('authenticated', sub='alice')}") == [200]
+    assert await _times(world, 5, "/other/v1/open/") == [200] * 5
+
+
+async def test_nobody_chooses_the_name_that_is_counted(build: Build) -> None:
+    world = await build(spec=GatewaySpec(replicas=1, limits=Limits(per_key=Rate(1, 3), per_address=Rate(1, 2))))
+    anon = world.key.token("anon")
+    for path, headers in (("/rest/v1/notes", {"apikey": anon}), ("/other/v1/open/", {})):
+        forged = [dict.fromkeys(OWN_HEADERS, f"user-{number}") for number in range(10)]
+        told = [(await _times(world, 1, path, **headers, **each))[0] for each in forged]
+        assert told.count(429) >= 4, told
+
+
+async def test_the_total_is_shared_out_to_the_pods(build: Build) -> None:
+    world = await build(spec=GatewaySpec(replicas=3, limits=Limits(total=Rate(3, 30))))
+    users = [{"authorization": f"Bearer {world.key.token('authenticated', sub=str(number))}"} for number in range(20)]
+    told = [(await _times(world, 1, **user))[0] for user in users]
+    assert 10 <= told.count(200) <= 12, told
+    assert told.count(429) == 20 - told.count(200)
+
+
+async def test_a_body_that_is_too_long_is_refused_with_and_without_a_length(build: Build) -> None:
+    world = await build(routes=routes(body_bytes=100_000))
+    url = f"{world.gateway.url}/rest/v1/notes"
+
+    async def chunks(count: int):  # type: ignore[no-untyped-def]
+        for _ in range(count):
+            yield b"x" * 10_000
+
+    async with world.session.post(url, data=b"x" * 100_000, headers=world.anon) as answer:
+        assert (answer.status, (await answer.json())["length"]) == (200, 100_000)
+    async with world.session.post(url, data=chunks(10), headers=world.anon) as answer:
+        assert answer.status == 200
+    async with world.session.post(url, data=b"x" * 100_001, headers=world.anon) as answer:
+        assert answer.status == 413
+        assert (await answer.json())["message"] == "The request is too large."
+    try:
+        async with world.session.post(url, data=chunks(30), headers=world.anon) as answer:
+            assert answer.status == 413
+    except aiohttp.ClientConnectionError:
+        pass  # answered and closed while the client was still sending
+    # Another route has the gateway's own limit.
+    async with world.session.post(f"{world.gateway.url}/other/v1/files", data=b"x" * 2_000_000, headers=world.anon) as answer:
+        assert (await answer.json())["length"] == 2_000_000
+
+
+async def test_what_takes_too_long_is_told_so(build: Build) -> None:
+    world = await build(routes=routes(timeout_seconds=1))
+    for method in ("GET", "POST"):
+        answer = await ask(world.session, method, f"{world.gateway.url}/rest/v1/notes?sleep=5", headers=world.anon)
+        assert answer.status == 504, answer
+        assert 0.9 < answer.seconds < 2
+        assert "The backend did not answer in time." in answer.body
+    assert len([each for each in world.rest.seen if each[0] == "POST"]) == 1
+    assert len([each for each in world.rest.seen if each[0] == "GET"]) == 1
+
+
+async def test_what_matters_least_is_shed_first_and_at_once(build: Build) -> None:
+    world = await build(priorities=(0, 3))
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(headers=world.anon, connector=connector) as session:
+        crowd = [asyncio.create_task(ask(session, "GET", f"{world.gateway.url}/other/v1/slow?sleep=4")) for _ in range(400)]
+        await asyncio.sleep(1)
+        url = f"{world.gateway.url}/rest/v1/x?sleep=0.1"
+        meanwhile: list[Answer] = await asyncio.gather(*(ask(session, "GET", url) for _ in range(150)))
+        told = await asyncio.gather(*crowd)
+    assert [each.status for each in meanwhile] == [200] * 150
+    shed = [each for each in told if each.status != 200]
+    assert 64 <= len(told) - len(shed) <= 128 + 64  # under way, and waiting
+    assert {(each.status, each.headers["retry-after"]) for each in shed} == {(503, "1")}
+    assert max(each.seconds for each in shed) < 3, "those that were refused waited for it"
+
+
+async def test_more_clients_than_a_pod_takes_do_not_hurt_those_that_are_there(build: Build) -> None:
+    world = await build(spec=GatewaySpec(replicas=1, limits=replace(Limits(), connections=20)))
+    url = f"{world.gateway.url}/rest/v1/notes"
+    async with aiohttp.ClientSession(headers=world.anon, connector=aiohttp.TCPConnector(limit=5)) as inside:
+        assert [(await ask(inside, "GET", url)).status for _ in range(5)] == [200] * 5
+        async with aiohttp.ClientSession(headers=world.anon, connector=aiohttp.TCPConnector(limit=0)) as many:
+            crowd = [asyncio.create_task(ask(many, "GET", f"{url}?sleep=2")) for _ in range(60)]
+            began = time.monotonic()
+            assert [(await ask(inside, "GET", url)).status for _ in range(10)] == [200] * 10
+            assert time.monotonic() - began < 2
+            told = await asyncio.gather(*crowd)
+    assert 15 <= sum(each.status == 200 for each in told) <= 20, [each.status for each in told]

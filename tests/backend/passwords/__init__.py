@@ -1,0 +1,1 @@
+"""Passwords of a backend's roles, rotated for real."""

@@ -1,0 +1,131 @@
+"""Passwords of a backend's roles are rotated under load: no request fails, and the password before is refused afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from baas_operator.desired.instance.logins import OVERLAP_SECONDS
+from baas_operator.desired.secrets import NEXT
+from baas_operator.observe.view import secret_text
+from tests.backend.passwords.harness import Real
+from tests.unit.policy.passwords.world import DRAIN_SECONDS, ROLES, Login
+
+LOGGED_IN = "SELECT DISTINCT usename::text FROM pg_stat_activity WHERE datname = 'shop' AND usename LIKE 'shop\\_%'"
+
+
+async def logged_in(shop: Real) -> set[str]:
+    found = set()
+    for server in (shop.primary, shop.standby):
+        connection = await server.connect()
+        found |= {each["usename"] for each in await connection.fetch(LOGGED_IN)}
+        await connection.close()
+    return found
+
+
+async def test_all_passwords_are_rotated_twice_under_load_and_no_request_fails(shop: Real) -> None:
+    seen = [[shop.says(each) for each in ROLES]]
+    async with shop.load() as load:
+        await asyncio.sleep(1)
+        for _ in range(2):
+            await shop.ask()
+            await shop.settle()
+            seen.append([shop.says(each) for each in ROLES])
+            for login in (*seen[-2], *seen[-1]):
+                assert not await shop.refused(login), "both count"
+            shop.passes(OVERLAP_SECONDS)
+            await shop.settle()
+            for login in seen[-2]:
+                assert await shop.refused(login), login.username
+                assert await shop.refused(login, server=shop.standby), login.username
+            for login in seen[-1]:
+                assert not await shop.refused(login)
+            assert await logged_in(shop) == {"shop_authenticator" + ("_alt" if len(seen) == 2 else "")}
+        await asyncio.sleep(1)
+
+    print(f"\n{load.done} requests while 3 passwords were rotated twice, {len(load.failed)} failed")
+    assert not load.failed, load.failed[:3]
+    assert load.done > 300
+    assert [[each.username.endswith("_alt") for each in logins] for logins in seen] == [[False] * 3, [True] * 3, [False] * 3]
+    assert len({each.password for logins in seen for each in logins}) == 9
+
+
+async def rotated(shop: Real) -> None:
+    await shop.ask()
+    await shop.settle()
+    shop.passes(DRAIN_SECONDS)
+
+
+async def test_under_either_name_a_session_is_the_role_whatever_resets_it(shop: Real) -> None:
+    before = {each: shop.says(each) for each in ROLES}
+    await rotated(shop)
+    for role, first in before.items():
+        second = shop.says(role)
+        for login in (first, second):
+            connection = await shop.connect(login)
+            for reset in ("SELECT 1", "RESET ROLE", "RESET ALL", "DISCARD ALL", "SET SESSION AUTHORIZATION DEFAULT"):
+                await connection.execute(reset)
+                assert await connection.fetchval("SELECT current_user::text") == first.username, reset
+            await connection.close()
+        one, two = await shop.connect(first), await shop.connect(second)
+        for setting in ("search_path", "statement_timeout", "idle_in_transaction_session_timeout"):
+            assert await one.fetchval(f"SHOW {setting}") == await two.fetchval(f"SHOW {setting}"), (role, setting)
+        await one.close()
+        await two.close()
+
+
+async def test_what_is_made_under_the_other_name_is_the_role_s_and_may_be_read_as_before(shop: Real) -> None:
+    await rotated(shop)
+    assert shop.says("owner").username == "shop_owner_alt"
+    owner = await shop.connect(shop.says("owner"))
+    await owner.execute("CREATE TABLE later (id int); ALTER TABLE notes ADD COLUMN more text")
+    assert await owner.fetchval("SELECT relowner::regrole::text FROM pg_class WHERE relname = 'later'") == "shop_owner"
+    await owner.close()
+    rest = await shop.connect(shop.says("authenticator"))
+    for role in ("anon", "authenticated", "service_role"):
+        async with rest.transaction():
+            await rest.execute(f"SET LOCAL ROLE {role}")
+            assert await rest.fetchval("SELECT current_user::text") == role
+            assert await rest.fetch("SELECT * FROM later") == []
+        assert await rest.fetchval("SELECT current_user::text") == "shop_authenticator"
+    for statement in ("SELECT FROM later", "CREATE ROLE another", "SET ROLE shop_owner", "SET ROLE shop_auth_admin", "SET ROLE postgres"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await rest.execute(statement)
+    await rest.close()
+
+
+async def test_sessions_of_the_name_before_are_ended_with_its_password(shop: Real) -> None:
+    first = shop.says("owner")
+    outside = await shop.connect(first)
+    await rotated(shop)
+    assert await outside.fetchval("SELECT 1") == 1
+    await shop.end_overlap()
+    await shop.settle()
+    with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.InterfaceError, ConnectionError)):
+        await outside.fetchval("SELECT 1")
+    assert await shop.refused(first)
+
+
+async def test_nobody_is_led_to_a_password_that_a_standby_does_not_know(shop: Real) -> None:
+    first = shop.says("authenticator")
+    standby = await shop.standby.connect()
+    await standby.execute("SELECT pg_wal_replay_pause()")
+    shop.patience = "1 seconds"
+    await shop.ask("authenticator")
+    await shop.reconcile()
+    second = Login("shop_authenticator_alt", secret_text(shop.live("authenticator"), NEXT) or "")
+
+    assert not await shop.run_jobs()
+    assert "a standby has not replayed the new passwords" in shop.said
+    assert second.password not in shop.said
+    assert not await shop.refused(second), "the primary knows it"
+    await shop.reconcile()
+    assert shop.says("authenticator") == first
+
+    await standby.execute("SELECT pg_wal_replay_resume()")
+    await standby.close()
+    await shop.settle()
+    assert shop.says("authenticator") == second
+    assert not await shop.refused(second, server=shop.standby)

@@ -1,0 +1,1 @@
+"""Probers against real parts of a backend."""

@@ -1,0 +1,2 @@
+// Called without a token (config.json).
+export default { fetch: () => new Response("pong") };

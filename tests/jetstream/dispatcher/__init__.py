@@ -1,0 +1,1 @@
+"""The dispatcher against real NATS servers, and real endpoints on loopback."""
