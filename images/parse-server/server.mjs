@@ -87,7 +87,8 @@ app.use(measured(mountPath, inFlight));
 app.use((request, response, next) => {
   if (draining) response.set("Connection", "close");
   if (database.answers || request.path === `${mountPath}/health`) return next();
-  return response.set("Retry-After", "1").status(503).json({ code: 1, error: "The database does not answer at the moment. Try again." });
+  // By `baas-undone` the gateway knows that this may wait a moment and be asked again.
+  return response.set({ "Retry-After": "1", "baas-undone": "1" }).status(503).json({ code: 1, error: "The database does not answer at the moment. Try again." });
 });
 const server = http.createServer(app);
 Object.assign(server, { keepAliveTimeout: ALIVE, headersTimeout: 60_000 });

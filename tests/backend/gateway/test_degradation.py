@@ -1,12 +1,15 @@
-"""Without a primary: reads go on from a standby and say so, writes are told at once, and no write is sent twice."""
+"""Without a primary reads go on from a standby and say so; writes wait for one that moves, and are refused at once if it stays away.
+No write is done twice."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -14,13 +17,18 @@ import pytest
 
 from baas_operator.desired.instance.gateway import GatewayInput, Route
 from tests.backend.gateway.conftest import Build, routes
-from tests.backend.gateway.harness.backend import backend
+from tests.backend.gateway.harness.backend import Backend, backend
 from tests.backend.gateway.harness.envoy import running, until
 from tests.backend.gateway.harness.keys import ISSUER, Key, key_set
-from tests.backend.gateway.harness.load import ask, load
+from tests.backend.gateway.harness.load import Load, ask, load
+from tests.backend.gateway.harness.postgrest import ENDED
 
 READS_AWAY_SECONDS = 2.0
 AT_ONCE_SECONDS = 0.1
+HELD_SECONDS = 3.2
+"""After so long a component that says that it takes no writes is given up."""
+SILENT_SECONDS = 4.8
+"""The same of one that says nothing."""
 TRY_SECONDS = 2.5
 DEGRADED = "reads-from-standby"
 
@@ -36,6 +44,11 @@ async def test_reads_fall_back_and_writes_are_told_at_once(build: Build) -> None
         return (await ask(world.session, "GET", url, headers=world.anon)).headers.get("baas-degraded") == DEGRADED
 
     await until(degraded, seconds=3, what="reads come from the fallback")
+
+    async def given_up() -> bool:
+        return (await ask(world.session, "POST", url, headers=world.anon, data=b"{}")).status == 503
+
+    await until(given_up, seconds=HELD_SECONDS + 1, what="nobody waits for it any more")
     before = len(world.rest.seen)
     for method in ("GET", "HEAD"):
         answer = await ask(world.session, method, url, headers=world.anon)
@@ -61,6 +74,41 @@ async def test_reads_fall_back_and_writes_are_told_at_once(build: Build) -> None
 
 async def _is(world: object, url: str, status: int) -> bool:
     return bool((await ask(world.session, "GET", url, headers=world.anon)).status == status)  # type: ignore[attr-defined]
+
+
+async def test_a_write_that_was_not_done_waits_for_a_moment(build: Build) -> None:
+    """The component's check says at once that there is no primary, and the component that nothing was done."""
+    world = await build()
+    url = f"{world.gateway.url}/rest/v1/notes"
+    world.rest.says, world.rest.well = (503, ENDED), False
+    asked = [asyncio.create_task(ask(world.session, "POST", url, headers=world.anon, data=b'{"title": "held"}')) for _ in range(40)]
+    await asyncio.sleep(1.5)
+    assert not [each for each in asked if each.done()], "all of them wait, also those that come when it is known"
+    asked += [asyncio.create_task(ask(world.session, "POST", url, headers=world.anon, data=b'{"title": "held"}')) for _ in range(10)]
+    world.rest.says = None
+    answers = await asyncio.gather(*asked)
+    assert {each.status for each in answers} == {200}
+    assert {json.loads(each.body)["length"] for each in answers} == {len(b'{"title": "held"}')}, "sent whole each time"
+    assert not [each for each in answers if "baas-degraded" in each.headers or "baas-undone" in each.headers]
+
+    world.rest.says, world.rest.well = (503, ENDED), False
+    small, large = [ask(world.session, "POST", url, headers=world.anon, data=data) for data in (b"{}", b"1" * (1 << 21))]
+    answer, told = await asyncio.gather(small, large)
+    for each in (answer, told):
+        assert (each.status, each.headers.get("retry-after"), each.headers.get("baas-undone")) == (503, "1", None)
+    assert told.seconds < 1, "nobody keeps what is as large as that"
+    assert 1 < answer.seconds < HELD_SECONDS + 1, "and not for ever"
+
+
+async def test_a_function_can_not_have_a_write_done_twice(build: Build) -> None:
+    """A user's function sets headers of its answer (PostgREST, `response.headers`)."""
+    world = await build()
+    world.rest.more_headers = {"baas-undone": "1"}
+    answer = await ask(world.session, "POST", f"{world.gateway.url}/rest/v1/rpc/of_mine", headers=world.anon, data=b"{}")
+    assert (answer.status, len(world.rest.seen), answer.headers.get("baas-undone")) == (200, 1, None)
+    world.rest.status = 503
+    answer = await ask(world.session, "POST", f"{world.gateway.url}/rest/v1/rpc/of_mine", headers=world.anon, data=b"{}")
+    assert (answer.status, len(world.rest.seen), answer.headers.get("baas-undone")) == (503, 2, None)
 
 
 async def test_a_write_that_was_broken_off_is_not_sent_again_and_a_read_is(build: Build) -> None:
@@ -93,6 +141,65 @@ async def test_a_read_without_answer_goes_elsewhere_when_its_try_is_over(build: 
 
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
 async def test_a_primary_goes_and_reads_stay(fault: str, tmp_path: Path, figure: Callable[[str], None]) -> None:
+    known = SILENT_SECONDS if fault == "frozen" else HELD_SECONDS
+    async with _loaded(tmp_path) as (data, made):
+        assert not made.bad(), made.bad()[:3]
+        broke = time.monotonic()
+        frozen = data.freeze() if fault == "frozen" else []
+        if not frozen:
+            data.primary.kill()
+        await asyncio.sleep(known + 2)
+        promoted = time.monotonic()
+        for pid in frozen:
+            os.kill(pid, signal.SIGKILL)
+        data.standby.promote()
+        await asyncio.sleep(3)
+    written = made.written
+
+    away = made.longest_without("GET", since=broke)
+    acknowledged = [each for each in made.answers if each.method == "POST" and each.status == 201]
+    back = min(each.ended for each in acknowledged if each.ended > promoted)
+    late = [each for each in made.answers if broke + known < each.began < promoted]
+    writes = [each for each in late if each.method == "POST"]
+    failed = made.bad("GET")
+    longest = max(each.seconds for each in writes)
+    held = max(each.seconds for each in made.answers if each.method == "POST" and each.status == 503)
+    figure(f"{fault}: reads away {away:.2f} s, {len(failed)} of them failed")
+    figure(f"{fault}: writes refused after {held:.1f} s at most, and after {longest:.3f} s once it is known")
+    figure(f"{fault}: writes back {back - promoted:.2f} s after the promotion")
+    assert away < READS_AWAY_SECONDS
+    assert {each.headers.get("baas-degraded") for each in late if each.method == "GET"} == {DEGRADED}
+    assert {(each.status, each.headers.get("Retry-After")) for each in writes} == {(503, "1")}
+    assert longest < AT_ONCE_SECONDS * 5
+    assert not failed, failed[:3]
+    assert max(each.seconds for each in made.answers if each.method == "GET") < TRY_SECONDS + 1
+    assert back - promoted < 3
+    # No write twice: what is there is what was acknowledged, and at most what nobody knows of.
+    unknown = [each for each in made.bad("POST") if broke - 0.5 < each.began < broke + known]
+    assert len(acknowledged) <= written <= len(acknowledged) + len(unknown)
+
+
+async def test_a_primary_moves_and_no_write_fails(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """As the agents move it: stopped in good order, and a standby is promoted then."""
+    async with _loaded(tmp_path) as (data, made):
+        began = time.monotonic()
+        await asyncio.to_thread(data.primary.stop)
+        await asyncio.sleep(max(0, began + 1.5 - time.monotonic()))
+        data.standby.promote()
+        await asyncio.sleep(4)
+    bad, writes = made.bad(), [each for each in made.answers if each.method == "POST"]
+    figure(f"moved: {len(bad)} of {len(made.answers)} failed, the longest write took {max(each.seconds for each in writes):.2f} s")
+    assert not bad, bad[:3]
+    assert made.written == len(writes), "each once"
+
+
+class _Made(Load):
+    written = 0
+
+
+@asynccontextmanager
+async def _loaded(tmp_path: Path) -> AsyncIterator[tuple[Backend, _Made]]:
+    """A backend under load, which has gone well for a while. When the block ends, so does the load; its rows are counted on the standby."""
     key = Key("first")
     async with backend(tmp_path, key_set(key)) as data:
         given = GatewayInput(
@@ -108,37 +215,8 @@ async def test_a_primary_goes_and_reads_stay(fault: str, tmp_path: Path, figure:
                     return (await ask(session, "POST", url, json={"title": "first"})).status == 201
 
                 await until(writable, seconds=15, what="writes are taken", told=gateway.log)
-            async with load(url, headers=headers, reads=30, writes=15) as made:
+            made = _Made()
+            async with load(url, headers=headers, reads=30, writes=15, into=made):
                 await asyncio.sleep(1.5)
-                assert not made.bad(), made.bad()[:3]
-                broke = time.monotonic()
-                frozen = data.freeze() if fault == "frozen" else []
-                if not frozen:
-                    data.primary.kill()
-                await asyncio.sleep(4)
-                promoted = time.monotonic()
-                for pid in frozen:
-                    os.kill(pid, signal.SIGKILL)
-                data.standby.promote()
-                await asyncio.sleep(3)
-            written = await data.written(data.standby)
-
-    away = made.longest_without("GET", since=broke)
-    acknowledged = [each for each in made.answers if each.method == "POST" and each.status == 201]
-    back = min(each.ended for each in acknowledged if each.ended > promoted)
-    late = [each for each in made.answers if broke + READS_AWAY_SECONDS < each.began < promoted]
-    writes = [each for each in late if each.method == "POST"]
-    failed = made.bad("GET")
-    longest = max(each.seconds for each in writes)
-    figure(f"{fault}: reads away {away:.2f} s, {len(failed)} of them failed; writes refused after {longest:.3f} s at most")
-    figure(f"{fault}: writes back {back - promoted:.2f} s after the promotion")
-    assert away < READS_AWAY_SECONDS
-    assert {each.headers.get("baas-degraded") for each in late if each.method == "GET"} == {DEGRADED}
-    assert {(each.status, each.headers.get("Retry-After")) for each in writes} == {(503, "1")}
-    assert longest < AT_ONCE_SECONDS * 5
-    assert not failed, failed[:3]
-    assert max(each.seconds for each in made.answers if each.method == "GET") < TRY_SECONDS + 1
-    assert back - promoted < 3
-    # No write twice: what is there is what was acknowledged, and at most what nobody knows of.
-    unknown = [each for each in made.bad("POST") if broke - 0.5 < each.began < broke + READS_AWAY_SECONDS]
-    assert len(acknowledged) <= written <= len(acknowledged) + len(unknown)
+                yield data, made
+            made.written = await data.written(data.standby)

@@ -160,6 +160,7 @@ def _upstreams(given: Given) -> list[Upstream]:
             fallback=READS if there.reads else None,
             priority=0,
             postgrest=True,
+            holds=True,
         )
     ]
     if there.reads:
@@ -176,10 +177,11 @@ def _upstreams(given: Given) -> list[Upstream]:
 
 
 def _upstream(
-    given: Given, name: str, port: int, health_port: int, path: str, *, fallback: str | None = None, priority: int, postgrest: bool = False
-) -> Upstream:
+    given: Given, name: str, port: int, health_port: int, path: str, *,
+    fallback: str | None = None, priority: int, postgrest: bool = False, holds: bool = False,
+) -> Upstream:  # fmt: skip
     host = f"{given.owner.name}-{name}.{given.owner.namespace}.svc"
-    return Upstream(name, host, port, health_port, path, fallback=fallback, priority=priority, postgrest=postgrest)
+    return Upstream(name, host, port, health_port, path, fallback, priority, postgrest, holds)
 
 
 def _routes(given: Given) -> list[Route]:

@@ -55,9 +55,11 @@ async def ask(session: aiohttp.ClientSession, method: str, url: str, *, seconds:
 
 
 @asynccontextmanager
-async def load(url: str, *, headers: Mapping[str, str], reads: float = 0, writes: float = 0, verify: bool = True) -> AsyncIterator[Load]:
+async def load(
+    url: str, *, headers: Mapping[str, str], reads: float = 0, writes: float = 0, verify: bool = True, into: Load | None = None
+) -> AsyncIterator[Load]:
     """`reads` GETs and `writes` POSTs a second, whether the earlier ones are answered or not, until the block ends."""
-    made = Load()
+    made = Load() if into is None else into
     going = asyncio.Event()
     connector = aiohttp.TCPConnector(limit=2000, keepalive_timeout=60, ssl=verify)
     async with aiohttp.ClientSession(headers=headers, connector=connector) as session:

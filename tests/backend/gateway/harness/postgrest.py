@@ -10,6 +10,9 @@ from baas_lab.cache import Cache
 from baas_lab.operands import IMAGES
 from tests.jetstream.harness.servers import free_ports
 
+ENDED = '{"code":"57P01","details":null,"hint":null,"message":"terminating connection due to administrator command"}'
+"""What it says of a session that the server ended."""
+
 
 @cache
 def program() -> Path:

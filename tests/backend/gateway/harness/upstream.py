@@ -31,6 +31,7 @@ class StandIn:
         """Status and text of every answer, in chunks, as PostgREST sends them."""
         self.says_times = 0
         """So often; 0: always."""
+        self.more_headers: dict[str, str] = {}
         self.breaks = 0
         """So many requests from now on are broken off in the middle."""
 
@@ -62,7 +63,9 @@ class StandIn:
         await asyncio.sleep(float(request.query.get("sleep", "0")) + self.slow)
         if self.says:
             return await self._say(request, *self.says)
-        return web.json_response({"by": self.name, "path": request.path_qs, "length": length}, status=self.status)
+        return web.json_response(
+            {"by": self.name, "path": request.path_qs, "length": length}, status=self.status, headers=self.more_headers
+        )
 
     async def _say(self, request: web.Request, status: int, text: str) -> web.StreamResponse:
         self.says_times -= 1

@@ -1,6 +1,7 @@
 """Upstreams as Envoy's clusters: how pods are found, how one that does not answer is found out, and how much each may get.
 
 Who answers reads when a component has no healthy pod is a cluster too: an aggregate of the component and its fallback, in that order.
+Writes that are held have one as well: of the component, and of the same pods once more, which are given up later there.
 """
 
 from __future__ import annotations
@@ -36,6 +37,16 @@ _QUICK_CHECK = {
 _LAST_CHECK = {**_QUICK_CHECK, "unhealthy_threshold": 2}
 """Where reads go then, there is nobody after that, and all of them come at once: one late answer puts nobody out. What says no by itself is
 out at once all the same (Envoy counts up to the threshold only what did not answer), and what takes no connection by outlier detection."""
+_LATE_CHECK = {
+    "interval": "0.8s",
+    "no_traffic_interval": "0.8s",
+    "unhealthy_interval": "0.8s",
+    "timeout": "0.4s",
+    "unhealthy_threshold": 4,
+}
+"""Where writes are held: pods that say no are given up after 2.4 to 3.2 s, those that fell silent after 4.8 s at the latest.
+Longer than a primary takes to move, shorter than anybody's patience. From then on writes are refused at once."""
+_ANY_ANSWER = {"start": 100, "end": 600}
 _LOST_MILLISECONDS = 3000
 _TCP, _TCP_USER_TIMEOUT = 6, 18
 """A connection on which nothing was acknowledged for so long leads to a node that is gone: what waits on it is told (Linux, tcp(7))."""
@@ -43,7 +54,12 @@ _TCP, _TCP_USER_TIMEOUT = 6, 18
 
 def read_cluster(upstream: Upstream) -> str:
     """Name of the cluster that answers reads for an upstream."""
-    return f"{upstream.name}-or-{upstream.fallback}" if upstream.fallback else upstream.name
+    return f"{upstream.name}-or-{upstream.fallback}" if upstream.fallback else write_cluster(upstream)
+
+
+def write_cluster(upstream: Upstream) -> str:
+    """Name of the cluster that takes writes for an upstream."""
+    return f"{upstream.name}-or-late" if upstream.holds else upstream.name
 
 
 def clusters(given: GatewayInput) -> str:
@@ -51,17 +67,15 @@ def clusters(given: GatewayInput) -> str:
     fallbacks = {each.fallback for each in given.upstreams if each.fallback}
     grpc = {each.upstream for each in given.routes if each.grpc}
     made = [_cluster(each, standby=each.name in fallbacks, grpc=each.name in grpc) for each in given.upstreams]
-    made += [_with_fallback(each) for each in given.upstreams if each.fallback]
+    made += [_or(each, each.fallback, read_cluster(each)) for each in given.upstreams if each.fallback]
+    for each in given.upstreams:
+        if each.holds:
+            made += [_late(each), _or(each, _late_name(each), write_cluster(each))]
     return resources(*(typed("envoy.config.cluster.v3.Cluster", **each) for each in made))
 
 
 def _cluster(upstream: Upstream, *, standby: bool, grpc: bool) -> Config:
-    endpoint: Config = {
-        "endpoint": {
-            "address": _address(upstream.host, upstream.port),
-            "health_check_config": {"port_value": upstream.health_port},
-        }
-    }
+    endpoint = _endpoint(upstream)
     if standby:
         # Shown to clients by the routes, as a header of every answer that came from here instead of from where it belongs.
         endpoint["metadata"] = {"filter_metadata": {METADATA: {DEGRADED_KEY: f"{upstream.name}-from-standby"}}}
@@ -99,6 +113,33 @@ def _cluster(upstream: Upstream, *, standby: bool, grpc: bool) -> Config:
     }  # fmt: skip
 
 
+def _late_name(upstream: Upstream) -> str:
+    return f"{upstream.name}-late"
+
+
+def _late(upstream: Upstream) -> Config:
+    """The pods of an upstream once more, for writes that wait. Their answers put none out: who says no is who is waited for."""
+    check = {**_LATE_CHECK, "healthy_threshold": 1}
+    path = {"path": upstream.health_path, "retriable_statuses": [_ANY_ANSWER]}
+    made = _cluster(upstream, standby=True, grpc=False)
+    name = _late_name(upstream)
+    endpoints = [{"lb_endpoints": [_endpoint(upstream)]}]
+    return made | {
+        "name": name,
+        "load_assignment": made["load_assignment"] | {"cluster_name": name, "endpoints": endpoints},
+        "health_checks": [check | {"http_health_check": path}],
+    }
+
+
+def _endpoint(upstream: Upstream) -> Config:
+    return {
+        "endpoint": {
+            "address": _address(upstream.host, upstream.port),
+            "health_check_config": {"port_value": upstream.health_port},
+        }
+    }
+
+
 def _by_name() -> Config:
     return extension(
         "envoy.clusters.dns", "envoy.extensions.clusters.dns.v3.DnsCluster",
@@ -129,9 +170,9 @@ def _breakers(priority: int, *, elsewhere: bool = False) -> Config:
     }  # fmt: skip
 
 
-def _with_fallback(upstream: Upstream) -> Config:
+def _or(upstream: Upstream, other: str, name: str) -> Config:
     return {
-        "name": read_cluster(upstream),
+        "name": name,
         "connect_timeout": "1s",
         "lb_policy": "CLUSTER_PROVIDED",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
@@ -140,7 +181,7 @@ def _with_fallback(upstream: Upstream) -> Config:
         "typed_extension_protocol_options": {HTTP_OPTIONS: _protocol(upstream, grpc=False)},
         "cluster_type": extension(
             "envoy.clusters.aggregate", "envoy.extensions.clusters.aggregate.v3.ClusterConfig",
-            clusters=[upstream.name, upstream.fallback],
+            clusters=[upstream.name, other],
         ),
     }  # fmt: skip
 

@@ -10,6 +10,9 @@ CONFIG_MOUNT = "/etc/baas/gateway"
 TLS_MOUNT = "/etc/baas/tls"
 """Where the pod has the Secret with `tls.crt` and `tls.key`, as a folder too."""
 
+UNDONE_HEADER = "baas-undone"
+"""Of an answer that says that nothing was done; between a component and the gateway's router, no client sees it."""
+
 Access = Literal["api-key", "service-key", "public", "upgrade"]
 """`api-key`: a key of ours; `service-key`: one of role service_role; `public`: none is asked for; `upgrade`: as `api-key`, and the key may
 come as `?apikey=`, since browsers send no headers with a WebSocket."""
@@ -21,7 +24,8 @@ class Upstream:
 
     `fallback`: the upstream that answers reads while this one has no healthy pod. `priority`: under overload lower numbers are shed last
     (0 auth and rest, 1 storage, 2 functions, 3 meta and dashboard). `postgrest`: it answers as PostgREST does, whose errors of a database
-    that went away are put in order (`postgrest.py`).
+    that went away are put in order (`postgrest.py`). `holds`: it tells what certainly was not done (UNDONE_HEADER), which waits for a
+    moment: a primary that is moved is back by then (`clusters.py`). Writes wait, and reads where nobody else answers them.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Upstream:
     fallback: str | None = None
     priority: int = 1
     postgrest: bool = False
+    holds: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@
 - Its 503 name the database's host and address, and say `Retry-After: 0`, whether something was done or not.
 
 So, per attempt: where nothing can have been done (no COMMIT was sent, no connection was to be had, no schema cache, the server ended the
-session with an error instead of an answer), 503 with `Retry-After: 1`. Where that is not known, the same for reads, which the router sends
-elsewhere, and 502 without `Retry-After` for writes, so that nobody repeats what may be done. What a function of the user's raises (`PT503`
-and such) is not touched, nor any answer of another status.
+session with an error instead of an answer), 503 with `Retry-After: 1`, and a header by which the router knows a write that may wait. Where
+that is not known, the same for reads, which the router sends elsewhere, and 502 without `Retry-After` for writes, so that nobody repeats
+what may be done. What a function of the user's raises (`PT503` and such) is not touched, nor any answer of another status.
+
+What waited for a connection until PostgREST gave up (PGRST003) has waited enough, and is told so.
 
 Known limits: an error of more than Envoy's buffer (1 MiB: it repeats a value of the client's) comes out as 500. An error that answers HEAD
 has no body, so that only 503 and 504 are tried again there.
@@ -17,6 +19,7 @@ has no body, so that only 503 and 504 are tried again there.
 
 from __future__ import annotations
 
+from baas_operator.desired.instance.gateway.model import UNDONE_HEADER
 from baas_operator.desired.instance.gateway.typed import Config, extension
 
 READS_KEY = "reads"
@@ -34,16 +37,17 @@ local undone = {PGRST000 = true, PGRST002 = true, PGRST003 = true, ["57P01"] = t
 local function outcome(status, text)
   if status == "400" then return text == broken and "unknown" or nil end
   local code = string.match(text, '"code":"(%w*)"')
-  if undone[code] or code == "PGRST001" and string.find(text, unsent, 1, true) then return "undone" end
+  if undone[code] or code == "PGRST001" and string.find(text, unsent, 1, true) then return "undone", code == "PGRST003" end
   if code == "PGRST001" or string.match(code or "", "^08") then return "unknown" end
 end
 
 function envoy_on_response(handle)
+  handle:headers():remove("UNDONE_HEADER")  -- functions of the user's set headers, also of what was done
   local status = handle:headers():get(":status")
   if not looked_at[status] then return end
   local body = handle:body()
   if not body then return end
-  local found = outcome(status, body:getBytes(0, math.min(body:length(), 8192)))
+  local found, waited = outcome(status, body:getBytes(0, math.min(body:length(), 8192)))
   if not found then return end
   local code, message = 503, "AGAIN"
   if found == "unknown" and not handle:metadata():get("READS") then code, message = 502, "UNKNOWN" end
@@ -51,6 +55,7 @@ function envoy_on_response(handle)
   headers:replace(":status", tostring(code))
   headers:remove("retry-after")
   if code == 503 then headers:add("retry-after", "1") end
+  if found == "undone" and not waited then headers:add("UNDONE_HEADER", "1") end
   headers:replace("content-type", "application/json")
   body:setBytes(string.format('{"code":%d,"message":"%s"}', code, message))
 end
@@ -59,7 +64,7 @@ end
 
 def upstream_filters() -> list[Config]:
     """The filters of a cluster of PostgREST. A Lua call costs an answer of another status some microseconds; no request is looked at."""
-    source = _LUA.replace("AGAIN", AGAIN).replace("UNKNOWN", UNKNOWN).replace("READS", READS_KEY)
+    source = _LUA.replace("AGAIN", AGAIN).replace("UNKNOWN", UNKNOWN).replace("READS", READS_KEY).replace("UNDONE_HEADER", UNDONE_HEADER)
     return [
         extension(FILTER, "envoy.extensions.filters.http.lua.v3.Lua", default_source_code={"inline_string": source}),
         extension("codec", "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"),

@@ -1,14 +1,15 @@
 """Routes of the API: where a path leads, what it asks for, and what is tried again when a pod fails.
 
-A read may be sent again, to another pod and in the end to a standby. A write is sent again only if it certainly has not reached a pod.
+A read may be sent again, to another pod and in the end to a standby. A write is sent again only if it certainly has not reached a pod, or
+certainly was not done there.
 """
 
 from __future__ import annotations
 
-from baas_operator.desired.instance.gateway.clusters import DEGRADED_KEY, METADATA, read_cluster
+from baas_operator.desired.instance.gateway.clusters import DEGRADED_KEY, METADATA, read_cluster, write_cluster
 from baas_operator.desired.instance.gateway.keys import OWN_HEADERS, access
 from baas_operator.desired.instance.gateway.limits import body_limit
-from baas_operator.desired.instance.gateway.model import GatewayInput, Route
+from baas_operator.desired.instance.gateway.model import UNDONE_HEADER, GatewayInput, Route
 from baas_operator.desired.instance.gateway.postgrest import FILTER, READS_KEY
 from baas_operator.desired.instance.gateway.typed import Config, extension, header, resources, seconds, typed
 
@@ -48,7 +49,7 @@ def public_routes(given: GatewayInput) -> str:
         typed(
             _ROUTES, name=PUBLIC, virtual_hosts=hosts, ignore_port_in_host_matching=True,
             request_headers_to_remove=["apikey", *OWN_HEADERS],
-            response_headers_to_remove=["server", "x-envoy-upstream-service-time", "x-envoy-overloaded"],
+            response_headers_to_remove=["server", "x-envoy-upstream-service-time", "x-envoy-overloaded", UNDONE_HEADER],
         ),
     )  # fmt: skip
 
@@ -74,10 +75,11 @@ def _routes(given: GatewayInput, route: Route) -> list[Config]:
         return [_route(given, route, route.upstream, _WRITES)]
     upstream = next(each for each in given.upstreams if each.name == route.upstream)
     reads = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
-    made = [_route(given, route, route.upstream, _WRITES)]
+    made = [_route(given, route, write_cluster(upstream), _HELD_WRITES if upstream.holds else _WRITES)]
     if route.idempotent_reads:
         tries = {"per_try_timeout": seconds(route.read_try_seconds)} if route.read_try_seconds else {}
-        made.insert(0, _route(given, route, read_cluster(upstream), _READS | tries, reads))
+        retries = _HELD_READS if upstream.holds and not upstream.fallback else _READS
+        made.insert(0, _route(given, route, read_cluster(upstream), retries | tries, reads))
     return made
 
 
@@ -104,7 +106,7 @@ def _route(given: GatewayInput, route: Route, cluster: str, retries: Config, *he
     }
     if headers:
         made["metadata"] = {"filter_metadata": {FILTER: {READS_KEY: True}}}
-    if cluster != route.upstream:
+    if headers and cluster != route.upstream:
         made["response_headers_to_add"] = [header(DEGRADED_HEADER, f"%UPSTREAM_METADATA({METADATA}:{DEGRADED_KEY})%")]
     return made
 
@@ -126,6 +128,14 @@ def _retries(retry_on: str, **more: object) -> Config:
 
 
 _WRITES = _retries("connect-failure,refused-stream")
+_HELD: Config = {
+    "retriable_headers": [{"name": UNDONE_HEADER, "present_match": True}],
+    # For about 4.6 s, if nobody gives the pods up before (`clusters.py`): each wait is a random part of half a second.
+    "num_retries": 20,
+    "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
+}
+_HELD_WRITES = _retries("connect-failure,refused-stream,retriable-headers", **_HELD)
+_HELD_READS = _retries("connect-failure,refused-stream,reset,retriable-headers", **_HELD)
 _READS = _retries(
     "connect-failure,refused-stream,reset,gateway-error",
     # Twice where it belongs, and then where it would go if there were nobody.
