@@ -8,7 +8,7 @@ from baas_operator.desired.instance.gateway import GatewaySpec, Limits, Rate
 from tests.backend.gateway.conftest import Build
 from tests.backend.gateway.harness.load import ask
 
-MOST_SERIES = 400
+MOST_SERIES = 450
 
 
 async def test_requests_are_counted_by_route_and_status(build: Build) -> None:
