@@ -16,6 +16,14 @@ RUN := $(UV) run --frozen
 # What pytest is told beside its settings in pyproject.toml, such as ARGS="-k drift -x".
 ARGS ?=
 
+# $(call tests,WHICH,HOW): run them. In CI, what failed is tried once more, by itself and without HOW: these tests kill, freeze and time real
+# programs beside each other on a few processors, and what fails twice is broken. That it was needed stands in CI's summary.
+define tests
+$(RUN) pytest $(1) $(2) $(ARGS) || { code=$$?; [ $$code = 1 ] && [ -n "$${CI:-}" ] || exit $$code; \
+  printf '\n=== tried once more, alone\n'; [ -z "$${FLAKY:-}" ] || echo "$@" >> "$$FLAKY"; \
+  $(RUN) pytest $(1) --last-failed --last-failed-no-failures none $(ARGS); }
+endef
+
 .PHONY: help
 help: ## Show this.
 	@if [ -t 1 ]; then bold=$$'\033[1m' plain=$$'\033[0m'; else bold= plain=; fi; \
@@ -63,18 +71,18 @@ unit: $(UV) ## Tests that need nothing: seconds.
 
 .PHONY: jetstream
 jetstream: $(UV) ## Tests against real NATS servers and a real PostgreSQL on loopback: minutes.
-	$(RUN) pytest tests/jetstream -n 2 --dist loadfile $(ARGS)
+	$(call tests,tests/jetstream,-n 2 --dist loadfile)
 
 .PHONY: backend
 backend: $(UV) ## Tests of gateway, engines and probers with their real programs on loopback: minutes, and once some more to fetch them.
 	@# What freezes and is noticed within a second needs a CPU of its own.
-	$(RUN) pytest tests/backend/gateway -m "not prometheus" $(ARGS)
-	$(RUN) pytest tests/backend/supabase tests/backend/parse tests/backend/prober tests/backend/passwords -n 2 --dist loadfile $(ARGS)
+	$(call tests,tests/backend/gateway -m "not prometheus")
+	$(call tests,tests/backend/supabase tests/backend/parse tests/backend/prober tests/backend/passwords,-n 2 --dist loadfile)
 
 .PHONY: control-plane
 control-plane: $(UV) ## Tests against a real control plane without nodes: minutes, and once some more to build it.
 	$(RUN) lab tools
-	$(RUN) pytest tests/control_plane -m "not prometheus" $(ARGS)
+	$(call tests,tests/control_plane -m "not prometheus")
 
 .PHONY: prometheus
 prometheus: $(UV) ## Tests of what a real Prometheus finds and of what dashboards show of it: minutes, and once some more to build it.
@@ -87,7 +95,7 @@ e2e: $(UV) ## Tests against the lab; it is brought up if it is not, and then tak
 	if [ $$was = 4 ]; then trap '$(RUN) lab down' EXIT; fi; \
 	$(RUN) lab up; \
 	$(RUN) lab images --load; \
-	$(RUN) pytest tests/e2e -m "not chaos" $(ARGS)
+	$(call tests,tests/e2e -m "not chaos")
 
 .PHONY: chaos
 chaos: $(UV) ## Break the lab on purpose, and prove that nothing acknowledged is lost: two hours.
