@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -18,8 +19,9 @@ from baas_operator.desired.instance.engine import Given
 from baas_operator.desired.instance.gateway import GatewayInput, GatewaySpec
 from baas_operator.desired.instance.parse import PARSE
 from baas_operator.desired.meta import Owner
-from tests.backend.gateway.harness.envoy import Gateway
+from tests.backend.gateway.harness.envoy import Gateway, until
 from tests.backend.gateway.harness.keys import ISSUER, Key, key_set
+from tests.backend.gateway.harness.load import ask
 from tests.backend.gateway.harness.names import Names, names
 from tests.backend.parse.conftest import Rig, rig_in
 from tests.backend.parse.harness import KEYS, Server
@@ -81,6 +83,32 @@ async def test_a_story_through_the_gateway(cluster: Cluster, story: str) -> None
     said = await asyncio.to_thread(node, cluster.rig.folder, cluster.environment, story)
 
     assert said.returncode == 0, f"{story}:\n{said.stderr}\n{[each.said[-900:] for each in cluster.rig.servers]}"
+
+
+async def test_a_request_waits_for_a_primary_that_moves(cluster: Cluster, figure: Callable[[str], None]) -> None:
+    """PostgreSQL that is started again is as one that moves: the servers know that it is away, and say that they have done nothing."""
+    postgres, servers = cluster.rig.postgres, cluster.rig.servers[:2]
+    headers = {"x-parse-application-id": "shop", "x-parse-javascript-key": KEYS["javascriptKey"]}
+    users = f"{cluster.gateway.url}/parse/users"
+
+    async def known() -> bool:
+        return {each.ready[0] for each in servers} == {503}
+
+    async with aiohttp.ClientSession(headers=headers) as session:
+        await asyncio.to_thread(postgres.kill)
+        await until(known, seconds=5, what="both know of it")
+        asked = [
+            asyncio.create_task(ask(session, "POST", users, json={"username": f"held{number}", "password": "correct horse"}))
+            for number in range(20)
+        ]
+        asked.append(asyncio.create_task(ask(session, "GET", f"{cluster.gateway.url}/parse/config")))
+        await asyncio.sleep(0.3)
+        assert not [each for each in asked if each.done()]
+        postgres.start()
+        answers = await asyncio.gather(*asked)
+    figure(f"{len(answers)} requests waited for the database, {max(each.seconds for each in answers):.1f} s at the most")
+    assert [each.status for each in answers] == [201] * 20 + [200], answers
+    assert not [each for each in answers if "baas-undone" in each.headers]
 
 
 async def test_servers_are_rolled_under_the_scenario(cluster: Cluster, figure: Callable[[str], None]) -> None:
