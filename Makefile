@@ -71,7 +71,7 @@ unit: $(UV) ## Tests that need nothing: seconds.
 
 .PHONY: jetstream
 jetstream: $(UV) ## Tests against real NATS servers and a real PostgreSQL on loopback: minutes.
-	$(call tests,tests/jetstream,-n 2 --dist loadfile)
+	$(call tests,tests/jetstream -m "not chaos",-n 2 --dist loadfile)
 
 .PHONY: backend
 backend: $(UV) ## Tests of gateway, engines and probers with their real programs on loopback: minutes, and once some more to fetch them.
@@ -82,7 +82,8 @@ backend: $(UV) ## Tests of gateway, engines and probers with their real programs
 .PHONY: control-plane
 control-plane: $(UV) ## Tests against a real control plane without nodes: minutes, and once some more to build it.
 	$(RUN) lab tools
-	$(call tests,tests/control_plane -m "not prometheus")
+	@# Each of the two has a control plane of its own.
+	$(call tests,tests/control_plane -m "not prometheus",-n 2 --dist loadfile)
 
 .PHONY: prometheus
 prometheus: $(UV) ## Tests of what a real Prometheus finds and of what dashboards show of it: minutes, and once some more to build it.
@@ -103,7 +104,7 @@ chaos: $(UV) ## Break the lab on purpose, and prove that nothing acknowledged is
 	if [ $$was = 4 ]; then trap '$(RUN) lab down' EXIT; fi; \
 	$(RUN) lab up; \
 	$(RUN) lab images --load; \
-	$(RUN) pytest tests/chaos/database tests/chaos/queue tests/chaos/instance tests/e2e -m chaos $(ARGS)
+	$(RUN) pytest tests/jetstream tests/chaos/database tests/chaos/queue tests/chaos/instance tests/e2e -m chaos $(ARGS)
 
 .PHONY: bench
 bench: bench-failover bench-queue bench-webhooks bench-instance ## All measurements against rivals: hours.
