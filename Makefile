@@ -82,8 +82,7 @@ backend: $(UV) ## Tests of gateway, engines and probers with their real programs
 .PHONY: control-plane
 control-plane: $(UV) ## Tests against a real control plane without nodes: minutes, and once some more to build it.
 	$(RUN) lab tools
-	@# Each of the two has a control plane of its own.
-	$(call tests,tests/control_plane -m "not prometheus",-n 2 --dist loadfile)
+	$(call tests,tests/control_plane -m "not prometheus")
 
 .PHONY: prometheus
 prometheus: $(UV) ## Tests of what a real Prometheus finds and of what dashboards show of it: minutes, and once some more to build it.
