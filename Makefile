@@ -82,7 +82,7 @@ backend: $(UV) ## Tests of gateway, engines and probers with their real programs
 .PHONY: control-plane
 control-plane: $(UV) ## Tests against a real control plane without nodes: minutes, and once some more to build it.
 	$(RUN) lab tools
-	$(call tests,tests/control_plane -m "not prometheus")
+	$(call tests,tests/control_plane -m "not prometheus and not chaos")
 
 .PHONY: prometheus
 prometheus: $(UV) ## Tests of what a real Prometheus finds and of what dashboards show of it: minutes, and once some more to build it.
@@ -103,7 +103,8 @@ chaos: $(UV) ## Break the lab on purpose, and prove that nothing acknowledged is
 	if [ $$was = 4 ]; then trap '$(RUN) lab down' EXIT; fi; \
 	$(RUN) lab up; \
 	$(RUN) lab images --load; \
-	$(RUN) pytest tests/jetstream tests/chaos/database tests/chaos/queue tests/chaos/instance tests/e2e -m chaos $(ARGS)
+	$(RUN) lab tools; \
+	$(RUN) pytest tests/jetstream tests/control_plane tests/chaos/database tests/chaos/queue tests/chaos/instance tests/e2e -m chaos $(ARGS)
 
 .PHONY: bench
 bench: bench-failover bench-queue bench-webhooks bench-instance ## All measurements against rivals: hours.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
+
 from tests.harness.manifests import own
 
 from .harness.children import wait_leads
@@ -16,6 +18,7 @@ WITHIN_SECONDS = 300.0
 what never ends, the figures that are printed are for people."""
 
 
+@pytest.mark.chaos  # minutes of a machine's whole time
 def test_two_hundred_objects(cp: ControlPlane, namespace: str, figure: Callable[[str], None]) -> None:
     kinds = ("DatabaseReplica", "EventQueue")
     with cp.operator() as operator:
