@@ -9,7 +9,7 @@
 So, per attempt: where nothing can have been done (no COMMIT was sent, no connection was to be had, no schema cache, the server ended the
 session with an error instead of an answer), 503 with `Retry-After: 1`, and a header by which the router knows a write that may wait. Where
 that is not known, the same for reads, which the router sends elsewhere, and 502 without `Retry-After` for writes, so that nobody repeats
-what may be done. What a function of the user's raises (`PT503` and such, and a code of ours with other words) is not touched, nor any answer
+what may be done. What a function of the user's raises (`PT503` and such, or a code of ours with other words) is not touched, nor any answer
 of another status. That a session was ended is known to be undone because PostgREST tells of it only if it was so at BEGIN, or at COMMIT
 before that was done: after it, hasql tells of the last error that libpq has, which is the connection's and has no SQLSTATE.
 
