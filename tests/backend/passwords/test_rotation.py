@@ -129,3 +129,27 @@ async def test_nobody_is_led_to_a_password_that_a_standby_does_not_know(shop: Re
     await shop.settle()
     assert shop.says("authenticator") == second
     assert not await shop.refused(second, server=shop.standby)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["password_encryption = md5", "synchronous_commit = off", "debug_print_parse = on", "debug_print_rewritten = on", "role = shop_owner"],
+)
+async def test_no_setting_of_the_database_s_owner_weakens_what_is_made_known(shop: Real, setting: str) -> None:
+    """Settings of a database are its owner's to set, and count for a superuser who works in it, too."""
+    owner = await shop.connect(shop.says("owner"))
+    await owner.execute(f"ALTER DATABASE shop SET {setting}")
+    await owner.close()
+    primary = await shop.primary.connect()
+    await primary.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+    await primary.execute("SELECT pg_reload_conf()")
+    await primary.close()
+    await shop.ask()
+    await shop.reconcile()
+    assert await shop.run_jobs(), shop.said
+    for role in ROLES:
+        first, following = shop.says(role), secret_text(shop.live(role), NEXT) or ""
+        for login in (first, Login(f"{first.username}_alt", following)):
+            assert not await shop.refused(login), login.username
+            assert not await shop.refused(login, server=shop.standby), f"{login.username} on the standby, once the Job has ended"
+            assert login.password not in (shop.primary.folder / "log").read_text()
