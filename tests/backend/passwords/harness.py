@@ -57,7 +57,7 @@ class Real(World):
     def __init__(self, folder: Path, bin_: Path) -> None:
         super().__init__(SPEC)
         self.folder, self._bin = folder, bin_
-        self.primary, self.standby = Postgres(bin_, folder / "primary"), Postgres(bin_, folder / "standby")
+        self.primary, self.standby = [Postgres(bin_, folder / each, settings={"wal_level": "logical"}) for each in ("primary", "standby")]
         self.keys = KeySet()
         self.running: dict[str, tuple[Process, str]] = {}
         """Pod -> its PostgREST, and where that answers; of those that clients are led to."""
