@@ -86,7 +86,15 @@ app.set("trust proxy", config.options.trustProxy ?? false);
 app.use(measured(mountPath, inFlight));
 app.use((request, response, next) => {
   if (draining) response.set("Connection", "close");
-  if (database.answers || request.path === `${mountPath}/health`) return next();
+  if (database.answers || request.path === `${mountPath}/health`) {
+    // Functions of the user's set headers, also of what was done, and nobody between here and the router looks at them.
+    const { writeHead } = response;
+    response.writeHead = (...said) => {
+      response.removeHeader("baas-undone");
+      return writeHead.apply(response, said);
+    };
+    return next();
+  }
   // By `baas-undone` the gateway knows that this may wait a moment and be asked again.
   return response.set({ "Retry-After": "1", "baas-undone": "1" }).status(503).json({ code: 1, error: "The database does not answer at the moment. Try again." });
 });

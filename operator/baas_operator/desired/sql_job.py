@@ -27,8 +27,12 @@ _OPTIONS = {
     # None of the others ends a session that works, or one that waits for another. Of a database they are its owner's to set, as are
     # libraries to load, without which nobody gets in.
     "statement_timeout": "0", "transaction_timeout": "0", "idle_session_timeout": "0", "local_preload_libraries": "",
+    # Nor who works there, how a password is kept (as MD5, it lets nobody in who has to show it as SCRAM), and whether it is kept at all
+    # once the Job has ended.
+    "role": "none", "password_encryption": "scram-sha-256", "synchronous_commit": "on",
     # A statement holds a password. None of these may show it: the server's log, pg_stat_activity, pg_stat_statements.
     "log_statement": "none", "log_min_error_statement": "panic", "log_min_duration_statement": "-1", "log_min_duration_sample": "-1",
+    "debug_print_parse": "off", "debug_print_rewritten": "off",
     "log_transaction_sample_rate": "0", "track_activities": "off", "pg_stat_statements.track_utility": "off", "pgaudit.log": "none",
 }  # fmt: skip
 """Settings of the session from its first moment, whatever the server's, the database's or the role's are (libpq's PGOPTIONS)."""

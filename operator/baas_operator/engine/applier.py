@@ -123,7 +123,7 @@ async def ensure_secret(client: Client, store: Store, request: SecretRequest) ->
     live = await _ours(client, store, wanted)
     if live is not None:
         mutable = request.rotates and (request.recipe in _KEYS or not live.get("immutable"))
-        _complete(request.random if mutable else wanted["data"], live)
+        _complete(request.random if mutable else wanted["data"], live, blank=not mutable)
         _same_place(wanted, live)
         await _adopt(client, store, wanted, live)
         await end_copy(client, store, live)
@@ -196,13 +196,14 @@ async def _follow(client: Client, store: Store, request: SecretRequest, live: Ma
         _log.info("secret completed", extra={"secret": request.name})
 
 
-def _complete(keys: Iterable[str], live: Manifest) -> None:
-    """A secret that was made by hand under our name and labels must have what ours has.
+def _complete(keys: Iterable[str], live: Manifest, *, blank: bool) -> None:
+    """A secret that was made or changed by hand under our name and labels must have what ours has. `blank`: it may be nothing; a password
+    may not, as PostgreSQL would take away the one that there is.
 
     Raises:
         Refused: it lacks keys.
     """
-    lacking = sorted(key for key in keys if secret_text(live, key) is None)
+    lacking = sorted(key for key in keys if (text := secret_text(live, key)) is None or not (text or blank))
     if lacking:
         name = live["metadata"]["name"]
         raise Refused("SecretIncomplete", f"Secret {name!r} lacks {', '.join(lacking)}: add them, or delete it and a new one is made.")

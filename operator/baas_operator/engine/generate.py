@@ -95,7 +95,7 @@ def _next_slot(request: SecretRequest, live: Manifest, now: int) -> Manifest:
     """The next step of a rotation (policy/logins.py): the next password beside the one that counts, or in its place. What is not in the
     Secret any more is there as None, and a merge takes it out. The first step takes what it was asked by: what somebody asks for between
     the two is another rotation. Of one that `retires`, the third step takes the one before out."""
-    username, password, following = (secret_text(live, key) for key in ("username", "password", NEXT))
+    username, password, following = (secret_text(live, key) or None for key in ("username", "password", NEXT))  # a hand blanked one: none
     moment = datetime.fromtimestamp(now, UTC)
     other = request.fixed["username"] if username == request.alternate else request.alternate
     assert other is not None  # who calls this asks for it

@@ -74,6 +74,14 @@ async def test_what_a_user_raises_is_not_touched(build: Build, says: tuple[int, 
     assert (answer.status, answer.body, answer.headers["retry-after"]) == (*says, "0")
 
 
+@pytest.mark.parametrize("code", ["57P01", "PGRST000"])
+async def test_what_a_user_raises_with_our_codes_is_not_asked_for_again(build: Build, code: str) -> None:
+    world = await build()
+    world.rest.says = said = (503, f'{{"code":"{code}","details":null,"hint":null,"message":"closed today"}}')
+    answer = await ask(world.session, "POST", f"{world.gateway.url}/rest/v1/rpc/of_mine", headers=world.anon, data=b"{}")
+    assert (answer.status, answer.body, len(world.rest.seen)) == (*said, 1)
+
+
 async def test_all_reads_under_way_may_break_at_once(build: Build, figure: Callable[[str], None]) -> None:
     world = await build()
     asked = [asyncio.create_task(_read(world)) for _ in range(90)]
@@ -149,6 +157,10 @@ async def test_connections_to_a_real_database_break(tmp_path: Path, figure: Call
                     assert set(told) <= {HOW[how], TOLD_AGAIN, DONE}
                     assert told[DONE] <= done <= told[DONE] + told[TOLD_UNKNOWN], "who is told to come again, has done nothing"
                 await _serving(data, session, url)
+                before = await data.written(data.primary)
+                assert await _ended_at_commit(session, f"{url}/notes", data) == [TOLD_UNKNOWN] * 3
+                assert await data.written(data.primary) == before + 3, "done, and once: 57P01 is not told of what is committed"
+                await _serving(data, session, url)
 
             before = await data.written(data.primary)
             async with load(f"{url}/notes?limit=1", headers=headers, reads=60, writes=20) as made:
@@ -167,6 +179,33 @@ async def test_connections_to_a_real_database_break(tmp_path: Path, figure: Call
     assert {(status, later) for _, status, later in bad} <= {TOLD_AGAIN, TOLD_UNKNOWN}
     assert not [each for each in made.answers if re.search("PGRST|57P01", each.body)]
     assert acknowledged <= written <= acknowledged + unknown
+
+
+async def _ended_at_commit(session: aiohttp.ClientSession, url: str, data: Backend) -> list[tuple[int, str | None]]:
+    """What writes are told whose session is ended, as by a server that is stopped, while the server makes their COMMIT last."""
+    found = []
+    connection = await data.primary.connect()
+    try:
+        for statement in ("SET commit_delay = 100000", "SET commit_siblings = 0"):
+            await connection.execute(f"ALTER SYSTEM {statement}")
+        await connection.execute("SELECT pg_reload_conf()")
+        await asyncio.sleep(0.2)
+        while len(found) < 3:
+            written = asyncio.create_task(ask(session, "POST", url, json={"title": "written"}))
+            ended = 0
+            while not written.done() and not ended:
+                ended = await connection.fetchval(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'"
+                )
+            answer = await written
+            found.append((answer.status, answer.headers.get("retry-after")))
+            await _serving(data, session, url.removesuffix("/notes"))
+        for setting in ("commit_delay", "commit_siblings"):
+            await connection.execute(f"ALTER SYSTEM RESET {setting}")
+        await connection.execute("SELECT pg_reload_conf()")
+    finally:
+        await connection.close()
+    return found
 
 
 async def _broken(session: aiohttp.ClientSession, method: str, url: str, data: Backend, how: str) -> list[Answer]:

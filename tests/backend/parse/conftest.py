@@ -26,6 +26,10 @@ Parse.Cloud.define("slow", async ({ params }) => {
   await new Parse.Object("Done").save({ by: "slow" }, { useMasterKey: true });
   return "finished";
 });
+Parse.Cloud.define("undone", async ({ params }, response) => {
+  await new Parse.Object("Done").save({ by: params.by }, { useMasterKey: true });
+  response.status(params.status).header("Baas-Undone", "1").header("x-mine", "1").success("done");
+});
 """
 )
 

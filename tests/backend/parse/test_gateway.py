@@ -111,6 +111,19 @@ async def test_a_request_waits_for_a_primary_that_moves(cluster: Cluster, figure
     assert not [each for each in answers if "baas-undone" in each.headers]
 
 
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_function_can_not_have_itself_called_twice(cluster: Cluster, status: int) -> None:
+    """Cloud code sets headers of its answer, and nothing between Parse Server and the gateway's router takes any away."""
+    headers = {"x-parse-application-id": "shop", "x-parse-javascript-key": KEYS["javascriptKey"]}
+    by, url = f"undone-{status}", f"{cluster.gateway.url}/parse"
+    async with aiohttp.ClientSession(headers=headers) as session:
+        answer = await ask(session, "POST", f"{url}/functions/undone", json={"by": by, "status": status})
+        where = {"where": json.dumps({"by": by})}
+        found = await ask(session, "GET", f"{url}/classes/Done", params=where, headers={"x-parse-master-key": KEYS["masterKey"]})
+    assert (answer.status, answer.headers.get("x-mine"), answer.headers.get("baas-undone")) == (status, "1", None)
+    assert len(json.loads(found.body)["results"]) == 1
+
+
 async def test_servers_are_rolled_under_the_scenario(cluster: Cluster, figure: Callable[[str], None]) -> None:
     scenario = asyncio.create_task(asyncio.to_thread(node, cluster.rig.folder, cluster.environment, "--loop", "45"))
     await asyncio.sleep(2)

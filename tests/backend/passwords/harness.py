@@ -57,7 +57,7 @@ class Real(World):
     def __init__(self, folder: Path, bin_: Path) -> None:
         super().__init__(SPEC)
         self.folder, self._bin = folder, bin_
-        self.primary, self.standby = Postgres(bin_, folder / "primary"), Postgres(bin_, folder / "standby")
+        self.primary, self.standby = [Postgres(bin_, folder / each, settings={"wal_level": "logical"}) for each in ("primary", "standby")]
         self.keys = KeySet()
         self.running: dict[str, tuple[Process, str]] = {}
         """Pod -> its PostgREST, and where that answers; of those that clients are led to."""
@@ -124,10 +124,16 @@ class Real(World):
             self._bin / "psql", "--no-psqlrc", "--quiet", "--variable=VERBOSITY=terse", "-h", "127.0.0.1", "-p", str(self.primary.port),
             "-U", "postgres", "-d", "postgres", "-f", script,
         ]  # fmt: skip
-        libraries = {"LD_LIBRARY_PATH": str(self._bin.parent / "lib"), "PATH": os.environ["PATH"]}
-        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120, env=libraries, check=False)
+        environment = {"LD_LIBRARY_PATH": str(self._bin.parent / "lib"), "PATH": os.environ["PATH"], "PGOPTIONS": self._options()}
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120, env=environment, check=False)
         self.said = done.stderr
         return done.returncode == 0
+
+    def _options(self) -> str:
+        """The settings that the Job's container has for its sessions."""
+        (job,) = [each for (kind, _), each in self.applied.items() if kind == "Job"]
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        return next(str(each["value"]) for each in container["env"] if each["name"] == "PGOPTIONS")
 
     async def starts(self, coming: Pod, logins: tuple[Login, ...]) -> bool:
         """A pod of the data API is ready when it says so; others when they are let in."""

@@ -129,3 +129,59 @@ async def test_nobody_is_led_to_a_password_that_a_standby_does_not_know(shop: Re
     await shop.settle()
     assert shop.says("authenticator") == second
     assert not await shop.refused(second, server=shop.standby)
+
+
+async def test_who_follows_the_log_and_is_no_standby_holds_nothing_up(shop: Real) -> None:
+    """A logical subscriber logs in nowhere here, and may lag for ever."""
+    source, owner = await shop.primary.connect(), await shop.connect(shop.says("owner"))
+    await owner.execute("CREATE PUBLICATION notes FOR TABLE notes")
+    await source.execute("CREATE DATABASE elsewhere")
+    shops, elsewhere = [
+        await asyncpg.connect(host="127.0.0.1", port=shop.primary.port, user="postgres", database=each) for each in ("shop", "elsewhere")
+    ]
+    await elsewhere.execute("CREATE TABLE notes (id bigint, text text)")
+    await shops.execute("SELECT pg_create_logical_replication_slot('elsewhere', 'pgoutput')")
+    await shops.close()
+    await elsewhere.execute(
+        f"CREATE SUBSCRIPTION elsewhere CONNECTION 'host=127.0.0.1 port={shop.primary.port} user=postgres dbname=shop' PUBLICATION notes "
+        "WITH (create_slot = false, slot_name = 'elsewhere', copy_data = false)"
+    )
+    blocking = elsewhere.transaction()
+    await blocking.start()
+    await elsewhere.execute("LOCK TABLE notes")
+    await owner.execute("INSERT INTO notes (text) VALUES ('not taken')")
+    await owner.close()
+    await asyncio.sleep(1)
+    lagging = "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'elsewhere' AND replay_lsn < pg_current_wal_flush_lsn()"
+    assert await source.fetchval(lagging) == 1
+    shop.patience = "1 seconds"
+    await shop.ask()
+    await shop.reconcile()
+    assert await shop.run_jobs(), shop.said
+    await blocking.rollback()
+    await elsewhere.close()
+    await source.close()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["password_encryption = md5", "synchronous_commit = off", "debug_print_parse = on", "debug_print_rewritten = on", "role = shop_owner"],
+)
+async def test_no_setting_of_the_database_s_owner_weakens_what_is_made_known(shop: Real, setting: str) -> None:
+    """Settings of a database are its owner's to set, and count for a superuser who works in it, too."""
+    owner = await shop.connect(shop.says("owner"))
+    await owner.execute(f"ALTER DATABASE shop SET {setting}")
+    await owner.close()
+    primary = await shop.primary.connect()
+    await primary.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+    await primary.execute("SELECT pg_reload_conf()")
+    await primary.close()
+    await shop.ask()
+    await shop.reconcile()
+    assert await shop.run_jobs(), shop.said
+    for role in ROLES:
+        first, following = shop.says(role), secret_text(shop.live(role), NEXT) or ""
+        for login in (first, Login(f"{first.username}_alt", following)):
+            assert not await shop.refused(login), login.username
+            assert not await shop.refused(login, server=shop.standby), f"{login.username} on the standby, once the Job has ended"
+            assert login.password not in (shop.primary.folder / "log").read_text()

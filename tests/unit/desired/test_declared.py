@@ -190,8 +190,14 @@ def test_what_an_owner_sets_for_its_database_ends_no_session_but_one_of_its_own(
     assert not [line for line in found["run.sql"].splitlines() if line.startswith("\\o ") and ">>" not in line]
 
 
-@pytest.mark.parametrize("setting", ["statement_timeout=0", "transaction_timeout=0", "idle_session_timeout=0", "local_preload_libraries="])
-def test_no_setting_of_others_ends_a_session(setting: str) -> None:
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "statement_timeout=0", "transaction_timeout=0", "idle_session_timeout=0", "local_preload_libraries=", "role=none",
+        "password_encryption=scram-sha-256", "synchronous_commit=on", "debug_print_parse=off", "debug_print_rewritten=off",
+    ],
+)  # fmt: skip
+def test_no_setting_of_others_counts(setting: str) -> None:
     (container,) = made()[1]["spec"]["template"]["spec"]["containers"]
     (options,) = (each["value"] for each in container["env"] if each["name"] == "PGOPTIONS")
 

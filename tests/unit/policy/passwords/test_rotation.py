@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 
 import pytest
@@ -9,10 +10,11 @@ import pytest
 from baas_operator.api.kinds import SECRET
 from baas_operator.desired.instance.logins import LOGINS_ANNOTATION, OVERLAP_SECONDS
 from baas_operator.desired.secrets import EXPIRES_ANNOTATION, NEXT, OVERLAP_ANNOTATION, PREVIOUS, ROTATED_ANNOTATION
+from baas_operator.engine.errors import Refused
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED
 from baas_operator.observe.moments import to_text
 from baas_operator.observe.view import secret_text
-from tests.unit.objects import message, reason, status
+from tests.unit.objects import NAMESPACE, message, reason, status
 
 from .world import DRAIN_SECONDS, ROLES, Login, Pod, World, ready
 
@@ -254,6 +256,40 @@ async def test_a_hand_that_takes_the_end_of_the_overlap_away_ends_it(world: Worl
     await world.annotate("owner", **{OVERLAP_ANNOTATION: None})
     await world.settle()
     assert not world.database.takes(first)
+
+
+async def write(world: World, role: str, **data: str) -> None:
+    """Somebody writes into a Secret."""
+    encoded = {key: base64.b64encode(text.encode()).decode() for key, text in data.items()}
+    world.store.put(await world.api.merge(SECRET, NAMESPACE, f"shop-role-{role}", {"metadata": {}, "data": encoded}))
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_hand_that_blanks_the_next_password_does_not_make_it_that(world: World, before: bool) -> None:
+    if before:
+        await write(world, "auth", next="")
+    await world.ask("auth")
+    await world.reconcile()
+    await world.run_jobs()
+    if not before:
+        await write(world, "auth", next="")
+        await world.ask("auth")
+    await world.settle()
+    login = world.says("auth")
+    assert (login.username, len(login.password)) == ("shop_auth_admin_alt", 32)
+    assert world.database.takes(login)
+
+
+async def test_a_hand_that_blanks_a_password_is_told_and_the_database_keeps_what_it_has(world: World) -> None:
+    first = world.says("auth")
+    await write(world, "auth", password="")
+    with pytest.raises(Refused, match="'shop-role-auth' lacks password: add them"):
+        await world.reconcile()
+    assert not await world.run_jobs()
+    assert world.database.takes(first)
+    await write(world, "auth", password=first.password)
+    await world.settle()
+    assert world.says("auth") == first
 
 
 async def test_no_password_is_in_what_is_made_or_told(world: World) -> None:

@@ -9,12 +9,15 @@
 So, per attempt: where nothing can have been done (no COMMIT was sent, no connection was to be had, no schema cache, the server ended the
 session with an error instead of an answer), 503 with `Retry-After: 1`, and a header by which the router knows a write that may wait. Where
 that is not known, the same for reads, which the router sends elsewhere, and 502 without `Retry-After` for writes, so that nobody repeats
-what may be done. What a function of the user's raises (`PT503` and such) is not touched, nor any answer of another status.
+what may be done. What a function of the user's raises (`PT503` and such, or a code of ours with other words) is not touched, nor any answer
+of another status. That a session was ended is known to be undone because PostgREST tells of it only if it was so at BEGIN, or at COMMIT
+before that was done: after it, hasql tells of the last error that libpq has, which is the connection's and has no SQLSTATE.
 
 What waited for a connection until PostgREST gave up (PGRST003) has waited enough, and is told so.
 
 Known limits: an error of more than Envoy's buffer (1 MiB: it repeats a value of the client's) comes out as 500. An error that answers HEAD
-has no body, so that only 503 and 504 are tried again there.
+has no body, so that only 503 and 504 are tried again there. A function that hands on what ended a session of its own elsewhere (dblink),
+in the same words, can not be told apart.
 """
 
 from __future__ import annotations
@@ -32,13 +35,19 @@ _LUA = """
 local looked_at = {["400"] = true, ["503"] = true, ["504"] = true}
 local broken = '{"code":"","details":null,"hint":null,"message":""}'
 local unsent = '"details":"no connection to the server\\\\n"'
-local undone = {PGRST000 = true, PGRST002 = true, PGRST003 = true, ["57P01"] = true}
+local begins = {  -- functions of the user's raise any code, ours too: where these are not the words, they are somebody else's
+  PGRST000 = "Database connection error", PGRST001 = "Database client error",
+  PGRST002 = "Could not query the database for the schema cache", PGRST003 = "Timed out acquiring connection",
+  ["57P01"] = "terminating connection due to ",
+}
 
 local function outcome(status, text)
   if status == "400" then return text == broken and "unknown" or nil end
-  local code = string.match(text, '"code":"(%w*)"')
-  if undone[code] or code == "PGRST001" and string.find(text, unsent, 1, true) then return "undone", code == "PGRST003" end
-  if code == "PGRST001" or string.match(code or "", "^08") then return "unknown" end
+  local code = string.match(text, '"code":"(%w*)"') or ""
+  if string.match(code, "^08") then return "unknown" end
+  if not begins[code] or not string.find(text, '"message":"' .. begins[code], 1, true) then return end
+  if code == "PGRST001" and not string.find(text, unsent, 1, true) then return "unknown" end
+  return "undone", code == "PGRST003"
 end
 
 function envoy_on_response(handle)
