@@ -229,7 +229,8 @@ async def test_others_messages_are_taken_and_lead_nowhere(world: Probers, admin:
     app = await world.servers.connect("app")
     try:
         forged = {"nonce": "0", "host": "127.0.0.1", "port": there.sockets[0].getsockname()[1], "sent": int(NOW.timestamp()), "mac": "0"}
-        for payload in (json.dumps(forged).encode(), b"[]", b"\xff\xfe", b"{" * 500):
+        no_numbers, no_text = json.dumps(forged | {"sent": float("inf")}).encode(), json.dumps(forged | {"nonce": "\ud800"}).encode()
+        for payload in (json.dumps(forged).encode(), b"[]", b"\xff\xfe", b"{" * 500, no_numbers, no_text):
             await app.publish("baas-probe.1", payload)
         for number in range(600):
             await app.publish("baas-probe.2", str(number).encode())
@@ -243,6 +244,7 @@ async def test_others_messages_are_taken_and_lead_nowhere(world: Probers, admin:
             await each.when("publish", failing=False)
         await settled(admin)
         assert called == []
+        assert "Unhandled exception" not in world.hooked.process.said, "each has an answer, and none is tried again"
     finally:
         await app.close()
         there.close()

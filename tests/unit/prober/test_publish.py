@@ -130,6 +130,9 @@ async def test_nobody_makes_it_call_elsewhere(tmp_path: Path) -> None:
             json.dumps(forged).encode(), note("127.0.0.1", port).written(OTHER), b"[]", b"null", b"17", b"", b"{", b"[" * 3000,
             json.dumps(forged | {"host": "elsewhere.example"}).encode(), json.dumps(forged | {"mac": "\u00e9"}).encode(),
             json.dumps(forged | {"port": "x"}).encode(), json.dumps(forged | {"mac": None}).encode(),
+            json.dumps(forged | {"port": float("inf")}).encode(), json.dumps(forged | {"sent": 1}).replace("1,", "1e999,").encode(),
+            json.dumps(forged | {"nonce": "\ud800"}).encode(), json.dumps(forged | {"host": "fe80::1%\ud800"}).encode(),
+            json.dumps(forged | {"mac": "\ud800"}).encode(),
         ):  # fmt: skip
             assert await publish.hear(delivery(said), said) == 200, said
         assert there.came == []

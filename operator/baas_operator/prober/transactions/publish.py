@@ -66,9 +66,10 @@ class Note:
             said: Any = json.loads(body)
             note = cls(str(said["nonce"]), str(ip_address(said["host"])), int(said["port"]), int(said["sent"]))
             mac = str(said["mac"]).encode()
-        except (ValueError, KeyError, TypeError, RecursionError):
+            return note if any(hmac.compare_digest(mac, note._mac(key).encode()) for key in keys) else None
+        # JSON has half characters, which no UTF-8 has, and Python's has numbers without an end.
+        except (ValueError, OverflowError, KeyError, TypeError, RecursionError):
             return None
-        return note if any(hmac.compare_digest(mac, note._mac(key).encode()) for key in keys) else None
 
 
 class Publish:
