@@ -134,7 +134,7 @@ def plan_instance(view: View) -> Plan:
         )
         + it.answering.conditions
         + workers.conditions,
-        status=_status(it) | keys.told,
+        status=_status(it) | keys.told | passwords.told,
         manifests=manifests,
         secrets=passwords.requests,
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,

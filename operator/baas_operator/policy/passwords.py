@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from baas_operator.api.instance.keys import KeysPhase, PasswordsStatus
 from baas_operator.api.instance.spec import BaasInstanceSpec
 from baas_operator.api.kinds import CRON_JOB, DATABASE_REPLICA, DEPLOYMENT, POD, SECRET
 from baas_operator.desired.database import names as database_names
@@ -36,7 +37,7 @@ from baas_operator.desired.secrets import (
 )
 from baas_operator.desired.sql_job import digest
 from baas_operator.observe.instance import job_succeeded, rolled_out
-from baas_operator.observe.moments import read_time
+from baas_operator.observe.moments import read_time, to_text
 from baas_operator.observe.view import View, secret_text
 from baas_operator.policy.plan import Finding
 
@@ -50,9 +51,18 @@ class PasswordsPlan:
     put right, while all serves. `progress`: what a rotation waits for. `wake_seconds`: until the next step that no event would tell of."""
 
     requests: tuple[SecretRequest, ...]
+    status: PasswordsStatus | None = None
     stalled: Finding | None = None
     progress: Finding | None = None
     wake_seconds: float | None = None
+
+    @property
+    def told(self) -> dict[str, object]:
+        """The part of the status that is about passwords."""
+        return {"passwords": self.status.model_dump(by_alias=True, exclude_none=True, mode="json")} if self.status else {}
+
+
+_LEAST_FAR = (KeysPhase.PUBLISHING, KeysPhase.SWITCHING, KeysPhase.OVERLAPPING, KeysPhase.STABLE)
 
 
 def logins_of(view: View, requests: Iterable[SecretRequest]) -> dict[str, RoleLogin]:
@@ -103,6 +113,7 @@ def plan_passwords(
     by_name = {each.request.name: each.request for each in judged}
     return PasswordsPlan(
         tuple(by_name.get(each.name, each) for each in asked),
+        status=_status(judged),
         stalled=next((each.stalled for each in judged if each.stalled), None),
         progress=next((each.progress for each in judged if each.progress), None),
         wake_seconds=min((left for each in judged if each.at and (left := (each.at - view.now).total_seconds()) > 0), default=None),
@@ -111,12 +122,21 @@ def plan_passwords(
 
 @dataclass(frozen=True)
 class _Judged:
-    """One Secret. `at`: when its next step may be due, where no event would tell."""
+    """One Secret. `at`: when its next step may be due, where no event would tell. `phase`: None of one that can not be rotated."""
 
     request: SecretRequest
     stalled: Finding | None = None
     progress: Finding | None = None
     at: datetime | None = None
+    phase: KeysPhase | None = None
+
+
+def _status(judged: list[_Judged]) -> PasswordsStatus | None:
+    phases = [each.phase for each in judged if each.phase]
+    if not phases:
+        return None
+    starts = [each.at for each in judged if each.at and each.phase is KeysPhase.STABLE]
+    return PasswordsStatus(phase=min(phases, key=_LEAST_FAR.index), next_rotation=to_text(min(starts)) if starts else None)
 
 
 def _judge(view: View, request: SecretRequest, wanted: Workloads, *, settled: bool, rotation_days: int) -> _Judged:
@@ -134,18 +154,20 @@ def _judge(view: View, request: SecretRequest, wanted: Workloads, *, settled: bo
     due = replace(request, replaces=live["metadata"]["resourceVersion"])
     if secret_text(live, NEXT):
         if settled:
-            return _Judged(due, stalled, Finding("RotatingPasswords", f"{login.other} is going to log in in place of {login.username}."))
+            why = f"{login.other} is going to log in in place of {login.username}."
+            return _Judged(due, stalled, Finding("RotatingPasswords", why), phase=KeysPhase.PUBLISHING)
         why = f"The next password, of {login.other}, is made known to the database {names.sql_name(view.owner.name)}."
-        return _Judged(request, stalled, Finding("RotatingPasswords", why))
+        return _Judged(request, stalled, Finding("RotatingPasswords", why), phase=KeysPhase.PUBLISHING)
     if secret_text(live, PREVIOUS):
         using = users(view, wanted, login.other)
         over = read_time(annotations.get(OVERLAP_ANNOTATION)) or view.now  # a hand that wrote no time ended it
         waits = (
             Finding("RotatingPasswords", f"Pods that log in as {login.other} are being replaced: {', '.join(using)}.") if using else None
         )
-        return _Judged(due if settled and not using and view.now >= over else request, stalled, waits, over)
+        phase = KeysPhase.SWITCHING if using else KeysPhase.OVERLAPPING
+        return _Judged(due if settled and not using and view.now >= over else request, stalled, waits, over, phase)
     wish = _wish(live, text, rotation_days)
-    return _Judged(due if settled and wish and view.now >= wish else request, stalled, at=wish)
+    return _Judged(due if settled and wish and view.now >= wish else request, stalled, at=wish, phase=KeysPhase.STABLE)
 
 
 def not_rotated(live: Manifest, asked: str | None) -> str | None:

@@ -75,3 +75,13 @@ class KeysStatus(ApiModel):
     """When the next one begins by itself."""
     revoked: list[str] = []
     """Ids of keys that were in the set and are revoked."""
+
+
+class PasswordsStatus(ApiModel):
+    """How the passwords of the backend's roles in its database are rotated."""
+
+    phase: KeysPhase
+    """How far a rotation is, of the role that is least far: `Publishing` until the database and its standbys know the next password,
+    `Switching` until no pod logs in with the one before, `Overlapping` until that is taken away, and else `Stable`."""
+    next_rotation: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    """When the next one begins by itself, or as it was asked for."""

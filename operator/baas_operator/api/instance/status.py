@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from baas_operator.api.common import BY_NAME, ApiModel, StatusBase
-from baas_operator.api.instance.keys import KeysStatus
+from baas_operator.api.instance.keys import KeysStatus, PasswordsStatus
 
 
 class ComponentStatus(ApiModel):
@@ -78,6 +78,8 @@ class BaasInstanceStatus(StatusBase):
     """Label selector of the gateway's pods, for the scale subresource."""
     keys: KeysStatus | None = None
     """The keys that tokens are signed with."""
+    passwords: PasswordsStatus | None = None
+    """The passwords that components log in to the database with."""
     components: Annotated[
         list[ComponentStatus],
         Field(json_schema_extra=BY_NAME),

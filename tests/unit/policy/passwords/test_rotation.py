@@ -52,6 +52,7 @@ async def test_the_next_password_is_known_before_anybody_is_led_to_it(world: Wor
     assert world.last
     assert reason(world.last, RECONCILING) == "BootstrappingDatabase"
     assert status(world.last, READY), "and serves"
+    assert world.last.status["passwords"]["phase"] == "Publishing"
 
     assert await world.run_jobs()
     assert world.database.takes(first)
@@ -78,6 +79,7 @@ async def test_pods_of_who_uses_it_are_replaced_and_the_first_password_goes_a_da
     assert world.database.takes(first)
     assert world.last
     assert world.last.requeue_after == pytest.approx(1)
+    assert world.last.status["passwords"] == {"phase": "Overlapping"}
 
     world.passes(1)
     await world.settle()
@@ -104,6 +106,7 @@ async def test_the_first_password_stays_while_a_pod_may_use_it(world: World) -> 
     assert secret_text(world.live("auth"), PREVIOUS), "two pods are going, and still answer"
     assert world.last
     assert "Pods that log in as shop_auth_admin are being replaced: shop-auth-" in message(world.last, RECONCILING)
+    assert world.last.status["passwords"] == {"phase": "Switching"}
     world.passes(DRAIN_SECONDS)
     await world.settle()
     assert not world.database.takes(first)
@@ -210,9 +213,11 @@ async def test_a_schedule_counts_from_the_last_rotation() -> None:
     assert world.says("auth").username == "shop_auth_admin"
     assert world.last
     assert world.last.requeue_after == pytest.approx(24 * 3600)
+    assert world.last.status["passwords"] == {"phase": "Stable", "nextRotation": to_text(world.now + timedelta(days=1))}
     world.passes(24 * 3600)
     await world.settle()
     at = world.now
+    assert world.last.status["passwords"] == {"phase": "Switching"}
     assert {world.says(each).username for each in ROLES} == {"shop_authenticator_alt", "shop_auth_admin_alt", "shop_owner_alt"}
     assert world.annotation("auth", ROTATED_ANNOTATION) == to_text(at)
     world.passes(30 * 24 * 3600 - 1)
