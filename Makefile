@@ -55,6 +55,10 @@ lab-down: $(UV) ## Remove the lab. What it has built stays in the cache.
 images: $(UV) ## Build the container images, and those of the operands that no registry gives.
 	$(RUN) lab images
 
+.PHONY: prepare
+prepare: $(UV) ## Build the programs of the lab and of tests, so that no tier has to.
+	$(RUN) lab tools --all
+
 .PHONY: plugin
 plugin: $(UV) ## Install `kubectl baas` for this user, and say where it is.
 	@$(UV) export --quiet --frozen --no-hashes --no-emit-workspace --no-dev --output-file $(CACHE)/versions.txt
@@ -136,17 +140,17 @@ pictures: $(UV) ## Draw the dashboards, of a backend on the lab whose zone goes:
 	$(RUN) --isolated --group pictures python -m bench.pictures $(ARGS)
 
 .PHONY: lint
-lint: $(UV) ## Format, style, types, layers.
+lint: $(UV) ## Format, style, types, layers; all tests can be loaded.
 	$(RUN) ruff format --check
 	$(RUN) ruff check
 	$(RUN) mypy
 	$(RUN) lint-imports
-
-.PHONY: verify
-verify: $(UV) ## Generated files are fresh; all tests can be loaded; chart, examples and everything rendered from them are valid.
-	$(UV) lock --check
 	@# At once, not after half an hour of the tiers before theirs.
 	$(RUN) pytest --collect-only --quiet --quiet tests bench/tests lab/tests
+
+.PHONY: verify
+verify: $(UV) ## Generated files are fresh; chart, examples and everything rendered from them are valid.
+	$(UV) lock --check
 	$(RUN) python -m baas_operator crds --check crds charts/baas-operator/crds
 	$(RUN) python -m baas_operator reference --check docs/reference.md
 	$(RUN) lab tools

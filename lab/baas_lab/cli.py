@@ -91,9 +91,9 @@ def install(name: Name = DEFAULT_NAME) -> None:
 
 
 @app.command()
-def tools() -> None:
+def tools(every: Annotated[bool, typer.Option("--all", help="Those of the lab's nodes, too.")] = False) -> None:
     """Build the programs that tests without nodes need; print the folder that has them."""
-    print(binaries.ensure(Cache(), Progress(), binaries.HOST_TOOLS))
+    print(binaries.ensure(Cache(), Progress(), binaries.BY_PROGRAM if every else binaries.HOST_TOOLS))
 
 
 @app.command()
