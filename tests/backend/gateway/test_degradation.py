@@ -92,7 +92,7 @@ async def test_a_write_that_was_not_done_waits_for_a_moment(build: Build) -> Non
     assert not [each for each in answers if "baas-degraded" in each.headers or "baas-undone" in each.headers]
 
     world.rest.says, world.rest.well = (503, ENDED), False
-    small, large = [ask(world.session, "POST", url, headers=world.anon, data=data) for data in (b"{}", b"1" * (1 << 21))]
+    small, large = [ask(world.session, "POST", url, headers=world.anon, data=data) for data in (b"1" * 100_000, b"1" * 300_000)]
     answer, told = await asyncio.gather(small, large)
     for each in (answer, told):
         assert (each.status, each.headers.get("retry-after"), each.headers.get("baas-undone")) == (503, "1", None)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -13,6 +16,11 @@ from baas_operator.desired.instance.gateway import GatewaySpec, Limits, Rate
 from baas_operator.desired.instance.gateway.keys import OWN_HEADERS
 from tests.backend.gateway.conftest import Build, World, routes
 from tests.backend.gateway.harness.load import Answer, ask
+from tests.backend.gateway.harness.postgrest import ENDED
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+MORE_MIB = 200
+"""Twice a direction and request (KEPT_BYTES), and as much again."""
 
 
 async def _times(world: World, count: int, path: str = "/rest/v1/notes", **headers: str) -> list[int]:
@@ -138,3 +146,32 @@ async def test_more_clients_than_a_pod_takes_do_not_hurt_those_that_are_there(bu
             assert time.monotonic() - began < 2
             told = await asyncio.gather(*crowd)
     assert 15 <= sum(each.status == 200 for each in told) <= 20, [each.status for each in told]
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_large_writes_that_wait_do_not_fill_the_memory(build: Build, held: bool, figure: Callable[[str], None]) -> None:
+    """Of each the gateway keeps a little, and leaves the rest to its client."""
+    world = await build()
+    if held:
+        world.rest.says = (503, ENDED)
+    else:
+        world.rest.slow = 3
+    before = _resident_mib(world)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        body = bytes(1024 * 1024)
+        url = f"{world.gateway.url}/rest/v1/notes"
+        asked = [asyncio.create_task(ask(session, "POST", url, headers=world.anon, data=body)) for _ in range(300)]
+        most = before
+        while not all(each.done() for each in asked):
+            most = max(most, _resident_mib(world))
+            await asyncio.sleep(0.1)
+        answers = [each.result() for each in asked]
+    figure(f"300 writes of 1 MiB {'that are held' if held else 'to a slow component'}: {most - before} MiB more than {before}")
+    assert {each.status for each in answers} <= {200, 503}, "a stand-in with so much to read misses health checks"
+    assert held or 200 in {each.status for each in answers}
+    assert most - before < MORE_MIB
+
+
+def _resident_mib(world: World) -> int:
+    return int(Path(f"/proc/{world.gateway.pid}/statm").read_text().split()[1]) * PAGE_BYTES // 2**20

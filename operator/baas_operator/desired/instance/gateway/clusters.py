@@ -6,7 +6,7 @@ Writes that are held have one as well: of the component, and of the same pods on
 
 from __future__ import annotations
 
-from baas_operator.desired.instance.gateway.model import GatewayInput, Upstream
+from baas_operator.desired.instance.gateway.model import KEPT_BYTES, GatewayInput, Upstream
 from baas_operator.desired.instance.gateway.postgrest import upstream_filters
 from baas_operator.desired.instance.gateway.typed import HTTP_OPTIONS, Config, extension, resources, typed
 
@@ -84,6 +84,7 @@ def _cluster(upstream: Upstream, *, standby: bool, grpc: bool) -> Config:
         "name": upstream.name,
         "cluster_type": _by_name(),
         "connect_timeout": "1s",
+        "per_connection_buffer_limit_bytes": KEPT_BYTES,
         # A pod that is told to go leaves DNS at once, and goes on being healthy until it is gone: no more requests to it.
         "ignore_health_on_host_removal": True,
         "lb_policy": "LEAST_REQUEST",

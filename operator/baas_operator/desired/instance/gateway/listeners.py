@@ -7,7 +7,7 @@ from baas_operator.desired.instance.gateway.clusters import TRACING
 from baas_operator.desired.instance.gateway.health import health_listener
 from baas_operator.desired.instance.gateway.keys import OWN_HEADERS, role_filter
 from baas_operator.desired.instance.gateway.limits import body_filters
-from baas_operator.desired.instance.gateway.model import GatewayInput
+from baas_operator.desired.instance.gateway.model import KEPT_BYTES, GatewayInput
 from baas_operator.desired.instance.gateway.postgrest import AGAIN, UNKNOWN
 from baas_operator.desired.instance.gateway.routes import CORS_FILTER, PUBLIC, REDIRECT
 from baas_operator.desired.instance.gateway.typed import (
@@ -108,6 +108,7 @@ def _listener(given: GatewayInput, name: str, port: int, routes: str, file: str,
     return {
         "name": name,
         "address": {"socket_address": {"address": given.ports.address, "port_value": port}},
+        "per_connection_buffer_limit_bytes": KEPT_BYTES,
         "filter_chains": [chain],
     }
 

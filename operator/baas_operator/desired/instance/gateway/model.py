@@ -13,6 +13,10 @@ TLS_MOUNT = "/etc/baas/tls"
 UNDONE_HEADER = "baas-undone"
 """Of an answer that says that nothing was done; between a component and the gateway's router, no client sees it."""
 
+KEPT_BYTES = 128 * 1024
+"""What Envoy holds of one direction of one request: a body that is longer flows through as it is taken, and can not be sent again. So a
+thousand that wait fit into a pod's memory."""
+
 Access = Literal["api-key", "service-key", "public", "upgrade"]
 """`api-key`: a key of ours; `service-key`: one of role service_role; `public`: none is asked for; `upgrade`: as `api-key`, and the key may
 come as `?apikey=`, since browsers send no headers with a WebSocket."""

@@ -15,7 +15,7 @@ before that was done: after it, hasql tells of the last error that libpq has, wh
 
 What waited for a connection until PostgREST gave up (PGRST003) has waited enough, and is told so.
 
-Known limits: an error of more than Envoy's buffer (1 MiB: it repeats a value of the client's) comes out as 500. An error that answers HEAD
+Known limits: an error of more than KEPT_BYTES (it repeats a value of the client's) comes out as 500. An error that answers HEAD
 has no body, so that only 503 and 504 are tried again there. A function that hands on what ended a session of its own elsewhere (dblink),
 in the same words, can not be told apart.
 """
