@@ -56,8 +56,9 @@ images: $(UV) ## Build the container images, and those of the operands that no r
 	$(RUN) lab images
 
 .PHONY: prepare
-prepare: $(UV) ## Build the programs of the lab and of tests, so that no tier has to.
+prepare: $(UV) ## Build the programs and images of the lab and of tests, so that no tier has to.
 	$(RUN) lab tools --all
+	$(RUN) lab images
 
 .PHONY: plugin
 plugin: $(UV) ## Install `kubectl baas` for this user, and say where it is.
