@@ -66,22 +66,39 @@ def clusters(given: GatewayInput) -> str:
     """The file of all clusters."""
     fallbacks = {each.fallback for each in given.upstreams if each.fallback}
     grpc = {each.upstream for each in given.routes if each.grpc}
-    made = [_cluster(each, standby=each.name in fallbacks, grpc=each.name in grpc) for each in given.upstreams]
+    made = []
+    for each in given.upstreams:
+        standby = each.name in fallbacks
+        check = _LAST_CHECK if standby else _QUICK_CHECK if each.fallback else _CHECK
+        # Shown to clients by the routes, as a header of every answer that came from here instead of from where it belongs.
+        shown = f"{each.name}-from-standby" if standby else None
+        made.append(_cluster(each, each.name, check, last=standby, shown=shown, grpc=each.name in grpc))
     made += [_or(each, each.fallback, read_cluster(each)) for each in given.upstreams if each.fallback]
     for each in given.upstreams:
         if each.holds:
-            made += [_late(each), _or(each, _late_name(each), write_cluster(each))]
+            # Writes that wait go to the same pods. Who says no is who is waited for.
+            late = f"{each.name}-late"
+            made += [_cluster(each, late, _LATE_CHECK, last=True, refusals=[_ANY_ANSWER]), _or(each, late, write_cluster(each))]
     return resources(*(typed("envoy.config.cluster.v3.Cluster", **each) for each in made))
 
 
-def _cluster(upstream: Upstream, *, standby: bool, grpc: bool) -> Config:
-    endpoint = _endpoint(upstream)
-    if standby:
-        # Shown to clients by the routes, as a header of every answer that came from here instead of from where it belongs.
-        endpoint["metadata"] = {"filter_metadata": {METADATA: {DEGRADED_KEY: f"{upstream.name}-from-standby"}}}
-    check = _LAST_CHECK if standby else _QUICK_CHECK if upstream.fallback else _CHECK
+def _cluster(
+    upstream: Upstream, name: str, check: Config, *,
+    last: bool, shown: str | None = None, refusals: list[Config] | None = None, grpc: bool = False,
+) -> Config:  # fmt: skip
+    """The pods of an upstream. `last`: there is nobody else to go to. `refusals`: answers to a health check that put a pod out no sooner
+    than silence does; None: any but 200 does at once."""
+    endpoint: Config = {
+        "endpoint": {
+            "address": _address(upstream.host, upstream.port),
+            "health_check_config": {"port_value": upstream.health_port},
+        }
+    }
+    if shown:
+        endpoint["metadata"] = {"filter_metadata": {METADATA: {DEGRADED_KEY: shown}}}
+    asked = {"path": upstream.health_path} | ({"retriable_statuses": refusals} if refusals else {})
     return {
-        "name": upstream.name,
+        "name": name,
         "cluster_type": _by_name(),
         "connect_timeout": "1s",
         "per_connection_buffer_limit_bytes": KEPT_BYTES,
@@ -89,21 +106,21 @@ def _cluster(upstream: Upstream, *, standby: bool, grpc: bool) -> Config:
         "ignore_health_on_host_removal": True,
         "lb_policy": "LEAST_REQUEST",
         "load_assignment": {
-            "cluster_name": upstream.name,
+            "cluster_name": name,
             "policy": {"overprovisioning_factor": _ANY_HEALTHY},
             "endpoints": [{"lb_endpoints": [endpoint]}],
         },
         # Without panic: a component of which no pod is well answers 503 at once, rather than by what each of its pods makes of it.
         # Without merging: Envoy would hold back for a second that a pod is out when another went out just before it, as when a zone goes.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
-        "health_checks": [{**check, "healthy_threshold": 1, "http_health_check": {"path": upstream.health_path}}],
+        "health_checks": [{**check, "healthy_threshold": 1, "http_health_check": asked}],
         # A pod that is put out comes back with its next good health check: this bridges the time that a health check needs, and no more.
         # So all may be out at once: reads then go elsewhere, and writes are told at once. Where reads go then, answers put nobody out:
         # half a pool of connections that break together is no reason to send away who may be the last.
         "outlier_detection": {
             "consecutive_gateway_failure": 5, "consecutive_local_origin_failure": 3, "split_external_local_origin_errors": True,
-            "enforcing_consecutive_gateway_failure": 0 if standby else 100, "enforcing_consecutive_5xx": 0, "enforcing_success_rate": 0,
-            "interval": "0.5s", "base_ejection_time": "1s", "max_ejection_time": "2s", "max_ejection_percent": 50 if standby else 100,
+            "enforcing_consecutive_gateway_failure": 0 if last else 100, "enforcing_consecutive_5xx": 0, "enforcing_success_rate": 0,
+            "interval": "0.5s", "base_ejection_time": "1s", "max_ejection_time": "2s", "max_ejection_percent": 50 if last else 100,
         },
         "circuit_breakers": _breakers(upstream.priority),
         "upstream_connection_options": {"tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 3, "keepalive_interval": 1}},
@@ -112,33 +129,6 @@ def _cluster(upstream: Upstream, *, standby: bool, grpc: bool) -> Config:
         ]},
         "typed_extension_protocol_options": {HTTP_OPTIONS: _protocol(upstream, grpc)},
     }  # fmt: skip
-
-
-def _late_name(upstream: Upstream) -> str:
-    return f"{upstream.name}-late"
-
-
-def _late(upstream: Upstream) -> Config:
-    """The pods of an upstream once more, for writes that wait. Their answers put none out: who says no is who is waited for."""
-    check = {**_LATE_CHECK, "healthy_threshold": 1}
-    path = {"path": upstream.health_path, "retriable_statuses": [_ANY_ANSWER]}
-    made = _cluster(upstream, standby=True, grpc=False)
-    name = _late_name(upstream)
-    endpoints = [{"lb_endpoints": [_endpoint(upstream)]}]
-    return made | {
-        "name": name,
-        "load_assignment": made["load_assignment"] | {"cluster_name": name, "endpoints": endpoints},
-        "health_checks": [check | {"http_health_check": path}],
-    }
-
-
-def _endpoint(upstream: Upstream) -> Config:
-    return {
-        "endpoint": {
-            "address": _address(upstream.host, upstream.port),
-            "health_check_config": {"port_value": upstream.health_port},
-        }
-    }
 
 
 def _by_name() -> Config:
