@@ -103,7 +103,7 @@ e2e: $(UV) ## Tests against the lab; it is brought up if it is not, and then tak
 	$(call tests,tests/e2e -m "not chaos")
 
 .PHONY: chaos
-chaos: $(UV) ## Break the lab on purpose, and prove that nothing acknowledged is lost: two hours.
+chaos: $(UV) ## Break the lab on purpose, and prove that nothing acknowledged is lost: two and a half hours.
 	@was=0; $(RUN) lab status >/dev/null 2>&1 || was=$$?; \
 	if [ $$was = 4 ]; then trap '$(RUN) lab down' EXIT; fi; \
 	$(RUN) lab up; \

@@ -34,6 +34,7 @@ print(json.dumps({"found": found, "hertz": os.sysconf("SC_CLK_TCK"), "at": __imp
 """
 
 
+@pytest.mark.chaos
 def test_agents_are_small_at_rest(kube: Kube, database: Database, figure: Callable[[str], None]) -> None:
     database.wait_whole()
     pods = {"member": database.names(), "pooler": [pod["metadata"]["name"] for pod in kube.pods_of(database.namespace, "main", "pooler")]}

@@ -53,7 +53,7 @@ def starts(database: Database, client: ClientPod) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("through", ["uri", "pooler_uri"])
+@pytest.mark.parametrize("through", ["uri", pytest.param("pooler_uri", marks=pytest.mark.chaos)])
 def test_a_renewed_certificate_reaches_new_clients_and_old_ones_go_on(database: Database, client: ClientPod, through: str) -> None:
     database.wait_whole()
     old, running, addresses = issued(database), starts(database, client), servers(database)

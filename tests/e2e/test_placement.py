@@ -99,6 +99,7 @@ def test_a_scale_in_moves_the_primary_before_its_member_goes_and_the_member_may_
     assert_nothing_lost(ledger, database)
 
 
+@pytest.mark.chaos
 def test_the_primary_moves_to_the_preferred_zone_in_a_window_and_not_before(kube: Kube, database: Database, ledger: Ledger) -> None:
     namespace, old = database.namespace, database.leader()
     standby = next(pod for pod in database.members() if pod["metadata"]["name"] != old)

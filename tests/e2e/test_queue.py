@@ -149,6 +149,7 @@ def test_what_was_done_to_streams_by_hand_is_undone(queue: Queue) -> None:
     assert queue.config("orders") == declared | {"description": "by hand"}, "what the operator does not decide has to stay"
 
 
+@pytest.mark.chaos
 def test_three_servers_become_five_and_three_again_and_keep_every_message(queue: Queue) -> None:
     """By `kubectl scale`, with messages all the while."""
 

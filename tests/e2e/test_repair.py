@@ -99,6 +99,7 @@ def test_a_standby_with_broken_files_is_copied_anew(lab: Cluster, kube: Kube, da
     assert_nothing_lost(ledger, database)
 
 
+@pytest.mark.chaos
 def test_a_standby_that_lacks_what_the_primary_threw_away_is_copied_anew_once_it_can_be(
     lab: Cluster, kube: Kube, database: Database, client: ClientPod, ledger: Ledger
 ) -> None:

@@ -103,6 +103,7 @@ def test_a_raised_max_connections_restarts_standbys_first_and_moves_the_primary_
     assert len(doubts) <= SENT
 
 
+@pytest.mark.chaos
 def test_a_lowered_max_connections_restarts_the_primary_first_and_in_its_place(
     database: Database, client: ClientPod, ledger: Ledger
 ) -> None:

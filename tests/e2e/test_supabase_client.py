@@ -17,7 +17,7 @@ from tests.e2e.harness.gateway import GATEWAY_PORT, HEALTH_PORT, Gateway, Keys, 
 from tests.e2e.harness.kube import Kube
 from tests.harness.manifests import own
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos]  # what CI has of this is in test_backend.py and tests/backend/gateway
 
 SCHEMA = """
 create table notes (
