@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -99,9 +100,9 @@ def away(load: Load, kinds: frozenset[str], since: float, until: float) -> float
 
 
 def worst_minute(requests: Sequence[Request], since: float, seconds: float = 60.0) -> tuple[int, int]:
-    """(failed, all) of the requests that began within `seconds` of `since`."""
-    inside = [each for each in requests if since <= each.began < since + seconds]
-    return sum(not each.good for each in inside), len(inside)
+    """(failed, all) of the requests, in the order in which they began, that began within `seconds` of `since`."""
+    first, last = (bisect_left(requests, moment, key=lambda each: each.began) for moment in (since, since + seconds))
+    return sum(not each.good for each in requests[first:last]), last - first
 
 
 def slowest(requests: Sequence[Request], percent: float) -> float:
