@@ -59,7 +59,7 @@ class Campaign:
 
     def measure(
         self,
-        make: Callable[[], System[Any]],
+        make: Callable[[str], System[Any]],
         name: str,
         title: str,
         faults: list[str],
@@ -70,7 +70,7 @@ class Campaign:
         left = [fault for fault in faults if records.runs(self.found, name, fault) < runs]
         if not left:
             return
-        system = make()
+        system = make(name)
         try:
             with self.progress.step(f"{title}: three members in three zones"):
                 system.deploy()

@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from baas_lab import lifecycle
-from baas_lab.cluster import Cluster, running
+from baas_lab.cluster import Cluster
 from baas_lab.errors import LabError
-from baas_lab.install import install
 from baas_lab.kind_config import DEFAULT_NAME
 from baas_lab.progress import Progress
 from baas_operator.desired.images import Images
@@ -94,17 +93,19 @@ def bench(
         for system in who:
             for fault in faults_of(system, given):
                 results.forget(found, system, fault)
-    lab = running(name) if as_is else lifecycle.up(name, progress=progress)
-    if not as_is:
-        install(lab, progress)
+    lab = command.lab(name, progress, as_is=as_is)
     campaign = Campaign(FAULTS, lambda into, who, what, through: results.add(into, who, what, service=through), found, output, progress)
     found[results.MACHINE] = machine.describe(lab, postgres_image=Images().postgres)
     try:
         for system in who:
             campaign.measure(
-                lambda name=system: make(lab, name),  # type: ignore[misc]
-                system, table.TITLES[system], faults_of(system, given), runs, lambda made, fault: service_for(made, fault, service),
-            )  # fmt: skip
+                partial(make, lab),
+                system,
+                table.TITLES[system],
+                faults_of(system, given),
+                runs,
+                lambda made, fault: service_for(made, fault, service),
+            )
     finally:
         console.print(table.render(found, given or list(FAULTS), who))
         if output.exists():

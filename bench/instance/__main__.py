@@ -16,10 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from baas_lab import lifecycle
-from baas_lab.cluster import running
 from baas_lab.errors import LabError
-from baas_lab.install import install
 from baas_lab.kind_config import DEFAULT_NAME
 from baas_lab.progress import Progress
 from bench import command, machine, records
@@ -60,9 +57,7 @@ def bench(
     if not resume:
         for each in wanted:
             ours.pop(each, None)
-    lab = running(name) if as_is else lifecycle.up(name, progress=progress)
-    if not as_is:
-        install(lab, progress)
+    lab = command.lab(name, progress, as_is=as_is)
     found[records.MACHINE] = machine.describe(lab)
     backend = OursBackend.on(lab, NAMESPACE)
     try:

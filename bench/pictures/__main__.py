@@ -16,11 +16,9 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from baas_lab import lifecycle
 from baas_lab.cache import Cache
-from baas_lab.cluster import Cluster, running
+from baas_lab.cluster import Cluster
 from baas_lab.errors import LabError
-from baas_lab.install import install
 from baas_lab.kind_config import DEFAULT_NAME
 from baas_lab.progress import Progress
 from baas_operator.api.instance.spec import BaasInstanceSpec
@@ -78,11 +76,9 @@ def pictures(
 
 def _take(name: str, scene: str, before: float, after: float, *, as_is: bool, progress: Progress) -> tuple[samples.Samples, list[str]]:
     """Run it; what came of it, and a sentence for each panel without data."""
-    lab = running(name) if as_is else lifecycle.up(name, progress=progress)
+    lab = command.lab(name, progress, as_is=as_is)
     with progress.step(f"Prometheus {prometheus.VERSION}"):
         program = prometheus.program(Cache())
-    if not as_is:
-        install(lab, progress)
     backend = OursBackend.on(lab, NAMESPACE, spec=SPEC)
     try:
         with progress.step("A backend: database, queue, components in three zones"):

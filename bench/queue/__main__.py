@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from baas_lab import lifecycle
-from baas_lab.cluster import Cluster, running
+from baas_lab.cluster import Cluster
 from baas_lab.errors import LabError
-from baas_lab.install import install
 from baas_lab.kind_config import DEFAULT_NAME
 from baas_lab.progress import Progress
 from baas_operator.desired.images import Images
@@ -83,17 +82,19 @@ def bench(
         for system in who:
             for fault in faults_of(system, given):
                 records.forget(found, system, fault)
-    lab = running(name) if as_is else lifecycle.up(name, progress=progress)
-    if not as_is:
-        install(lab, progress)
+    lab = command.lab(name, progress, as_is=as_is)
     campaign = Campaign(FAULTS, results.add, found, output, progress)
     found[records.MACHINE] = machine.describe(lab, nats_image=Images().nats)
     try:
         for system in who:
             campaign.measure(
-                lambda name=system: make(lab, name),  # type: ignore[misc]
-                system, table.TITLES[system], faults_of(system, given), runs, lambda _made, _fault: SERVICE,
-            )  # fmt: skip
+                partial(make, lab),
+                system,
+                table.TITLES[system],
+                faults_of(system, given),
+                runs,
+                lambda _made, _fault: SERVICE,
+            )
     finally:
         console.print(table.render(found, given or list(FAULTS), who))
         if output.exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from baas_operator.api.common import DeletionPolicy
+from baas_operator.api.common import ApiModel, DeletionPolicy
 from baas_operator.api.instance.spec import BaasInstanceSpec
 from baas_operator.api.instance.status import BaasInstanceStatus, ComponentStatus
 from baas_operator.api.instance.supabase import Auth
@@ -134,7 +134,7 @@ def plan_instance(view: View) -> Plan:
         )
         + it.answering.conditions
         + workers.conditions,
-        status=_status(it) | keys.told | passwords.told,
+        status=_status(it) | _told(keys=keys.status, passwords=passwords.status),
         manifests=manifests,
         secrets=passwords.requests,
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
@@ -153,6 +153,11 @@ def plan_instance(view: View) -> Plan:
             default=None,
         ),
     )
+
+
+def _told(**parts: ApiModel | None) -> dict[str, object]:
+    """Parts of the status, of those that there are."""
+    return {name: part.model_dump(by_alias=True, exclude_none=True, mode="json") for name, part in parts.items() if part}
 
 
 def _versions(view: View, public: Manifest | None) -> dict[str, str]:

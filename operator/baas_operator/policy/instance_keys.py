@@ -37,11 +37,6 @@ class KeysPlan:
     progress: Finding | None = None
     wake_seconds: float | None = None
 
-    @property
-    def told(self) -> dict[str, object]:
-        """The part of the status that is about keys."""
-        return {"keys": self.status.model_dump(by_alias=True, exclude_none=True, mode="json")} if self.status else {}
-
 
 def plan_keys(
     view: View, keys: Keys, requests: Iterable[SecretRequest], *, token_seconds: int = ACCESS_TOKEN_SECONDS,

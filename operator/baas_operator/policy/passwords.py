@@ -56,11 +56,6 @@ class PasswordsPlan:
     progress: Finding | None = None
     wake_seconds: float | None = None
 
-    @property
-    def told(self) -> dict[str, object]:
-        """The part of the status that is about passwords."""
-        return {"passwords": self.status.model_dump(by_alias=True, exclude_none=True, mode="json")} if self.status else {}
-
 
 _LEAST_FAR = (KeysPhase.PUBLISHING, KeysPhase.SWITCHING, KeysPhase.OVERLAPPING, KeysPhase.STABLE)
 
