@@ -152,7 +152,7 @@ async def test_a_primary_goes_and_reads_stay(fault: str, tmp_path: Path, figure:
         promoted = time.monotonic()
         for pid in frozen:
             os.kill(pid, signal.SIGKILL)
-        data.standby.promote()
+        await data.standby.promote()
         await asyncio.sleep(3)
     written = made.written
 
@@ -185,7 +185,7 @@ async def test_a_primary_moves_and_no_write_fails(tmp_path: Path, figure: Callab
         began = time.monotonic()
         await asyncio.to_thread(data.primary.stop)
         await asyncio.sleep(max(0, began + 1.5 - time.monotonic()))
-        data.standby.promote()
+        await data.standby.promote()
         await asyncio.sleep(4)
     bad, writes = made.bad(), [each for each in made.answers if each.method == "POST"]
     figure(f"moved: {len(bad)} of {len(made.answers)} failed, the longest write took {max(each.seconds for each in writes):.2f} s")

@@ -139,7 +139,7 @@ async def test_a_standby_is_not_good_enough(rig: Rig, standby: Postgres) -> None
 
     until("it says so", lambda: server.ready == (503, "the database is a standby\n"))
     assert server.alive
-    standby.promote()
+    await standby.promote()
 
     server.wait()
     assert sign_up(server, "late") == 201
@@ -184,7 +184,7 @@ async def test_it_follows_the_primary_though_the_old_one_stays_frozen(rig: Rig, 
         freeze(rig.postgres)
         began = time.monotonic()
         until("readiness tells", lambda: server.ready[0] == 503, 10)
-        standby.promote()
+        await standby.promote()
         door.let_new_ones_to(standby.port)
         moved = time.monotonic()
 

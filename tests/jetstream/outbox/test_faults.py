@@ -156,7 +156,7 @@ async def test_the_primary_fails_over(lab: Lab, binaries: Path, postgres: Postgr
             await eventually(lambda: _there(lab, 100))
             if old_primary == "killed":
                 postgres.kill()
-            standby.promote()
+            await standby.promote()
             await _synchronous(standby, "")
             lab.postgres = standby
             lab.door.lead(standby.port)

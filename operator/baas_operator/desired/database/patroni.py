@@ -16,7 +16,7 @@ from baas_operator.desired.text import render
 
 DATA_DIR = f"{names.DATA_VOLUME}/pgdata"
 
-_PARAMETERS = {
+PARAMETERS = {
     "password_encryption": "scram-sha-256",
     "wal_level": "logical",
     "hot_standby": "on",
@@ -26,7 +26,9 @@ _PARAMETERS = {
     # would keep the lock, and could use it for nothing.
     "wal_sender_timeout": "10s",
     "wal_receiver_status_interval": "1s",
-    # The default of 5 s is what a surviving standby waits before it follows a new primary.
+    # The default of 5 s is what a surviving standby waits before it follows a new primary, and what a promotion waits that is asked for in
+    # the moment in which a standby begins to look for its primary again: the request keeps the receiver from starting, and nothing else
+    # ends the wait for what it would have brought (seen in 17.9).
     "wal_retrieve_retry_interval": "250ms",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "3",
@@ -77,7 +79,7 @@ def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int, has_stan
             "use_pg_rewind": True,
             "use_slots": True,
             "remove_data_directory_on_diverged_timelines": True,
-            "parameters": _PARAMETERS
+            "parameters": PARAMETERS
             | _timeouts(spec)
             | _log_kept(spec)
             | spec.parameters
