@@ -155,6 +155,7 @@ verify: $(UV) ## Generated files are fresh; chart, examples and everything rende
 	$(RUN) python -m baas_operator crds --check crds charts/baas-operator/crds
 	$(RUN) python -m baas_operator reference --check docs/reference.md
 	$(RUN) lab tools
+	$(RUN) pytest tests/chart $(ARGS)
 	$(RUN) python -m tests.schemas.validate
 
 # --- to change it --------------------------------------------------------------------------------------------------------------

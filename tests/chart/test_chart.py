@@ -1,15 +1,10 @@
-"""The chart: what it grants is what the operator's children need, and its values are those of the code.
-
-What needs no helm is read from the chart's files; the rest renders it, and is skipped where no helm has been built yet
-(`tests/control_plane` renders, and uses, the same chart).
-"""
+"""The chart: what it grants is what the operator's children need, and its values are those of the code. Part of `make verify`, as it needs
+a helm (`tests/control_plane` renders, and uses, the same chart)."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -19,8 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from baas_lab import binaries, versions
-from baas_lab.cache import Cache
+from baas_lab import versions
 from baas_operator.api.crd import all_crds
 from baas_operator.api.group import API_VERSION
 from baas_operator.api.kinds import BAAS_INSTANCE, CHILD_KINDS, EVENT_QUEUE, OPTIONAL_KINDS, OWN_KINDS
@@ -32,6 +26,7 @@ from baas_operator.desired.render import render
 from baas_operator.engine.config import Config, from_environment
 from baas_operator.observe.conditions import DEAD_LETTERS_EXPIRING, READY, STALLED, STORAGE_PRESSURE, ZONE_TOLERANT
 from kubectl_baas.doctor.cluster import MINIMUM_VERSION
+from tests.control_plane.harness.tools import run
 
 Manifest = dict[str, Any]
 
@@ -136,18 +131,8 @@ def test_its_own_kinds_are_all_there() -> None:
         assert (kind.group, f"{kind.plural}/finalizers", "update") in held
 
 
-def helm() -> str:
-    """A helm that is there already: one of one's own, the lab's, or one on PATH."""
-    own = os.environ.get("BAAS_TOOLS_DIR")
-    places = [Path(own) / "helm"] if own else [binaries.folder(Cache()) / "helm"]
-    found = next((str(path) for path in places if path.exists()), None) or shutil.which("helm")
-    if not found:
-        pytest.skip("no helm: the lab builds one, or name a folder that has one in BAAS_TOOLS_DIR")
-    return found
-
-
 def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([helm(), *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    return run("helm", *arguments, check=False)
 
 
 def template(*settings: str) -> list[Manifest]:
