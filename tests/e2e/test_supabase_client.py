@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from baas_lab.waiting import wait_until
 from tests.e2e.harness.client_pod import SQL, ClientPod
@@ -105,7 +105,7 @@ def _unsigned(token: str) -> str:
 
 
 def _stranger() -> str:
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = rsa.generate_private_key(65537, 2048)
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
 
 

@@ -26,11 +26,7 @@ class Keys:
     @property
     def public(self) -> dict[str, Any]:
         """The set as it is published (RFC 7517): no private part, and no symmetric key."""
-        shown = [
-            {key: value for key, value in each.items() if key not in _PRIVATE} | {"key_ops": ["verify"], "use": "sig"}
-            for each in self._keys.values()
-            if each["kty"] != "oct"
-        ]
+        shown = [_public(each) | {"key_ops": ["verify"], "use": "sig"} for each in self._keys.values() if each["kty"] != "oct"]
         return {"keys": shown}
 
     @property
@@ -55,7 +51,7 @@ class Keys:
             header = jwt.get_unverified_header(token)
             key = self._keys.get(header.get("kid", ""))
             if key is not None:
-                return dict(jwt.decode(token, jwt.PyJWK(key).key, algorithms=[_algorithm(key)], options={"verify_aud": False}))
+                return dict(jwt.decode(token, jwt.PyJWK(_public(key)).key, algorithms=[_algorithm(key)], options={"verify_aud": False}))
             if self._secret and header.get("alg") == "HS256":
                 return dict(jwt.decode(token, self._secret, algorithms=["HS256"], options={"verify_aud": False}))
         except jwt.PyJWTError as error:
@@ -78,6 +74,10 @@ def bearer(header: str | None) -> str | None:
 def now() -> int:
     """Seconds since 1970."""
     return int(time.time())
+
+
+def _public(key: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in key.items() if name not in _PRIVATE} if key["kty"] != "oct" else key
 
 
 def _algorithm(key: dict[str, Any]) -> str:

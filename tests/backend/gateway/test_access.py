@@ -14,6 +14,7 @@ import pytest
 from tests.backend.gateway.conftest import Build, World
 from tests.backend.gateway.harness.envoy import until
 from tests.backend.gateway.harness.keys import Key
+from tests.backend.harness.confused import confused
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -40,6 +41,7 @@ async def test_bad_keys_and_bad_tokens_reach_nothing(build: Build, stranger: Key
         "expired": world.key.token("anon", seconds=-3600),
         "of another issuer": world.key.token("anon", iss="somebody-else"),
         "changed": changed,
+        **{f"an HMAC by {what}": token for what, token in confused(world.key.private, world.key.kid, "service_role").items()},
     }
     for what, token in bad.items():
         for headers in (

@@ -8,10 +8,10 @@ from typing import Any
 from uuid import uuid4
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
-from jwt.algorithms import ECAlgorithm
 
 from baas_operator.desired.instance.gateway_pod import ISSUER
+from baas_operator.engine.key_material import PrivateKey, algorithm, draw, private_jwk, public_jwk
+from tests.backend.harness.confused import confused
 
 
 class KeySet:
@@ -26,8 +26,8 @@ class KeySet:
         return uuid4().hex[:12]
 
     @staticmethod
-    def _key() -> ec.EllipticCurvePrivateKey:
-        return ec.generate_private_key(ec.SECP256R1())
+    def _key() -> PrivateKey:
+        return draw()
 
     def add(self) -> str:
         """Another key, which does not sign yet."""
@@ -52,7 +52,7 @@ class KeySet:
     def gotrue(self) -> str:
         """`gotrue-keys.json`: an array; one signs, and of the others there is the public part alone."""
         return json.dumps([
-            ECAlgorithm.to_jwk(self._keys[kid], as_dict=True) | {"kid": kid, "alg": "ES256", "use": "sig", "key_ops": ["sign", "verify"]}
+            private_jwk(self._keys[kid]) | {"kid": kid, "alg": algorithm(self._keys[kid]), "use": "sig", "key_ops": ["sign", "verify"]}
             if kid == self.signer else self._public(kid) | {"key_ops": ["verify"]}
             for kid in self._keys
         ])  # fmt: skip
@@ -62,7 +62,11 @@ class KeySet:
         kid = kid or self.signer
         now = int(time.time())
         said = {"iss": ISSUER, "role": role, "iat": now, "exp": int(now + seconds), **claims}
-        return jwt.encode(said, self._keys[kid], algorithm="ES256", headers={"kid": kid})
+        return jwt.encode(said, self._keys[kid], algorithm=algorithm(self._keys[kid]), headers={"kid": kid})
+
+    def confused(self, role: str) -> dict[str, str]:
+        """Tokens whose HMAC is by the public key of the signer."""
+        return confused(self._keys[self.signer], self.signer, role)
 
     def _public(self, kid: str) -> dict[str, Any]:
-        return ECAlgorithm.to_jwk(self._keys[kid].public_key(), as_dict=True) | {"kid": kid, "alg": "ES256", "use": "sig"}
+        return public_jwk(self._keys[kid]) | {"kid": kid, "alg": algorithm(self._keys[kid]), "use": "sig"}

@@ -98,7 +98,7 @@ class Router:
             token = request.headers.get("apikey", "")
             kid = jwt.get_unverified_header(token).get("kid")
             key = next(each for each in self._jwks()["keys"] if each["kid"] == kid)
-            claims = jwt.decode(token, jwt.PyJWK(key).key, algorithms=["ES256"])
+            claims = jwt.decode(token, jwt.PyJWK(key).key, algorithms=["RS256"])
         except (jwt.PyJWTError, StopIteration):
             return False
         return not service or claims["role"] == "service_role"

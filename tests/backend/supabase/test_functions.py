@@ -64,7 +64,7 @@ async def test_only_with_a_token_of_ours(backend: Backend, client: aiohttp.Clien
     anon, service = backend.anon.split("."), backend.service.split(".")
     for what, token in {
         "none": None, "nonsense": "x", "unsigned": unsigned(backend.service), "expired": expired, "a stranger's": stranger,
-        "changed": ".".join([anon[0], service[1], anon[2]]),
+        "changed": ".".join([anon[0], service[1], anon[2]]), **backend.keys.confused("service_role"),
     }.items():  # fmt: skip
         async with aiohttp.request(
             "POST",

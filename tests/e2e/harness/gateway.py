@@ -34,19 +34,20 @@ class Keys:
     service_role: str
     private: str
     key_id: str
+    algorithm: str
 
     @classmethod
     def of(cls, kube: Kube, namespace: str, instance: str) -> Keys:
         public = kube.secret(namespace, f"{instance}-api-keys")
         private = kube.secret(namespace, f"{instance}-signing-key")["private.pem"]
         (key,) = json.loads(public["jwks.json"])["keys"]
-        return cls(public["anon"], public["service_role"], private, key["kid"])
+        return cls(public["anon"], public["service_role"], private, key["kid"], key["alg"])
 
     def token(self, role: str, *, seconds: float = 600, private: str | None = None, **claims: Any) -> str:
         """A token as the instance's own auth service would sign it; `seconds` until it expires."""
         now = time.time()
         claims = {"iss": ISSUER, "role": role, "iat": int(now), "exp": int(now + seconds), **claims}
-        return jwt.encode(claims, private or self.private, algorithm="ES256", headers={"kid": self.key_id})
+        return jwt.encode(claims, private or self.private, algorithm=self.algorithm, headers={"kid": self.key_id})
 
 
 class Answer(NamedTuple):

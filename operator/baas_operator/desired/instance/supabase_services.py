@@ -20,6 +20,8 @@ FUNCTIONS_HEALTH_PORT = 9001
 FUNCTION_SECONDS = 60
 """How long one call of a function may take."""
 _POOL = "10"
+_METHODS = "RS256,ES256"
+"""What a token may be signed with: keys that are drawn are of the first kind, older and brought ones may be of the other."""
 _KEYS = "/etc/baas/keys"
 _OWNER = "/etc/baas/owner"
 _META = "/etc/baas/meta"
@@ -62,8 +64,8 @@ def auth(given: Given, options: Auth) -> Component:
         "GOTRUE_JWT_EXP": str(options.token_seconds),
         "GOTRUE_JWT_ISSUER": ISSUER,
         # Two spellings: which one counts depends on GoTrue's version. The secret, which GoTrue insists on, signs nothing.
-        "GOTRUE_JWT_VALID_METHODS": "ES256",
-        "GOTRUE_JWT_VALIDMETHODS": "ES256",
+        "GOTRUE_JWT_VALID_METHODS": _METHODS,
+        "GOTRUE_JWT_VALIDMETHODS": _METHODS,
         "GOTRUE_SITE_URL": options.site_url or url,
     }
     signing = names.signing_key_secret(name)

@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
+
+from baas_operator.engine.key_material import algorithm, draw, public_jwk
 
 ISSUER = "baas-operator"
 
@@ -17,17 +18,16 @@ class Key:
 
     def __init__(self, kid: str) -> None:
         self.kid = kid
-        self.private = ec.generate_private_key(ec.SECP256R1())
+        self.private = draw()
 
     @property
     def public(self) -> dict[str, Any]:
-        made = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.private.public_key()))
-        return {**made, "kid": self.kid, "alg": "ES256", "use": "sig"}
+        return public_jwk(self.private) | {"kid": self.kid, "alg": algorithm(self.private), "use": "sig"}
 
     def token(self, role: str, *, seconds: float = 600, **claims: Any) -> str:
         now = time.time()
         claims = {"iss": ISSUER, "role": role, "iat": int(now), "exp": int(now + seconds), **claims}
-        return jwt.encode(claims, self.private, algorithm="ES256", headers={"kid": self.kid})
+        return jwt.encode(claims, self.private, algorithm=algorithm(self.private), headers={"kid": self.kid})
 
 
 def key_set(*keys: Key) -> str:

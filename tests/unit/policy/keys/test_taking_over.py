@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from baas_operator.api.kinds import SECRET
 from baas_operator.desired.meta import Manifest
-from baas_operator.engine import applier
+from baas_operator.engine import applier, key_material, signing
 from baas_operator.engine.errors import Refused, Waiting
 from baas_operator.engine.store import Key
 from baas_operator.observe.view import secret_text
@@ -77,22 +77,36 @@ async def test_somebody_elses_secret_in_the_place_of_the_copy_keeps_it_as_it_is(
     assert world.live(SIGNING)["immutable"]
 
 
-async def test_a_key_that_was_brought_is_the_first() -> None:
-    world, mine = World(), pem(ec.generate_private_key(ec.SECP256R1()))
+@pytest.mark.parametrize("kind", ["ES256", "RS256"])
+async def test_a_key_that_was_brought_is_the_first_and_gives_way_to_one_of_any_kind(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signing, "draw", key_material.draw)
+    own = ec.generate_private_key(ec.SECP256R1()) if kind == "ES256" else rsa.generate_private_key(65537, 3072)
+    world, mine = World(), pem(own)
     await world.api.create(SECRET, brought(private__pem=mine))
     world.restart()
     await world.settle()
     assert len(world.held.keys) == 1
     assert world.text(SIGNING, "private.pem") == mine
-    token = jwt.encode({"role": "anon"}, mine, algorithm="ES256", headers={"kid": world.held.current.kid})
+    token = jwt.encode({"role": "anon"}, mine, algorithm=kind, headers={"kid": world.held.current.kid})
     assert world.taken(token) == {True}
+
+    anon = world.text(PUBLIC, "anon")
+    await world.ask()
+    for _ in range(4):
+        await world.settle()
+        world.passes(400)
+    assert [jwt.get_unverified_header(each)["alg"] for each in (anon, world.text(PUBLIC, "anon"))] == [kind, "RS256"]
+    assert [world.taken(each) for each in (token, anon, world.text(PUBLIC, "anon"))] == [{True}] * 3
 
 
 def brought(**texts: str) -> Manifest:
     return SHOP.child("v1", "Secret", SIGNING, "instance", owned=False, data=encoded(**texts))
 
 
-USELESS = {"text": "nonsense", "rsa": pem(rsa.generate_private_key(65537, 2048)), "p384": pem(ec.generate_private_key(ec.SECP384R1()))}
+USELESS = {
+    "text": "nonsense", "small": pem(rsa.generate_private_key(65537, 1024)),  # noqa: S505 - it is refused
+    "p384": pem(ec.generate_private_key(ec.SECP384R1())),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("text", USELESS.values(), ids=USELESS)
@@ -100,7 +114,9 @@ async def test_one_that_was_brought_and_is_of_no_use_is_told(text: str) -> None:
     world = World()
     await world.api.create(SECRET, brought(private__pem=text))
     world.restart()
-    with pytest.raises(Refused, match="can not sign tokens: what it holds is no private ECDSA key on P-256") as refused:
+    with pytest.raises(
+        Refused, match="can not sign tokens: it does not hold an RSA key of 2048 to 4096 bits or an ECDSA key on P-256"
+    ) as refused:
         await world.draw()
     assert text.strip().splitlines()[0] not in str(refused.value)
     assert secret_text(world.api.objects[Key(SECRET.name, NAMESPACE, SIGNING)], "private.pem") == text

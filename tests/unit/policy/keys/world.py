@@ -93,7 +93,7 @@ class Token:
 def user_token(signer: str) -> str:
     """A token that is signed with a private JWK. One a key is enough: all that differ in what they say are taken, or refused, alike."""
     key = jwt.PyJWK.from_dict(json.loads(signer))
-    return jwt.encode({"role": "authenticated"}, key.key, algorithm="ES256", headers={"kid": key.key_id})
+    return jwt.encode({"role": "authenticated"}, key.key, algorithm=key.algorithm_name, headers={"kid": key.key_id})
 
 
 @lru_cache(maxsize=100_000)
@@ -104,7 +104,7 @@ def verifies(text: str, jwks: str) -> bool:
     if key is None:
         return False
     try:
-        jwt.decode(text, key, algorithms=["ES256"], options={"verify_exp": False, "verify_iat": False, "verify_aud": False})
+        jwt.decode(text, key, algorithms=[key.algorithm_name], options={"verify_exp": False, "verify_iat": False, "verify_aud": False})
     except jwt.PyJWTError:
         return False
     return True
@@ -204,7 +204,7 @@ class World(Rotating):
             return Pod(program.revision, self.config)
         keys = json.loads(self.text(SIGNING, "gotrue-keys.json"))
         (signer,) = (each for each in keys if "sign" in each["key_ops"])
-        public = [{name: each[name] for name in each if name not in ("d", "key_ops")} for each in keys]
+        public = [{name: each[name] for name in each if name not in ("d", "p", "q", "dp", "dq", "qi", "key_ops")} for each in keys]
         return Pod(program.revision, json.dumps({"keys": public}, sort_keys=True), signer)
 
     def roll(self, program: Program) -> bool:
