@@ -24,7 +24,7 @@ from bench.campaign import chosen
 from bench.instance import latency
 from bench.instance.bounds import broken
 from tests.chaos.faults import take_back_everything
-from tests.chaos.instance.backend import OursBackend
+from tests.chaos.instance.backend import RATE, OursBackend
 from tests.chaos.instance.scenes import SCENES, Result, play
 from tests.chaos.ledger.log import IncompleteLogError
 
@@ -41,6 +41,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 def bench(
     runs: Annotated[int, typer.Option(min=1, help="Of each scene.")] = 3,
     scenes: Annotated[str, typer.Option(help=f"With commas: {', '.join((*SCENES, *EXTRA))}. All when left out.")] = "",
+    rate: Annotated[int, typer.Option(min=1, help="Requests a second.")] = RATE,
     resume: Annotated[bool, typer.Option("--resume", help="Keep what the file has, and do what is missing.")] = False,
     output: Annotated[Path, typer.Option(help="The file of results.")] = OUTPUT,
     name: Annotated[str, typer.Option(help="The lab's cluster.")] = os.environ.get("LAB_CLUSTER", DEFAULT_NAME),
@@ -71,11 +72,15 @@ def bench(
             with progress.step("Through the gateway, and PostgREST directly, by turns"):
                 ours["latency"] = latency.compare(backend, runs)
             records.write(output, found)
-        for scene in (each for each in wanted if each in SCENES):
+        todo = [each for each in wanted if each in SCENES]
+        if todo:
+            with progress.step(f"Whether {rate} requests a second are carried"):
+                latency.require_carried(backend, rate)
+        for scene in todo:
             kept = ours.setdefault(scene, [])
             while len(kept) < runs:
                 with progress.step(f"{SCENES[scene][0]}, {len(kept) + 1} of {runs}"):
-                    kept.append(_run(backend, scene, progress))
+                    kept.append(_run(backend, scene, rate, progress))
                 records.write(output, found)
     finally:
         take_back_everything(lab)
@@ -84,10 +89,10 @@ def bench(
     command.conclude(console, broken(ours))
 
 
-def _run(backend: OursBackend, scene: str, progress: Progress) -> dict[str, object]:
+def _run(backend: OursBackend, scene: str, rate: int, progress: Progress) -> dict[str, object]:
     for _ in range(3):
         try:
-            result = play(backend, scene)
+            result = play(backend, scene, rate=rate)
         except (IncompleteLogError, LabError) as error:
             progress.note(f"again, with a new one: {error}")
             take_back_everything(backend.lab)
@@ -99,11 +104,12 @@ def _run(backend: OursBackend, scene: str, progress: Progress) -> dict[str, obje
 
 
 def _show(ours: dict[str, object]) -> None:
-    table = Table("what was done", "run", "what came of it", title="A backend under 200 requests a second")
+    table = Table("what was done", "run", "requests a second", "what came of it", title="A backend under load")
     for scene, runs in ours.items():
         if scene in SCENES and isinstance(runs, list):
             for number, each in enumerate(runs, 1):
-                table.add_row(SCENES[scene][0], str(number), Result(**each).told())
+                result = Result(**each)
+                table.add_row(SCENES[scene][0], str(number), str(result.rate), result.told())
     console.print(table)
     for scene in EXTRA:
         if scene in ours:

@@ -10,7 +10,7 @@ from baas_lab import faults
 from baas_lab.errors import LabError
 from baas_lab.waiting import wait_until
 from baas_operator.desired.secrets import OVERLAP_ANNOTATION
-from tests.chaos.instance.backend import Loading, OursBackend, patch
+from tests.chaos.instance.backend import RATE, Loading, OursBackend, patch
 from tests.chaos.instance.load import READS, WRITES, Load, away, failures, failures_after, slowest, worst_minute
 from tests.harness.manifests import own
 
@@ -47,6 +47,8 @@ class Result:
     errors: list[tuple[str, int]] = field(default_factory=list)
     after: list[tuple[str, int, int, float]] = field(default_factory=list)
     """As `load.failures_after`."""
+    rate: int = RATE
+    """Requests a second that were due."""
 
     @property
     def minute_percent(self) -> float:
@@ -62,7 +64,7 @@ class Result:
         )
 
 
-def judge(scene: str, load: Load, lost: set[int], began: float, marks: Sequence[tuple[float, str]] = ()) -> Result:
+def judge(scene: str, load: Load, lost: set[int], began: float, marks: Sequence[tuple[float, str]] = (), rate: int = RATE) -> Result:
     """What came of a run in which something began at `began`."""
     after = [each for each in load.requests if each.began >= began]
     starts = sorted({began, *(each.began for each in after if not each.good)})
@@ -73,7 +75,7 @@ def judge(scene: str, load: Load, lost: set[int], began: float, marks: Sequence[
         minute_requests=all_of_minute, reads_away=away(load, READS, began, load.ended), writes_away=away(load, WRITES, began, load.ended),
         p95_seconds=slowest(after, 95), lost=len(lost), acknowledged=len(load.acknowledged()),
         degraded=sum(each.degraded for each in after), skipped=load.skipped, errors=failures(after),
-        after=failures_after(after, marks, load.ended),
+        after=failures_after(after, marks, load.ended), rate=rate,
     )  # fmt: skip
 
 
@@ -188,12 +190,12 @@ SCENES: dict[str, tuple[str, Callable[[OursBackend, Loading], None]]] = {
 }
 
 
-def play(backend: OursBackend, name: str, *, in_zone: bool = True) -> Result:
+def play(backend: OursBackend, name: str, *, in_zone: bool = True, rate: int = RATE) -> Result:
     """Have clients call it while that is done. Raises LabError, IncompleteLogError."""
     backend.wait_whole()
-    with backend.loaded(backend.client_node(in_zone=in_zone)) as loading:
+    with backend.loaded(backend.client_node(in_zone=in_zone), rate=rate) as loading:
         began = time.monotonic()
         SCENES[name][1](backend, loading)
         loading.wait_steady(since=time.monotonic())
         load = loading.load()
-    return judge(name, load, loading.lost(load), began, loading.marks)
+    return judge(name, load, loading.lost(load), began, loading.marks, rate)
