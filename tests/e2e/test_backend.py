@@ -14,6 +14,7 @@ from tests.e2e.harness.clients import (
     all_pods,
     config_map,
     delete_each_pod,
+    delete_each_store,
     make_bucket,
     object_store_in,
     policies,
@@ -100,13 +101,16 @@ def test_each_pod_is_deleted_while_an_application_works(
 ) -> None:
     with clients.looping() as loop:
         deleted = delete_each_pod(kube, namespace, NAME, COMPONENTS)
+        stores = delete_each_store(kube, namespace, NAME)
 
     said = loop.said
     figure(
-        f"{len(deleted)} pods deleted in turn within {said['seconds']} s: {said['failed']} of {said['operations']} operations failed, "
+        f"{len(deleted)} pods and {len(stores)} of database and queue deleted in turn within {said['seconds']} s: "
+        f"{said['failed']} of {said['operations']} operations failed, "
         f"{said['failedRequests']} of {said['requests']} requests at first {said['why']}; milliseconds {said['milliseconds']}"
     )
     assert len(deleted) == 2 * len(COMPONENTS)
+    assert len(stores) >= 6, stores
     assert said["operations"] > 100
     assert said["failed"] == 0, said["errors"]
 

@@ -11,6 +11,7 @@ from tests.e2e.harness.clients import (
     Clients,
     config_map,
     delete_each_pod,
+    delete_each_store,
     make_bucket,
     object_store_in,
     policies,
@@ -70,14 +71,17 @@ def test_each_pod_is_deleted_while_an_application_works(
 ) -> None:
     with clients.looping() as loop:
         deleted = delete_each_pod(kube, namespace, NAME, COMPONENTS)
+        stores = delete_each_store(kube, namespace, NAME)
 
     said = loop.said
     events = said["events"] + said["eventsMissed"]
     figure(
-        f"{len(deleted)} pods deleted in turn within {said['seconds']} s: {said['failed']} of {said['requests']} requests failed, "
+        f"{len(deleted)} pods and {len(stores)} of database and queue deleted in turn within {said['seconds']} s: "
+        f"{said['failed']} of {said['requests']} requests failed, "
         f"{said['attemptsFailed']} of {said['attempts']} at first {said['why']}; {said['eventsMissed']} of {events} events "
         f"missed, LiveQuery opened anew {said['reopened']} times; milliseconds {said['milliseconds']}"
     )
     assert len(deleted) == 2 * len(COMPONENTS)
+    assert len(stores) >= 6, stores
     assert said["requests"] > 100
     assert said["failed"] == 0, said["errors"]

@@ -25,6 +25,9 @@ LOOP_SECONDS = 900
 """Longest time that a loop goes on; it is ended before."""
 END_SECONDS = 60.0
 ROLLED_SECONDS = 120.0
+GONE_SECONDS = 120.0
+TOLD_SECONDS = 2.0
+"""So long the status may say what was."""
 QUIET_SECONDS = 3.0
 """So long the loop goes on before the first pod is deleted, and after the last is back."""
 S3_KEY = "of-the-tests-0123456789"
@@ -164,6 +167,22 @@ def delete_each_pod(kube: Kube, namespace: str, instance: str, components: Seque
                 lambda: whole(kube, namespace, instance), timeout_seconds=ROLLED_SECONDS, what=f"there is another for {name}",
                 poll_seconds=0.5,
             )  # fmt: skip
+    return deleted
+
+
+def delete_each_store(kube: Kube, namespace: str, instance: str) -> list[str]:
+    """Delete the pods of a backend's database and queue one after another, the primary too, each when all is whole again; their names."""
+    deleted = []
+    for kind, name in (("DatabaseReplica", f"{instance}-db"), ("EventQueue", f"{instance}-events")):
+        for pod in kube.list("Pod", namespace, f"baas-operator.io/kind={kind},baas-operator.io/name={name}"):
+            if pod["status"].get("phase") != "Running":
+                continue
+            deleted.append(str(pod["metadata"]["name"]))
+            words = ("delete", "pod", deleted[-1], f"--timeout={GONE_SECONDS:.0f}s")
+            kube.lab.kubectl("--namespace", namespace, *words, timeout_seconds=GONE_SECONDS + 10)
+            time.sleep(TOLD_SECONDS)
+            kube.wait_whole(namespace, kind, name)
+            kube.wait_whole(namespace, "BaasInstance", instance)
     return deleted
 
 
