@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,8 @@ SEEN_IN_A_ROW = 6
 """Each pod of the gateway may lead to another PostgREST, and each of those reads the schema by itself."""
 SEEN_SECONDS = 60.0
 GONE_SECONDS = 90.0
+FIRST_PERCENT = 0.1
+"""Requests whose first attempt may fail while each pod goes in turn, in percent of all."""
 
 
 @pytest.fixture(scope="module")
@@ -101,18 +104,26 @@ def test_each_pod_is_deleted_while_an_application_works(
 ) -> None:
     with clients.looping() as loop:
         deleted = delete_each_pod(kube, namespace, NAME, COMPONENTS)
-        stores = delete_each_store(kube, namespace, NAME)
+    figure(f"{len(deleted)} pods {_told(loop.said)}")
+    assert len(deleted) == 2 * len(COMPONENTS)
+    assert loop.said["operations"] > 100
+    assert loop.said["failed"] == 0, loop.said["errors"]
 
-    said = loop.said
-    figure(
-        f"{len(deleted)} pods and {len(stores)} of database and queue deleted in turn within {said['seconds']} s: "
-        f"{said['failed']} of {said['operations']} operations failed, "
+    with clients.looping() as stores_loop:
+        stores = delete_each_store(kube, namespace, NAME)
+    figure(f"{len(stores)} pods of database and queue {_told(stores_loop.said)}")
+    assert len(stores) >= 6, stores
+    requests, failed = [sum(each.said[key] for each in (loop, stores_loop)) for key in ("requests", "failedRequests")]
+    assert failed <= requests * FIRST_PERCENT / 100
+    # While the primary moves, storage refuses what needs it and says when to come again: the library asks PostgREST again, and not that.
+    assert all("Try again." in each for each in stores_loop.said["errors"]), stores_loop.said["errors"]
+
+
+def _told(said: dict[str, Any]) -> str:
+    return (
+        f"deleted in turn within {said['seconds']} s: {said['failed']} of {said['operations']} operations failed, "
         f"{said['failedRequests']} of {said['requests']} requests at first {said['why']}; milliseconds {said['milliseconds']}"
     )
-    assert len(deleted) == 2 * len(COMPONENTS)
-    assert len(stores) >= 6, stores
-    assert said["operations"] > 100
-    assert said["failed"] == 0, said["errors"]
 
 
 def test_it_sleeps_and_wakes_with_all_that_it_had(
