@@ -22,6 +22,8 @@ ROLE_LABEL = "baas-operator.io/role"
 CHECKSUM_ANNOTATION = "baas-operator.io/config-checksum"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 HOST_LABEL = "kubernetes.io/hostname"
+DIGEST = "baas-operator.io/digest"
+"""In the data of an object that the operator keeps a part of, in the place of what it does not keep (engine/store.py)."""
 
 
 @dataclass(frozen=True)

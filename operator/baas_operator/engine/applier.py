@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from baas_operator.api.kinds import ALL_KINDS, OPTIONAL_KINDS, POD, SECRET, VOLUME_CLAIM, Kind, kind_of
 from baas_operator.desired.instance.keys import PUBLIC, SIGNING
 from baas_operator.desired.key_set import SIGNER_ANNOTATION, WRITTEN_ANNOTATION
-from baas_operator.desired.meta import Manifest
+from baas_operator.desired.meta import DIGEST, Manifest
 from baas_operator.desired.secrets import (
     CONTENT_ANNOTATION,
     EXPIRES_ANNOTATION,
@@ -26,7 +26,7 @@ from baas_operator.engine.differ import HASH_ANNOTATION, up_to_date, with_hash
 from baas_operator.engine.errors import ApiError, Refused, Waiting
 from baas_operator.engine.generate import build_secret, complete, outline
 from baas_operator.engine.large import refuse_too_large, refuse_unkept
-from baas_operator.engine.store import DIGEST, Key, Store, key_of, owner_of
+from baas_operator.engine.store import Key, Store, key_of, owner_of
 from baas_operator.engine.unlock import end_copy, restored, unlock
 from baas_operator.observe.view import secret_text
 

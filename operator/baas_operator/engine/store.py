@@ -14,20 +14,24 @@ from typing import Any, NamedTuple
 
 from baas_operator.api.kinds import CONFIG_MAP, OWN_KINDS, SECRET
 from baas_operator.desired.database import names
-from baas_operator.desired.meta import KIND_LABEL, NAME_LABEL, Manifest, checksum
+from baas_operator.desired.instance.keys import SIGNING_KEYS
+from baas_operator.desired.instance.names import signing_key_secret
+from baas_operator.desired.meta import DIGEST, KIND_LABEL, NAME_LABEL, Manifest, checksum
 from baas_operator.engine.errors import Failing, ObjectRefused
 
 _OWN = frozenset(kind.name for kind in OWN_KINDS)
 _TOMBSTONES = 2000
-_LOST, _LOST_CHARACTERS = 120, 16384
+_LOST = 120
 """What is kept of deleted secrets for each object of ours: more than it can have, so that nobody's secrets push out another's."""
 _ROOM, _ENTRY = 16384, 64
 """Characters that are kept of an object's data, of its annotations and of its labels; and what an entry costs beside its own."""
+_ROOM_FOR_KEYS = 65536
+"""The same of the data of a Secret of signing keys, where they come first. A full set of RSA with 4,096 bits takes 46,000; without it the
+Secret would look like one that has no set yet."""
 LARGEST_CHILD = 131072
 """Characters of what is left of a child. Ours have a tenth of it, unless the user says very much (large.py)."""
 _CONFIG = "config"
 """The annotation with Patroni's configuration: kept as long as the API server takes it (256 KiB), as nothing in it is changed without."""
-DIGEST = "baas-operator.io/digest"
 
 
 class Key(NamedTuple):
@@ -67,7 +71,9 @@ def slim(resource: Manifest) -> Manifest:
     metadata |= {
         part: _short(metadata[part], whole if part == "annotations" else ()) for part in ("annotations", "labels") if part in metadata
     }
-    return resource | {"metadata": metadata} | {part: _short(resource[part]) for part in ("data", "binaryData") if part in resource}
+    first, room = (SIGNING_KEYS, _ROOM_FOR_KEYS) if _signs(resource) else ((), _ROOM)
+    kept = {part: _short(resource[part], first=first, room=room) for part in ("data", "binaryData") if part in resource}
+    return resource | {"metadata": metadata} | kept
 
 
 def _configures(resource: Manifest) -> bool:
@@ -77,12 +83,21 @@ def _configures(resource: Manifest) -> bool:
     return resource["kind"] == CONFIG_MAP.name and bool(of) and metadata["name"] == names.dynamic_config_map(of)
 
 
-def _short(values: dict[str, str] | None, whole: Collection[str] = ()) -> dict[str, str] | None:
-    costs = sorted((len(key) + len(value) + _ENTRY, key) for key, value in (values or {}).items() if key not in whole)
-    if not values or sum(cost for cost, _ in costs) <= _ROOM:
+def _signs(resource: Manifest) -> bool:
+    """Whether it is the Secret, one an object of ours, with its signing keys."""
+    metadata = resource["metadata"]
+    of: str = (metadata.get("labels") or {}).get(NAME_LABEL, "")
+    return resource["kind"] == SECRET.name and bool(of) and metadata["name"] == signing_key_secret(of)
+
+
+def _short(
+    values: dict[str, str] | None, whole: Collection[str] = (), *, first: Collection[str] = (), room: int = _ROOM
+) -> dict[str, str] | None:
+    costs = sorted((key not in first, len(key) + len(value) + _ENTRY, key) for key, value in (values or {}).items() if key not in whole)
+    if not values or sum(cost for _, cost, _ in costs) <= room:
         return values
-    kept, room = {key: values[key] for key in whole if key in values} | {DIGEST: checksum(values)}, _ROOM - 2 * _ENTRY
-    for cost, key in costs:
+    kept, room = {key: values[key] for key in whole if key in values} | {DIGEST: checksum(values)}, room - 2 * _ENTRY
+    for _, cost, key in costs:
         room -= cost
         if room < 0:
             break
@@ -179,9 +194,9 @@ class Store:
         self._gone[key] = old["metadata"].get("uid"), max(_version(old), _version(resource))
         while len(self._gone) > _TOMBSTONES:
             del self._gone[next(iter(self._gone))]
-        if key.kind == SECRET.name and owner in self._objects and sum(map(len, (old.get("data") or {}).values())) < _LOST_CHARACTERS:
+        if key.kind == SECRET.name and owner in self._objects:
             lost = self._lost.setdefault(owner, {})
-            lost[key] = old
+            lost[key] = old | {"data": {name: value for name, value in (old.get("data") or {}).items() if name != DIGEST}}
             while len(lost) > _LOST:
                 del lost[next(iter(lost))]
         if key.kind in _OWN:

@@ -16,7 +16,7 @@ from baas_operator.desired.instance import names
 from baas_operator.desired.instance.keys import API_KEYS
 from baas_operator.desired.instance.manifests import KEY_IDS_ANNOTATION
 from baas_operator.desired.key_set import SIGNER_ANNOTATION, WRITTEN_ANNOTATION, GoneKey, KeySet, KeyState, SigningKey, key_ids
-from baas_operator.desired.meta import Manifest, checksum
+from baas_operator.desired.meta import DIGEST, Manifest, checksum
 from baas_operator.observe.instance import rolled_out
 from baas_operator.observe.moments import read_time
 from baas_operator.observe.view import View, secret_text
@@ -49,8 +49,11 @@ def read_key_set(secret: Manifest | None) -> KeySet | None:
     """
     text = secret_text(secret, "keys.json")
     if text is None:
-        if "keys.json" in ((secret or {}).get("data") or {}):
+        data = (secret or {}).get("data") or {}
+        if "keys.json" in data:
             raise ValueError("it is no text")
+        if DIGEST in data:
+            raise ValueError("the Secret has more than the operator looks at, and it may be among that")
         return None
     try:
         found = json.loads(text)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from baas_operator.api.kinds import DATABASE_REPLICA
-from baas_operator.desired.meta import Manifest
+from baas_operator.desired.meta import DIGEST, Manifest
 from baas_operator.engine import store as store_module
-from baas_operator.engine.store import DIGEST, Key, Store, key_of, owner_of, significant
+from baas_operator.engine.store import Key, Store, key_of, owner_of, significant
 from tests.unit.objects import node, own, owner, pod
 
 OWNER = Key("DatabaseReplica", "prod", "db")
@@ -137,6 +137,29 @@ def test_patronis_configuration_is_kept_whole_in_its_place_alone() -> None:
     assert kept["config"] == text
     for name in ("db-leader", "other-config"):
         assert (get(store, name) or {})["metadata"]["annotations"].keys() == {"initialize", DIGEST}
+
+
+@pytest.mark.parametrize(("name", "kept"), [("db-signing-key", True), ("other-signing-key", False), ("db-role-owner", False)])
+def test_signing_keys_are_kept_before_anything_else_in_their_place_alone(name: str, kept: bool) -> None:
+    """Without keys.json the operator would take the Secret for one that has no set, and write it anew with the one key in private.pem."""
+    store, keys = Store(), {"keys.json": "k" * 32_000, "private.pem": "p" * 4500, "gotrue-keys.json": "g" * 10_000}
+    store.put({**config_map(name, **keys, **{f"junk-{n}": "x" * 3000 for n in range(30)}), "kind": "Secret"})
+
+    found = (store.get("Secret", "prod", name) or {})["data"]
+
+    assert (found.items() >= keys.items()) is kept
+    assert DIGEST in found
+    assert sum(map(len, found.values())) < 65536
+
+
+def test_what_was_deleted_is_remembered_without_what_no_object_has() -> None:
+    """The API server takes no such key, so the Secret would never come back."""
+    store, secret = Store(), {**config_map(version=5, password="p", junk="x" * 20_000), "kind": "Secret"}
+    store.put(own(DATABASE_REPLICA, "db"))
+    store.put(secret)
+    store.drop(secret)
+
+    assert (store.last_seen(OWNER, key_of(secret)) or {})["data"] == {"password": "p"}
 
 
 def test_a_child_that_no_operator_makes_is_not_kept() -> None:

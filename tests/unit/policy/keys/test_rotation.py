@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ import pytest
 from baas_operator.api.kinds import SECRET
 from baas_operator.desired.key_set import MAX_PREVIOUS
 from baas_operator.desired.secrets import EXPIRES_ANNOTATION
+from baas_operator.engine import key_material, signing
 from baas_operator.observe.moments import to_text
 from baas_operator.policy.keys import LEARN_SECONDS
 from tests.unit.objects import NAMESPACE
@@ -178,6 +180,43 @@ async def test_keys_that_still_count_are_not_without_number(world: World) -> Non
     world.passes(world.plan().wake_seconds or 0)
     await world.settle()
     assert world.held.next, "one is retired, and what was asked for is done"
+
+
+async def test_a_full_set_of_keys_as_they_are_drawn_is_seen_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are ten times as large as the ones of the other tests. A Secret that is seen in part would be taken for one without a set."""
+    monkeypatch.setattr(signing, "draw", key_material.draw)
+    world, anons = await ready(), []
+    for _ in range(MAX_PREVIOUS):
+        anons.append(world.text(PUBLIC, "anon"))
+        await world.ask()
+        await learnt(world)
+    await world.ask()
+    await world.settle()
+    held = world.held
+    assert len(held.previous) == MAX_PREVIOUS
+    assert [world.taken(each) for each in anons] == [{True}] * MAX_PREVIOUS
+    world.api.writes.clear()
+    await world.reconcile()
+    assert world.api.writes == []
+
+    live = world.live(SIGNING)
+    await world.api.delete(SECRET, NAMESPACE, SIGNING, uid=live["metadata"]["uid"])
+    world.store.drop(live)
+    await world.settle()
+    assert world.held == held, "and it comes back as a whole"
+
+
+async def test_a_set_that_is_among_more_than_is_looked_at_is_told_and_left_alone(world: World) -> None:
+    """It is not to be taken for none: the key in private.pem would be all that is left of it."""
+    held = json.loads(world.text(SIGNING, "keys.json"))
+    text = base64.b64encode(json.dumps(held | {"more": "x" * 70_000}).encode()).decode()
+    world.store.put(await world.api.merge(SECRET, NAMESPACE, SIGNING, {"metadata": {}, "data": {"keys.json": text}}))
+    world.api.writes.clear()
+    await world.reconcile()
+    plan = world.plan()
+    assert plan.stalled
+    assert plan.stalled.reason == "KeySetUnreadable"
+    assert world.api.writes == []
 
 
 async def test_a_schedule(world: World) -> None:
