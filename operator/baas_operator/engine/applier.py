@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import time
 from collections.abc import Iterable
+from functools import partial
 from urllib.parse import urlsplit
 
 from baas_operator.api.kinds import ALL_KINDS, OPTIONAL_KINDS, POD, SECRET, VOLUME_CLAIM, Kind, kind_of
@@ -137,7 +139,7 @@ async def ensure_secret(client: Client, store: Store, request: SecretRequest) ->
         return
     if request.recipe in _KEYS and await restored(client, store, wanted):
         return
-    made = _drawn(store, request, None)
+    made = await _drawn(store, request, None)
     belongs = owner_of(made)
     lost = store.last_seen(belongs, key_of(made)) if belongs else None
     if lost is not None and all(secret_text(lost, key) is not None for key in wanted["data"]):
@@ -157,7 +159,7 @@ async def ensure_secret(client: Client, store: Store, request: SecretRequest) ->
     _log.info("secret made", extra={"secret": request.name, "restored": lost is not None})
 
 
-def _drawn(store: Store, request: SecretRequest, live: Manifest | None) -> Manifest:
+async def _drawn(store: Store, request: SecretRequest, live: Manifest | None) -> Manifest:
     """The secret as drawn now; `live` is the one that it replaces.
 
     Raises:
@@ -166,8 +168,10 @@ def _drawn(store: Store, request: SecretRequest, live: Manifest | None) -> Manif
     source = store.get(SECRET.name, request.owner.namespace, request.source) if request.source else live
     if request.source and source is None:
         raise Waiting("SecretMissing", f"secret {request.source!r} is not there yet", 0.5)
+    draw = partial(build_secret, request, source=source, now=int(time.time()), live=live)
     try:
-        return build_secret(request, source=source, now=int(time.time()), live=live)
+        # An RSA key takes a tenth of a second, and on a busy node seconds, for which the others, and the Lease, do not wait.
+        return await asyncio.to_thread(draw) if request.recipe == SIGNING else draw()
     except CannotSignError as error:
         name = request.source or request.name
         raise Refused(
@@ -178,7 +182,7 @@ def _drawn(store: Store, request: SecretRequest, live: Manifest | None) -> Manif
 
 async def _replace(client: Client, store: Store, request: SecretRequest, live: Manifest) -> None:
     """Draw a certificate or a password anew in its place: all that it says and its annotations in one write, to that very version."""
-    made = _drawn(store, request, live)
+    made = await _drawn(store, request, live)
     annotations = made["metadata"].get("annotations") or {EXPIRES_ANNOTATION: None}
     metadata = {"resourceVersion": live["metadata"]["resourceVersion"], "annotations": annotations}
     store.put(await client.merge(SECRET, request.owner.namespace, request.name, {"metadata": metadata, "data": made["data"]}))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import threading
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from baas_operator.api.kinds import SECRET
 from baas_operator.desired.key_set import MAX_PREVIOUS
@@ -217,6 +220,20 @@ async def test_a_set_that_is_among_more_than_is_looked_at_is_told_and_left_alone
     assert plan.stalled
     assert plan.stalled.reason == "KeySetUnreadable"
     assert world.api.writes == []
+
+
+async def test_others_are_served_while_a_key_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = threading.Event()
+
+    def draw() -> ec.EllipticCurvePrivateKey:
+        assert served.wait(5)
+        return ec.generate_private_key(ec.SECP256R1())
+
+    monkeypatch.setattr(signing, "draw", draw)
+    drawing = asyncio.create_task(World().draw())
+    await asyncio.sleep(0)
+    served.set()
+    await drawing
 
 
 async def test_a_schedule(world: World) -> None:
