@@ -135,7 +135,7 @@ def _held(secret: Manifest) -> dict[str, PrivateKey]:
             return {ADOPTED: from_pem(pem or "")}
         loaded = [from_jwk(each["jwk"]) for each in json.loads(text)["keys"]]
     except (ValueError, TypeError, KeyError, RecursionError, jwt.PyJWTError) as error:
-        raise _unusable(secret, f"it does not hold {KINDS}, private part and all") from error
+        raise _unusable(secret, f"it does not hold {KINDS}, private part and all and without a passphrase") from error
     return {key_id(each): each for each in loaded}
 
 
