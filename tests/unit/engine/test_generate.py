@@ -8,15 +8,18 @@ from datetime import UTC, datetime
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from standardwebhooks import Webhook
 
 from baas_operator.api.instance.spec import BaasInstanceSpec
 from baas_operator.api.kinds import BAAS_INSTANCE
 from baas_operator.desired.instance.build import instance_secrets
+from baas_operator.desired.key_set import SIGNER_ANNOTATION, WRITTEN_ANNOTATION, GoneKey, KeySet, KeySetWanted, KeyState, SigningKey
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.secrets import SecretRequest, password
 from baas_operator.engine.generate import build_secret, outline
-from baas_operator.engine.signing import API_KEY_YEARS
+from baas_operator.engine.key_material import key_id, private_jwk
+from baas_operator.engine.signing import API_KEY_YEARS, signing_secret
 from tests.unit.objects import owner
 
 NOW = 1_800_000_000
@@ -99,6 +102,27 @@ def test_another_backends_keys_are_no_good() -> None:
 
     with pytest.raises(jwt.InvalidSignatureError):
         jwt.decode(ours["anon"], key, algorithms=["RS256"], options={"verify_exp": False, "verify_iat": False})
+
+
+def test_what_was_written_before_there_were_rsa_keys_is_written_the_same() -> None:
+    """Else each backend's keys would be written anew with an upgrade. The checksum is by the code of before."""
+    at, states = "2026-05-01T12:00:00Z", (KeyState.CURRENT, KeyState.NEXT, KeyState.PREVIOUS)
+    drawn = [ec.derive_private_key(10**40 + number, ec.SECP256R1()) for number in range(3)]
+    proven = [None if state is KeyState.CURRENT else at for state in states]
+    held = [
+        {"kid": key_id(key), "state": state, "since": at, "jwk": private_jwk(key)} | ({"proven": of} if of else {})
+        for key, state, of in zip(drawn, states, proven, strict=True)
+    ]
+    text = base64.b64encode(json.dumps({"keys": held, "gone": []}).encode()).decode()
+    keys = tuple(SigningKey(key_id(key), state, at, of) for key, state, of in zip(drawn, states, proven, strict=True))
+
+    _, told = signing_secret(
+        KeySetWanted(KeySet(keys, (GoneKey("g", at, revoked=True),))),
+        {"metadata": {"name": "shop-signing-key"}, "data": {"keys.json": text}}, NOW,
+    )  # fmt: skip
+
+    assert told[SIGNER_ANNOTATION] == "eya7skr8uE-PvcqxnnEIj4knFiH8zIUEl3dyDT-3qDM"
+    assert told[WRITTEN_ANNOTATION] == "73e6185e5c2ea770"
 
 
 def test_the_key_set_is_public_and_the_private_key_is_nowhere_else() -> None:
