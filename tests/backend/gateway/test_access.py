@@ -13,7 +13,7 @@ import pytest
 
 from tests.backend.gateway.conftest import Build, World
 from tests.backend.gateway.harness.envoy import until
-from tests.backend.gateway.harness.keys import Key
+from tests.backend.gateway.harness.keys import Key, key_set
 from tests.backend.harness.confused import confused
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -33,6 +33,7 @@ async def test_bad_keys_and_bad_tokens_reach_nothing(build: Build, stranger: Key
     world = await build()
     anon, service = world.key.token("anon"), world.key.token("service_role")
     changed = ".".join([anon.split(".")[0], service.split(".")[1], anon.split(".")[2]])
+    jwks = key_set(world.key)
     bad = {
         "not a JWT": "let me in",
         "a stranger's": stranger.token("service_role"),
@@ -41,7 +42,7 @@ async def test_bad_keys_and_bad_tokens_reach_nothing(build: Build, stranger: Key
         "expired": world.key.token("anon", seconds=-3600),
         "of another issuer": world.key.token("anon", iss="somebody-else"),
         "changed": changed,
-        **{f"an HMAC by {what}": token for what, token in confused(world.key.private, world.key.kid, "service_role").items()},
+        **{f"an HMAC by {what}": token for what, token in confused(world.key.private, world.key.kid, "service_role", jwks).items()},
     }
     for what, token in bad.items():
         for headers in (

@@ -15,14 +15,15 @@ from baas_operator.desired.instance.gateway_pod import ISSUER
 from baas_operator.engine.key_material import PrivateKey, public_jwk
 
 
-def confused(key: PrivateKey, kid: str, role: str) -> dict[str, str]:
-    """What was taken for the secret → the token."""
+def confused(key: PrivateKey, kid: str, role: str, jwks: str) -> dict[str, str]:
+    """What was taken for the secret → the token. `jwks`: the set as those who verify have it; PostgREST takes what it can not read as a set
+    for a secret as it is."""
     public, jwk = key.public_key(), public_jwk(key)
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     secrets = {
-        "PEM": pem, "PEM without its last newline": pem.rstrip(), "DER": der, "the modulus": str(jwk["n"]).encode(),
-        "the JWK": json.dumps(jwk).encode(), "nothing": b"",
+        "PEM": pem, "PEM without its last newline": pem.rstrip(),
+        "DER": public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), "the modulus": str(jwk["n"]).encode(),
+        "the JWK": json.dumps(jwk).encode(), "the set": jwks.encode(), "nothing": b"",
     }  # fmt: skip
     now = int(time.time())
     head = _part({"alg": "HS256", "typ": "JWT", "kid": kid})

@@ -65,8 +65,8 @@ class KeySet:
         return jwt.encode(said, self._keys[kid], algorithm=algorithm(self._keys[kid]), headers={"kid": kid})
 
     def confused(self, role: str) -> dict[str, str]:
-        """Tokens whose HMAC is by the public key of the signer."""
-        return confused(self._keys[self.signer], self.signer, role)
+        """Tokens whose HMAC is by what is public."""
+        return confused(self._keys[self.signer], self.signer, role, self.public)
 
     def _public(self, kid: str) -> dict[str, Any]:
         return public_jwk(self._keys[kid]) | {"kid": kid, "alg": algorithm(self._keys[kid]), "use": "sig"}
