@@ -26,7 +26,7 @@ _LOST = 120
 _ROOM, _ENTRY = 16384, 64
 """Characters that are kept of an object's data, of its annotations and of its labels; and what an entry costs beside its own."""
 _ROOM_FOR_KEYS = 65536
-"""The same of the data of a Secret of signing keys, where they come first. A full set of RSA with 4,096 bits takes 46,000; without it the
+"""The same of the data of a Secret of signing keys, where they come first. A full set of RSA with 4,096 bits takes 45,000; without it the
 Secret would look like one that has no set yet."""
 LARGEST_CHILD = 131072
 """Characters of what is left of a child. Ours have a tenth of it, unless the user says very much (large.py)."""

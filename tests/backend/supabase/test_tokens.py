@@ -7,7 +7,7 @@ import pytest
 
 from tests.backend.harness.backend import Backend
 
-PATHS = {"rest": "/notes?limit=1", "auth": "/admin/users", "storage": "/bucket"}
+PATHS = {"rest": "/", "auth": "/admin/users", "storage": "/bucket"}
 
 
 @pytest.mark.parametrize("component", PATHS)
