@@ -18,9 +18,9 @@ from tests.backend.gateway.harness.keys import ISSUER, Key, key_set
 from tests.backend.gateway.harness.upstream import StandIn
 
 
-def upstream(of: StandIn, *, fallback: str | None = None, priority: int = 0, postgrest: bool = False, holds: bool = False) -> Upstream:
+def upstream(of: StandIn, **how: Any) -> Upstream:
     """A stand-in as the gateway reaches it."""
-    return Upstream(of.name, "127.0.0.1", of.port, of.port, "/health", fallback, priority, postgrest, holds)
+    return Upstream(of.name, "127.0.0.1", of.port, of.port, "/health", **{"priority": 0} | how)
 
 
 @dataclass
@@ -68,6 +68,7 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
             certificate: dict[str, str] | None = None,
             priorities: tuple[int, int] = (0, 2),
             more: tuple[Upstream, ...] = (),
+            waits: bool = False,
             **given: Any,
         ) -> World:
             rest, reads, other = [await stack.enter_async_context(StandIn(name).running()) for name in ("rest", "reads", "other")]
@@ -75,7 +76,7 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
             upstreams = (
                 upstream(rest, fallback="reads", priority=priorities[0], postgrest=True, holds=True),
                 upstream(reads, priority=priorities[0], postgrest=True),
-                upstream(other, priority=priorities[1]),
+                upstream(other, priority=priorities[1], waits=waits),
                 *more,
             )
             wanted = GatewayInput(

@@ -11,11 +11,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
 from baas_operator.desired.instance.gateway import GatewayInput, Route
+from baas_operator.desired.instance.gateway.model import WAITED_HEADER
 from tests.backend.gateway.conftest import Build, routes
 from tests.backend.gateway.harness.backend import Backend, backend
 from tests.backend.gateway.harness.envoy import running, until
@@ -98,6 +100,51 @@ async def test_a_write_that_was_not_done_waits_for_a_moment(build: Build) -> Non
         assert (each.status, each.headers.get("retry-after"), each.headers.get("baas-undone")) == (503, "1", None)
     assert told.seconds < 1, "nobody keeps what is as large as that"
     assert 1 < answer.seconds < HELD_SECONDS + 1, "and not for ever"
+
+
+async def test_what_comes_while_no_pod_is_well_waits_for_a_moment_and_is_sent_to_none(build: Build, figure: Callable[[str], None]) -> None:
+    """Of a component that does not tell what was done. Its check says at once that it is not well, and requests wait in the gateway."""
+    world = await build(waits=True)
+    url = f"{world.gateway.url}/other/v1/things"
+
+    def asked(method: str, body: bytes | None = None, **headers: str) -> Any:
+        return asyncio.create_task(ask(world.session, method, url, headers=world.anon | headers, data=body))
+
+    async def out() -> bool:
+        return (
+            await ask(world.session, "POST", f"{world.gateway.url}/other/v1/out", headers=world.anon, data=b"1" * 300_000)
+        ).status == 503
+
+    assert (await asked("POST", b"{}")).status == 200
+    world.other.well = False
+    await until(out, seconds=3, what="no pod is well: what is too large to be kept is told at once")
+    before = len(world.other.seen)
+    many = [asked(method, b"{}" if method == "POST" else None) for method in ("POST", "GET") for _ in range(20)]
+    await asyncio.sleep(0.8)
+    assert not [each for each in many if each.done()]
+    assert len(world.other.seen) == before, "nothing was sent"
+    world.other.well = True
+    answers = await asyncio.gather(*many)
+    assert {(each.status, each.headers.get("baas-undone")) for each in answers} == {(200, None)}
+    assert len(world.other.seen) == before + len(many), "each once"
+
+    await asyncio.sleep(1.2)  # all checks see it well
+    world.other.well = False
+    await until(out, seconds=3, what="no pod is well again")
+    answer = await asked("POST", b"{}", **{WAITED_HEADER: "other"})  # not the gateway's own question, whatever it says
+    assert (answer.status, answer.headers.get("retry-after"), answer.headers.get("baas-undone")) == (503, "1", None)
+    assert 1 < answer.seconds < HELD_SECONDS + 1.5, "and not for ever"
+    figure(f"a request without a pod that is well was refused after {answer.seconds:.1f} s")
+    await asyncio.sleep(1)
+    again = await asyncio.gather(asked("POST", b"{}"), asked("GET"))
+    assert {each.status for each in again} == {503}
+    assert max(each.seconds for each in again) < AT_ONCE_SECONDS, "from then on at once"
+    world.other.well = True
+
+    async def back() -> bool:
+        return (await asked("POST", b"{}")).status == 200
+
+    await until(back, seconds=3, what="it is back")
 
 
 async def test_a_function_can_not_have_a_write_done_twice(build: Build) -> None:

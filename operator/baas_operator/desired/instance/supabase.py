@@ -166,9 +166,9 @@ def _upstreams(given: Given) -> list[Upstream]:
     if there.reads:
         made.append(_upstream(given, READS, names.REST_PORT, _REST_ADMIN_PORT, "/ready", priority=0, postgrest=True))
     if there.auth:
-        made.append(_upstream(given, "auth", services.AUTH_PORT, services.AUTH_PORT, "/health", priority=0))
+        made.append(_upstream(given, "auth", services.AUTH_PORT, services.AUTH_PORT, "/health", priority=0, waits=True))
     if there.storage:
-        made.append(_upstream(given, "storage", services.STORAGE_PORT, services.STORAGE_PORT, "/health", priority=1))
+        made.append(_upstream(given, "storage", services.STORAGE_PORT, services.STORAGE_PORT, "/health", priority=1, waits=True))
     if there.functions:
         made.append(_upstream(given, "functions", services.FUNCTIONS_PORT, services.FUNCTIONS_HEALTH_PORT, "/health", priority=2))
     if there.meta:
@@ -178,10 +178,10 @@ def _upstreams(given: Given) -> list[Upstream]:
 
 def _upstream(
     given: Given, name: str, port: int, health_port: int, path: str, *,
-    fallback: str | None = None, priority: int, postgrest: bool = False, holds: bool = False,
+    fallback: str | None = None, priority: int, postgrest: bool = False, holds: bool = False, waits: bool = False,
 ) -> Upstream:  # fmt: skip
     host = f"{given.owner.name}-{name}.{given.owner.namespace}.svc"
-    return Upstream(name, host, port, health_port, path, fallback, priority, postgrest, holds)
+    return Upstream(name, host, port, health_port, path, fallback, priority, postgrest, holds, waits)
 
 
 def _routes(given: Given) -> list[Route]:

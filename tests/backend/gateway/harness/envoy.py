@@ -66,8 +66,8 @@ class Gateway:
     def __init__(
         self, folder: Path, given: GatewayInput, *, certificate: dict[str, str] | None = None, bootstrap: Callable[[str], str] = str
     ) -> None:
-        http, health, https, admin = free_ports(4)
-        self._ports = Ports(http, health, https, admin, "127.0.0.1")
+        http, health, https, admin, waiting = free_ports(5)
+        self._ports = Ports(http, health, https, admin, waiting, "127.0.0.1")
         self.mount = Mount(folder / "config")
         self.certificate = Mount(folder / "tls")
         if certificate:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from baas_operator.desired.instance.gateway.model import KEPT_BYTES, GatewayInput, Upstream
 from baas_operator.desired.instance.gateway.postgrest import upstream_filters
 from baas_operator.desired.instance.gateway.typed import HTTP_OPTIONS, Config, extension, resources, seconds, typed
+from baas_operator.desired.instance.gateway.waiting import late, room, waiting_room
 
 ADMIN = "admin"
 TRACING = "tracing"
@@ -58,7 +59,7 @@ def read_cluster(upstream: Upstream) -> str:
 
 def write_cluster(upstream: Upstream) -> str:
     """Name of the cluster that takes writes for an upstream."""
-    return f"{upstream.name}-or-late" if upstream.holds else upstream.name
+    return f"{upstream.name}-or-late" if upstream.patient else upstream.name
 
 
 def clusters(given: GatewayInput) -> str:
@@ -74,10 +75,12 @@ def clusters(given: GatewayInput) -> str:
         made.append(_cluster(each, each.name, check, last=standby, shown=shown, grpc=each.name in grpc))
     made += [_or(each, each.fallback, read_cluster(each)) for each in given.upstreams if each.fallback]
     for each in given.upstreams:
-        if each.holds:
-            # Writes that wait go to the same pods. Who says no is who is waited for.
-            late = f"{each.name}-late"
-            made += [_cluster(each, late, _LATE_CHECK, last=True, refusals=[_ANY_ANSWER]), _or(each, late, write_cluster(each))]
+        if each.patient:
+            # Who says no is who is waited for: its pods are asked all the same, or nobody is.
+            made.append(_cluster(each, late(each), _LATE_CHECK, last=True, refusals=[_ANY_ANSWER]))
+            made.append(_or(each, late(each) if each.holds else room(each), write_cluster(each)))
+        if each.waits:
+            made.append(waiting_room(given, each))
     return resources(*(typed("envoy.config.cluster.v3.Cluster", **each) for each in made))
 
 

@@ -6,7 +6,7 @@ does not.
 
 from __future__ import annotations
 
-from baas_operator.desired.instance.gateway.model import Access, GatewayInput
+from baas_operator.desired.instance.gateway.model import WAITED_HEADER, Access, GatewayInput
 from baas_operator.desired.instance.gateway.typed import JWT_FILTER, Config, extension, typed
 
 _JWT = "envoy.extensions.filters.http.jwt_authn.v3"
@@ -16,7 +16,7 @@ ROLE_FILTER = "role"
 SUBJECT_HEADER = "x-baas-subject"
 TOKEN_ROLE_HEADER = "x-baas-token-role"  # noqa: S105 - a header's name
 KEY_ROLE_HEADER = "x-baas-key-role"
-OWN_HEADERS = (SUBJECT_HEADER, TOKEN_ROLE_HEADER, KEY_ROLE_HEADER)
+OWN_HEADERS = (SUBJECT_HEADER, TOKEN_ROLE_HEADER, KEY_ROLE_HEADER, WAITED_HEADER)
 """Between filters of the gateway alone: what a client sends by these names is taken away first, and what jwt_authn puts there last. Key and
 token have a header each: jwt_authn takes the headers of a provider away when it finds no token for it, also what another has put there."""
 _SERVICE_ROLE = "service_role"

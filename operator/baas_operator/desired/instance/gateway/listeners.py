@@ -24,6 +24,7 @@ from baas_operator.desired.instance.gateway.typed import (
     resources,
     typed,
 )
+from baas_operator.desired.instance.gateway.waiting import waiting_listener
 
 MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
@@ -45,6 +46,8 @@ _MESSAGES = {
 def listeners(given: GatewayInput) -> str:
     """The file of all listeners."""
     made = [health_listener(given)]
+    if any(each.waits for each in given.upstreams):
+        made.append(waiting_listener(given))
     if given.spec.tls:
         made.append(_listener(given, "http", given.ports.http, REDIRECT, REDIRECTS, []))
         made.append(_listener(given, "https", given.ports.https, PUBLIC, PUBLIC_ROUTES, _filters(given), tls=True))

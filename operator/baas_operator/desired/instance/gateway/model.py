@@ -13,6 +13,9 @@ TLS_MOUNT = "/etc/baas/tls"
 UNDONE_HEADER = "baas-undone"
 """Of an answer that says that nothing was done; between a component and the gateway's router, no client sees it."""
 
+WAITED_HEADER = "x-baas-waited-for"
+"""Of the gateway's question to itself whether an upstream is still waited for; what a client sends by this name is taken away."""
+
 KEPT_BYTES = 128 * 1024
 """What Envoy holds of one direction of one request: a body that is longer flows through as it is taken, and can not be sent again. So a
 thousand that wait fit into a pod's memory."""
@@ -29,7 +32,8 @@ class Upstream:
     `fallback`: the upstream that answers reads while this one has no healthy pod. `priority`: under overload lower numbers are shed last
     (0 auth and rest, 1 storage, 2 functions, 3 meta and dashboard). `postgrest`: it answers as PostgREST does, whose errors of a database
     that went away are put in order (`postgrest.py`). `holds`: it tells what certainly was not done (UNDONE_HEADER), which waits for a
-    moment: a primary that is moved is back by then (`clusters.py`). Writes wait, and reads where nobody else answers them.
+    moment: a primary that is moved is back by then (`clusters.py`). `waits`: it does not, so what waits is what comes while none of its
+    pods is well, and is sent to none (`waiting.py`). Writes wait, and reads where nobody else answers them.
     """
 
     name: str
@@ -41,6 +45,12 @@ class Upstream:
     priority: int = 1
     postgrest: bool = False
     holds: bool = False
+    waits: bool = False
+
+    @property
+    def patient(self) -> bool:
+        """Whether requests wait for it at all."""
+        return self.holds or self.waits
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,7 @@ class Ports:
     health: int = 8001
     https: int = 8443
     admin: int = 9901
+    waiting: int = 9902
     address: str = "0.0.0.0"  # noqa: S104 - inside the pod
 
 

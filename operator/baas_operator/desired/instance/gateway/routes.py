@@ -75,10 +75,10 @@ def _routes(given: GatewayInput, route: Route) -> list[Config]:
         return [_route(given, route, route.upstream, _WRITES)]
     upstream = next(each for each in given.upstreams if each.name == route.upstream)
     reads = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
-    made = [_route(given, route, write_cluster(upstream), _HELD_WRITES if upstream.holds else _WRITES)]
+    made = [_route(given, route, write_cluster(upstream), _HELD_WRITES if upstream.patient else _WRITES)]
     if route.idempotent_reads:
         tries = {"per_try_timeout": seconds(route.read_try_seconds)} if route.read_try_seconds else {}
-        retries = _HELD_READS if upstream.holds and not upstream.fallback else _READS
+        retries = _HELD_READS if upstream.patient and not upstream.fallback else _READS
         made.insert(0, _route(given, route, read_cluster(upstream), retries | tries, reads))
     return made
 
