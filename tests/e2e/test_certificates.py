@@ -15,7 +15,7 @@ from tests.e2e.harness.database import Database
 from tests.e2e.harness.kube import until
 from tests.e2e.harness.ledger import Ledger, assert_nothing_lost
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
 SECRET = "main-server-tls"
 EXPIRES = "baas-operator.io/expires"
@@ -53,7 +53,7 @@ def starts(database: Database, client: ClientPod) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("through", ["uri", pytest.param("pooler_uri", marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("through", ["uri", "pooler_uri"])
 def test_a_renewed_certificate_reaches_new_clients_and_old_ones_go_on(database: Database, client: ClientPod, through: str) -> None:
     database.wait_whole()
     old, running, addresses = issued(database), starts(database, client), servers(database)

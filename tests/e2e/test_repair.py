@@ -81,6 +81,7 @@ def _standby(kube: Kube, database: Database) -> str:
     return min(left)
 
 
+@pytest.mark.chaos
 def test_a_standby_with_broken_files_is_copied_anew(lab: Cluster, kube: Kube, database: Database, ledger: Ledger) -> None:
     member = _standby(kube, database)
     before = database.address(member)
