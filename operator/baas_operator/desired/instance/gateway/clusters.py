@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from baas_operator.desired.instance.gateway.model import KEPT_BYTES, GatewayInput, Upstream
 from baas_operator.desired.instance.gateway.postgrest import upstream_filters
-from baas_operator.desired.instance.gateway.typed import HTTP_OPTIONS, Config, extension, resources, seconds, typed
+from baas_operator.desired.instance.gateway.typed import HTTP_OPTIONS, Config, extension, health_check, resources, typed
 from baas_operator.desired.instance.gateway.waiting import late, room, waiting_room
 
 ADMIN = "admin"
@@ -25,25 +25,15 @@ _ANY_HEALTHY = 100_000
 """Overprovisioning factor (percent) at which one healthy pod of a thousand keeps all traffic: with Envoy's own, 140, reads would begin to
 go to the standbys when a third of the pods is down."""
 
-
-def _check(interval: float, timeout: float, *, misses: int) -> Config:
-    """A health check, in seconds; `misses` in a row put a pod out."""
-    every = seconds(interval)
-    return {
-        "interval": every, "no_traffic_interval": every, "unhealthy_interval": every,
-        "timeout": seconds(timeout), "unhealthy_threshold": misses,
-    }  # fmt: skip
-
-
-_CHECK = _check(1, 2, misses=1)
+_CHECK = health_check(1, 2, misses=1)
 """Health checks: one miss takes a pod out, 3 s after it froze at the latest, and one answer brings it back. One long miss instead of two
 short ones: as quick, and who is merely slow is not taken for dead."""
-_QUICK_CHECK = _check(0.4, 1.2, misses=1)
+_QUICK_CHECK = health_check(0.4, 1.2, misses=1)
 """Where reads have somewhere else to go: a frozen pod, or a pod over a frozen database, is out after 1.6 s at the latest."""
 _LAST_CHECK = {**_QUICK_CHECK, "unhealthy_threshold": 2}
 """Where reads go then, there is nobody after that, and all of them come at once: one late answer puts nobody out. What says no by itself is
 out at once all the same (Envoy counts up to the threshold only what did not answer), and what takes no connection by outlier detection."""
-_LATE_CHECK = _check(0.8, 0.4, misses=4)
+_LATE_CHECK = health_check(0.8, 0.4, misses=4)
 """Where writes are held: pods that say no are given up after 2.4 to 3.2 s, those that fell silent after 4.8 s at the latest.
 Longer than a primary takes to move, shorter than anybody's patience. From then on writes are refused at once."""
 _ANY_ANSWER = {"start": 100, "end": 600}

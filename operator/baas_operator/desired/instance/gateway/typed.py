@@ -43,6 +43,15 @@ def seconds(value: float) -> str:
     return f"{value:g}s"
 
 
+def health_check(interval: float, timeout: float, *, misses: int) -> Config:
+    """A health check, in seconds; `misses` in a row put a pod out."""
+    every = seconds(interval)
+    return {
+        "interval": every, "no_traffic_interval": every, "unhealthy_interval": every,
+        "timeout": seconds(timeout), "unhealthy_threshold": misses,
+    }  # fmt: skip
+
+
 def header(key: str, value: str, *, only_if_absent: bool = False) -> Config:
     """A header to set; or, `only_if_absent`, to add where there is none."""
     action = "ADD_IF_ABSENT" if only_if_absent else "OVERWRITE_IF_EXISTS_OR_ADD"

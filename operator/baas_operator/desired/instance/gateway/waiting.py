@@ -11,7 +11,7 @@ import json
 
 from baas_operator.desired.instance.gateway.model import UNDONE_HEADER, WAITED_HEADER, GatewayInput, Upstream
 from baas_operator.desired.instance.gateway.postgrest import AGAIN
-from baas_operator.desired.instance.gateway.typed import HTTP_OPTIONS, Config, extension, header, seconds, typed
+from baas_operator.desired.instance.gateway.typed import HTTP_OPTIONS, Config, extension, header, health_check, typed
 
 LISTENER = "waiting"
 _HEALTH = "envoy.extensions.filters.http.health_check.v3.HealthCheck"
@@ -61,7 +61,6 @@ def waiting_listener(given: GatewayInput) -> Config:
 
 def waiting_room(given: GatewayInput, upstream: Upstream) -> Config:
     """The way to the listener, for one upstream."""
-    every = seconds(_EVERY_SECONDS)
     address = {"socket_address": {"address": "127.0.0.1", "port_value": given.ports.waiting}}
     return {
         "name": room(upstream),
@@ -71,8 +70,7 @@ def waiting_room(given: GatewayInput, upstream: Upstream) -> Config:
         "load_assignment": {"cluster_name": room(upstream), "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]},
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "health_checks": [{
-            "interval": every, "no_traffic_interval": every, "unhealthy_interval": every, "timeout": "1s",
-            "unhealthy_threshold": 1, "healthy_threshold": 1,
+            **health_check(_EVERY_SECONDS, 1, misses=1), "healthy_threshold": 1,
             "http_health_check": {"path": "/", "host": LISTENER, "request_headers_to_add": [header(WAITED_HEADER, upstream.name)]},
         }],
         "typed_extension_protocol_options": {HTTP_OPTIONS: typed(HTTP_OPTIONS, explicit_http_config={"http_protocol_options": {}})},
