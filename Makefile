@@ -82,7 +82,7 @@ jetstream: $(UV) ## Tests against real NATS servers and a real PostgreSQL on loo
 backend: $(UV) ## Tests of gateway, engines and probers with their real programs on loopback: minutes, and once some more to fetch them.
 	@# What freezes and is noticed within a second needs a CPU of its own.
 	$(call tests,tests/backend/gateway -m "not prometheus")
-	$(call tests,tests/backend/supabase tests/backend/parse tests/backend/prober tests/backend/passwords,-n 2 --dist loadfile)
+	$(call tests,tests/backend/supabase tests/backend/parse tests/backend/prober tests/backend/passwords tests/backend/agent,-n 2 --dist loadfile)
 
 .PHONY: control-plane
 control-plane: $(UV) ## Tests against a real control plane without nodes: minutes, and once some more to build it.

@@ -61,6 +61,8 @@ async def _run(env: Mapping[str, str]) -> None:
     )  # fmt: skip
     credentials = Credentials(Path(names.REPLICATION_TLS_DIR), Path(names.REPLICATION_DIR))
     postmaster = Postmaster(Path(names.SOCKET_DIR))
+    if postmaster.finish_stop():
+        _log.warning("the agent before this one died as it stopped PostgreSQL: it is stopped")
     server = ServerCertificate(Path(names.SERVER_TLS_DIR), postmaster)
     rest = env["PATRONI_RESTAPI_USERNAME"], env["PATRONI_RESTAPI_PASSWORD"]
     async with aiohttp.ClientSession(connector=connector()) as session:

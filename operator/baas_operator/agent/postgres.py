@@ -28,6 +28,9 @@ _CHECKPOINT_SECONDS = 30.0
 _CONFIRMED_SECONDS = 3.0
 _STOPPED_SECONDS = 5.0
 """Who still receives may hold it up for longer, such as a logical consumer that lags."""
+_EASED_LOOK_SECONDS = 0.005
+_EASED_LOOKS = 50
+"""A quarter of a second and a little: so long a transaction that is under way may take to its end before a shutdown breaks it off."""
 _SILENT_SECONDS = 0.2
 """So long whoever connects during a shutdown may take to say who it is, and to be told of it."""
 # pg_stat_wal_receiver shows a receiver only once it is connected; pg_stat_activity from its first moment, before it reads its key.
@@ -258,12 +261,23 @@ class Postgres:
         return int((await self._once(_END_SESSIONS.format(older_than_seconds)))[0][0])
 
     async def stop(self) -> None:
-        """Shut PostgreSQL down: connections are ended, standbys get all of the log, then it goes ("fast" shutdown).
+        """Shut PostgreSQL down: nobody new is taken in ("smart" shutdown), sessions are ended as they come to the end of what they do,
+        and soon whatever they do; standbys get all of the log, then it goes ("fast" shutdown).
+
+        A commit that a fast shutdown finds waiting for its standbys ends without a word: nobody knows then whether it was done, although it
+        would have been within milliseconds.
 
         Raises:
             UnavailableError: it does not go. It may do so yet.
         """
-        process = self._postmaster.signal(signal.SIGINT)
+        self._postmaster.signal(signal.SIGTERM)
+        try:
+            for _ in range(_EASED_LOOKS):
+                if not self._postmaster.end_idle():
+                    break
+                await asyncio.sleep(_EASED_LOOK_SECONDS)
+        finally:
+            process = self._postmaster.signal(signal.SIGINT)
         since = time.monotonic()
         silent: dict[int, float] = {}
         while process is not None and self._postmaster.process == process:

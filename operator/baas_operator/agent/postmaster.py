@@ -4,12 +4,19 @@ lock file of its socket names the first (PostgreSQL's source, `src/include/misca
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from baas_operator.desired.database.names import POSTGRES_PORT
+
+# What a session over the network has for a title, and does: `postgres: main: app appdb 10.0.0.7(41562) idle`. A server that receives has
+# `walsender` before its user (PostgreSQL's source, backend_startup.c, `BackendInitialize`, and ps_status.c).
+_SESSION = re.compile(rb"^postgres: (?!(?:\S+: )?walsender ).*\(\d+\) (?P<does>.+)$", re.DOTALL)
+_STATUS_LINE = 7
+"""Of `postmaster.pid`, from 0 (PostgreSQL's source, src/include/utils/pidfile.h, `LOCK_FILE_LINE_PM_STATUS`)."""
 
 
 class Postmaster:
@@ -40,6 +47,32 @@ class Postmaster:
             return None
         return process
 
+    def end_idle(self) -> int:
+        """End the sessions over the network that do nothing, outside a transaction; how many others there are.
+
+        It goes by their titles: what pg_stat_activity says is some milliseconds old when it is acted upon, in which sessions came as far as
+        their COMMIT. Where titles are switched off (`update_process_title`) all count as others.
+        """
+        others = 0
+        for child in self._children():
+            with suppress(OSError):
+                if found := _SESSION.match(self._title(child).rstrip(b"\0 ")):
+                    if found["does"] == b"idle":
+                        os.kill(child, signal.SIGTERM)
+                    else:
+                        others += 1
+        return others
+
+    def finish_stop(self) -> bool:
+        """Have a server go that takes in nobody new and goes on with who is there, as whoever stops it leaves it for a moment; whether it
+        was one."""
+        try:
+            data = Path(self._lock.read_text().split("\n")[1])
+            stopping = (data / "postmaster.pid").read_text().split("\n")[_STATUS_LINE].strip() == "stopping"
+        except (OSError, IndexError):
+            return False
+        return stopping and self.signal(signal.SIGINT) is not None
+
     def silent(self) -> set[int]:
         """The processes of clients that have connected and said nothing yet. They hold a shutdown up for as long as
         `authentication_timeout` is: a process that is made during one, to say no to who comes, is asked to go by nobody (PostgreSQL 18
@@ -48,9 +81,9 @@ class Postmaster:
         process, found = self.process, set[int]()
         if process is None:
             return found
-        with suppress(OSError, ValueError):
+        with suppress(OSError):
             title = self._title(process)
-            for child in map(int, (self._processes / f"{process}/task/{process}/children").read_text().split()):
+            for child in self._children():
                 with suppress(OSError):
                     if self._title(child) == title:
                         found.add(child)
@@ -75,6 +108,14 @@ class Postmaster:
                     os.kill(int(each.parent.name), signal.SIGKILL)
                     found = True
         return found
+
+    def _children(self) -> list[int]:
+        if (process := self.process) is None:
+            return []
+        try:
+            return [int(each) for each in (self._processes / f"{process}/task/{process}/children").read_text().split()]
+        except (OSError, ValueError):
+            return []
 
     def _title(self, process: int) -> bytes:
         return (self._processes / str(process) / "cmdline").read_bytes()

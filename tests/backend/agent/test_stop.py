@@ -1,0 +1,145 @@
+"""How the agent stops a primary for a planned move, with a real PostgreSQL: who has done something is told so."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from baas_operator.agent.postgres import Postgres as Asked
+from baas_operator.agent.postmaster import Postmaster
+from tests.jetstream.harness.postgres import Postgres, programs
+
+_BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+_SOON = 2.0
+"""Far more than what a stop takes where somebody does not come to an end."""
+
+
+class Primary:
+    """A server, and the agent's eye on it. Its socket's lock file begins as its data's does."""
+
+    def __init__(self, server: Postgres) -> None:
+        self.server = server
+        (server.folder / ".s.PGSQL.5432.lock").symlink_to(server.folder / "data/postmaster.pid")
+        self.postmaster = Postmaster(server.folder)
+        self.agent = Asked(str(server.folder), self.postmaster)
+
+
+@pytest.fixture(scope="module")
+def postgres_bin() -> Iterator[Path]:
+    """PostgreSQL's programs."""
+    with programs() as found:
+        yield found
+
+
+@pytest.fixture
+async def primary(postgres_bin: Path) -> AsyncIterator[Primary]:
+    server = Postgres(postgres_bin, postgres_bin.parent / "primary")
+    try:
+        server.create()
+        server.start()
+        await server.wait()
+        connection = await server.connect()
+        await connection.execute("CREATE TABLE notes (title text)")
+        await connection.close()
+        yield Primary(server)
+    finally:
+        server.stop()
+
+
+async def stopped(primary: Primary) -> float:
+    """Stop it; the seconds that it took."""
+    started = time.monotonic()
+    async with asyncio.timeout(10):
+        await primary.agent.stop()
+    assert not primary.agent.runs
+    return time.monotonic() - started
+
+
+async def until(check: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(10):
+        while not await check():  # noqa: ASYNC110 - another process is waited for
+            await asyncio.sleep(0.01)
+
+
+async def somebody_waits(connection: Any, what: str) -> None:
+    await until(lambda: connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = $1", what))
+
+
+async def broken(what: Awaitable[Any]) -> None:
+    with pytest.raises(_BROKEN):
+        await what
+
+
+@pytest.mark.parametrize("how", ["INSERT INTO notes VALUES ('kept')", "BEGIN; INSERT INTO notes VALUES ('kept'); COMMIT"])
+async def test_a_commit_that_waits_for_its_standby_is_acknowledged(primary: Primary, how: str) -> None:
+    """A fast shutdown ends the wait, and the session without a word: PostgREST and whoever asked it can not know that it was done."""
+    control, writer, idle = [await primary.server.connect() for _ in range(3)]
+    await control.execute("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'")
+    await control.execute("SELECT pg_reload_conf()")
+    for each in control, writer:
+        await until(partial(each.fetchval, "SHOW synchronous_standby_names"))
+    writing = asyncio.create_task(writer.execute(how))
+    await somebody_waits(control, "SyncRep")
+
+    await control.execute("ALTER SYSTEM RESET synchronous_standby_names")
+    stopping = asyncio.create_task(stopped(primary))
+    await asyncio.sleep(0.1)
+    # This is to those who wait what a confirmation is, only that it can be had at a moment of the test's choice.
+    primary.postmaster.signal(signal.SIGHUP)
+    await stopping
+
+    await writing  # acknowledged
+    await broken(idle.fetchval("SELECT 1"))
+    primary.server.start()
+    await primary.server.wait()
+    again = await primary.server.connect()
+    assert await again.fetchval("SELECT count(*) FROM notes") == 1
+
+
+async def test_a_transaction_may_end_and_nobody_new_comes(primary: Primary) -> None:
+    writer = await primary.server.connect()
+    await writer.execute("BEGIN")
+    await writer.execute("INSERT INTO notes VALUES ('kept')")
+    stopping = asyncio.create_task(stopped(primary))
+    await asyncio.sleep(0.05)
+
+    with pytest.raises(asyncpg.CannotConnectNowError):
+        await primary.server.connect()
+    await writer.execute("COMMIT")
+    assert await stopping < _SOON
+
+
+@pytest.mark.parametrize("how", ["SELECT pg_sleep(30)", "BEGIN"])
+async def test_who_does_not_come_to_an_end_holds_nothing_up(primary: Primary, how: str) -> None:
+    control, other = await primary.server.connect(), await primary.server.connect()
+    doing = asyncio.create_task(other.execute(how))
+    if how == "BEGIN":
+        await doing
+    else:
+        await somebody_waits(control, "PgSleep")
+
+    assert await stopped(primary) < _SOON
+    await broken(doing if how != "BEGIN" else other.execute("INSERT INTO notes VALUES ('lost')"))
+
+
+async def test_what_a_dead_agent_began_is_brought_to_its_end(primary: Primary) -> None:
+    """Otherwise the server would take in nobody new, and stay the primary for as long as a client stays."""
+    assert not primary.postmaster.finish_stop(), "it is not being stopped"
+    client = await primary.server.connect()
+    primary.postmaster.signal(signal.SIGTERM)
+    await asyncio.sleep(0.3)
+    assert primary.agent.runs
+    assert await client.fetchval("SELECT 1") == 1
+
+    assert primary.postmaster.finish_stop()
+    while primary.agent.runs:  # noqa: ASYNC110 - another process is waited for
+        await asyncio.sleep(0.02)
+    assert not primary.postmaster.finish_stop(), "it is gone"
