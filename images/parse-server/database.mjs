@@ -1,4 +1,5 @@
-// What the database is right now, asked twice a second over a connection of our own: whether it answers, and takes writes.
+// What the database is right now, asked twice a second over a connection of our own, and at once when that is ended: whether it answers, and
+// takes writes.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import pg from "pg";
@@ -9,6 +10,9 @@ const { default: schemaCache } = require("parse-server/lib/Adapters/Cache/Schema
 
 const INTERVAL = 500;  // milliseconds between two checks
 const DEADLINE = 1500;  // for one answer, and for a connection; with the interval: a frozen database is known within 2.5 s
+const HURRY = 100;  // between two checks in the first seconds without a primary: one that moves is back within one
+const HURRIED = 50;  // such checks, then it is no move
+const MOVES = 1500;  // so long a query waits for a primary to connect to; below connectionTimeoutMillis, which ends the wait as an error
 const TOLD = 3000;  // an answer older than this says nothing
 const EXPIRE = 60_000;  // between two deletions of requests that idempotency need not remember any more
 const STATE = `SELECT pg_is_in_recovery() AS standby, current_setting('transaction_read_only') = 'on' AS read_only,
@@ -31,12 +35,25 @@ const cut = (client) => client?.connection?.stream?.destroy();
 const SCHEMA_CHANGED = "baas:schema";
 const SCHEMA_KNOWN = 5000;  // milliseconds that a server goes by what it knows of classes and fields when nobody tells it
 
+// What the pool connects with. While the primary moves, a connection would be refused, or lead to one that takes no writes yet, and what
+// some request does next would fail: it waits instead. (Its connections so far were ended as they did nothing.)
+const patient = (database) => class extends pg.Client {
+  waits = true;
+
+  connect(callback) {
+    database.untilPrimary(MOVES).then(() => {
+      this.waits = false;
+      super.connect(callback);
+    });
+  }
+};
+
 // `caches` carry to all servers that a class or a field is new: without that, one denies what another has just made.
-export function storageAdapter(options, { poolSize, queryTimeoutMs }, caches) {
+export function storageAdapter(options, { poolSize, queryTimeoutMs }, caches, database) {
   // A query that timed out leaves its connection waiting for an answer that may never come, and the pool would hand it out again.
   const initOptions = { error: (error, { client }) => { if (error.message === "Query read timeout") cut(client); } };
   const adapter = new PostgresStorageAdapter({
-    databaseOptions: { ...options, max: poolSize, query_timeout: queryTimeoutMs, schemaCacheTtl: SCHEMA_KNOWN, initOptions },
+    databaseOptions: { ...options, Client: patient(database), max: poolSize, query_timeout: queryTimeoutMs, schemaCacheTtl: SCHEMA_KNOWN, initOptions },
   });
   adapter._notifySchemaChange = () => caches.createPublisher().publish(SCHEMA_CHANGED, "");
   caches.createSubscriber().subscribe(SCHEMA_CHANGED, () => schemaCache.clear());
@@ -44,11 +61,14 @@ export function storageAdapter(options, { poolSize, queryTimeoutMs }, caches) {
 }
 
 export class Database {
-  state = { answers: false, writable: false, why: "not asked yet", at: 0 };
+  state = { answers: false, writable: false, standby: false, why: "not asked yet", at: 0 };
   #client;
+  #hurried = 0;
+  #asks;
   #server;
   #expired = Date.now();
   #timer;
+  #soon;
 
   // onMoved: what else is connected is connected to a server that is not the one any more.
   constructor(options, { onMoved = () => undefined, log = () => undefined } = {}) {
@@ -58,20 +78,32 @@ export class Database {
   get fresh() { return Date.now() - this.state.at < TOLD; }
   get writable() { return this.fresh && this.state.writable; }
   get answers() { return this.fresh && this.state.answers; }
+  get primary() { return this.answers && !this.state.standby; }
   get why() { return this.fresh ? this.state.why : "the database does not answer"; }
 
   start() {
-    const round = async () => {
+    const ask = async () => {
       await this.#check();
-      if (this.#timer !== null) this.#timer = setTimeout(round, INTERVAL);
+      this.#hurried = this.primary ? 0 : this.#hurried + 1;
+      this.#asks = undefined;
+      if (this.#timer !== null) this.#timer = setTimeout(this.#soon, this.primary || this.#hurried > HURRIED ? INTERVAL : HURRY);
     };
-    round();
+    this.#soon = () => {
+      if (this.#timer === null) return;
+      clearTimeout(this.#timer);
+      this.#asks ??= ask();
+    };
+    this.#soon();
   }
 
   stop() {
     clearTimeout(this.#timer);
     this.#timer = null;
     cut(this.#client);
+  }
+
+  async untilPrimary(milliseconds) {
+    for (const until = Date.now() + milliseconds; !this.primary && Date.now() < until;) await new Promise((resolve) => setTimeout(resolve, HURRY / 5));
   }
 
   async untilWritable() {
@@ -92,13 +124,24 @@ export class Database {
     }
   }
 
-  async #check() {
+  #is(state) {
     const before = this.state;
+    this.state = { ...state, at: Date.now() };
+    if (before.why !== state.why) this.log(state.why || "the database takes writes");
+    return before;
+  }
+
+  #isAway(error) {
+    this.#forget();
+    this.#is({ answers: false, writable: false, standby: false, why: `the database does not answer: ${error.message}` });
+  }
+
+  async #check() {
     try {
       if (!this.#client) await this.#connect();
       const { rows: [{ standby, read_only, server, expire }] } = await this.#client.query(STATE);
       const why = standby ? "the database is a standby" : read_only ? "the database takes no writes" : "";
-      this.state = { answers: true, writable: why === "", why, at: Date.now() };
+      const before = this.#is({ answers: true, writable: why === "", standby, why });
       // A session that began while writes were held off may go on refusing them.
       if ((this.#server && this.#server !== server) || (before.answers && !before.writable && this.state.writable)) this.onMoved();
       if (!this.state.writable) this.#forget();
@@ -108,10 +151,8 @@ export class Database {
         await this.#client.query("SELECT idempotency_delete_expired_records()");
       }
     } catch (error) {
-      this.#forget();
-      this.state = { answers: false, writable: false, why: `the database does not answer: ${error.message}`, at: Date.now() };
+      this.#isAway(error);
     }
-    if (before.why !== this.state.why) this.log(this.state.why || "the database takes writes");
   }
 
   #forget() {
@@ -121,7 +162,12 @@ export class Database {
 
   async #connect() {
     const client = new pg.Client({ ...this.options, connectionTimeoutMillis: DEADLINE, query_timeout: DEADLINE });
-    client.on("error", () => undefined);  // the next query says it
+    // Between two checks: PostgreSQL ends it as it ends the others, so nobody has to find out by a query that fails.
+    client.on("error", (error) => {
+      if (this.#client !== client || this.#asks) return;  // a check that is under way says it
+      this.#isAway(error);
+      this.#soon();
+    });
     this.#client = client;
     await client.connect();
   }
@@ -129,5 +175,5 @@ export class Database {
 
 // Ends the adapter's connections: queries that wait for a server that is gone fail now and not at their deadline.
 export function reconnect(adapter) {
-  for (const client of adapter._client.$pool._clients) cut(client);
+  for (const client of adapter._client.$pool._clients) if (!client.waits) cut(client);
 }

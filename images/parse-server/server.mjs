@@ -42,8 +42,8 @@ const caches = new Caches({
   },
 });
 const connection = connectionOptions(config.database);
-const adapter = storageAdapter(connection, { poolSize: 10, queryTimeoutMs: 5000, ...config.database }, caches);
 const database = new Database(connection, { onMoved: () => reconnect(adapter), log: (message) => log("warn", message) });
+const adapter = storageAdapter(connection, { poolSize: 10, queryTimeoutMs: 5000, ...config.database }, caches, database);
 
 const admin = http.createServer(async (request, response) => {
   const answer = (status, text) => response.writeHead(status, { "content-type": "text/plain; charset=utf-8" }).end(text);

@@ -15,6 +15,8 @@ from typing import Any
 import asyncpg
 import pytest_asyncio
 
+from baas_operator.agent.postgres import Postgres as Agent
+from baas_operator.agent.postmaster import Postmaster
 from tests.backend.parse.conftest import Rig
 from tests.backend.parse.harness import Server, until
 from tests.jetstream.harness.door import Door
@@ -201,6 +203,43 @@ async def test_it_follows_the_primary_though_the_old_one_stays_frozen(rig: Rig, 
     finally:
         door.stop()
         freeze(rig.postgres, signal.SIGCONT)
+
+
+async def test_no_request_fails_while_the_primary_moves(rig: Rig, standby: Postgres, figure: Any) -> None:
+    """They wait, or are told that nothing was done, which the gateway waits for (docs/gateway.md)."""
+    door = DoorThread(rig.postgres.port)
+    (rig.postgres.folder / ".s.PGSQL.5432.lock").symlink_to(rig.postgres.folder / "data/postmaster.pid")
+    agent = Agent(str(rig.postgres.folder), Postmaster(rig.postgres.folder))
+    over = threading.Event()
+    try:
+        server = rig.server(database_port=door.port)
+        server.wait()
+
+        def signs_up(person: int) -> list[int]:
+            statuses = []
+            while not over.is_set():
+                statuses.append(sign_up(server, f"person-{person}-{len(statuses)}"))
+                time.sleep(0.02)
+            return statuses
+
+        with ThreadPoolExecutor(6) as many:
+            people = [many.submit(signs_up, person) for person in range(6)]
+            await asyncio.sleep(2)
+            await agent.stop()
+            await asyncio.sleep(0.3)
+            door.let_new_ones_to(standby.port)  # the heir is routed to before it is promoted
+            await asyncio.sleep(0.3)
+            await standby.promote()
+            await asyncio.sleep(3)
+            over.set()
+            statuses = [status for each in people for status in each.result()]
+        counted = {status: statuses.count(status) for status in set(statuses)}
+        figure(f"a primary moved: answers {counted}")
+        assert set(counted) <= {201, 503}
+        assert statuses[-1] == 201
+    finally:
+        over.set()
+        door.stop()
 
 
 async def test_requests_that_idempotency_remembers_are_forgotten(rig: Rig) -> None:
