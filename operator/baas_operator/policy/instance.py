@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from baas_operator.api.common import ApiModel, DeletionPolicy
@@ -17,6 +18,7 @@ from baas_operator.desired.instance.exposure import lacking
 from baas_operator.desired.instance.probes import ROLE as PROBE_ROLE
 from baas_operator.desired.key_set import key_ids
 from baas_operator.desired.meta import Manifest
+from baas_operator.desired.secrets import SecretRequest
 from baas_operator.observe.conditions import READY, STALLED, ZONE_TOLERANT, find, is_true
 from baas_operator.observe.instance import (
     job_succeeded,
@@ -98,6 +100,7 @@ def plan_instance(view: View) -> Plan:
         signer=signing.signer,
         standby_schema=schema_to_load(view, database),
         logins=logins,
+        pooled=_pooled(view, database, requests),
         passwords=passwords_digest(view, spec, logins),
     )
     wanted = components(spec, view.owner, view.images, facts)
@@ -207,6 +210,15 @@ def _missing(view: View, spec: BaasInstanceSpec) -> Finding | None:
                     f"deleted with it: create a {kind.name} of its own, and refer to that.",
                 )
     return None
+
+
+def _pooled(view: View, database: Manifest | None, requests: Sequence[SecretRequest]) -> bool:
+    """Whether the database has a pooler, and the Secrets of those who come by it tell where: one that was made by an earlier operator does
+    so from its next rotation on."""
+    if database is not None and (database["spec"].get("pooler") or {}).get("replicas") == 0:
+        return False
+    made = [view.child(SECRET, each.name) for each in requests if names.POOLER_URI in each.extra]
+    return all(each is None or secret_text(each, names.POOLER_URI) for each in made)
 
 
 def _contested(it: _Situation) -> Finding | None:

@@ -124,7 +124,10 @@ class Real(World):
             self._bin / "psql", "--no-psqlrc", "--quiet", "--variable=VERBOSITY=terse", "-h", "127.0.0.1", "-p", str(self.primary.port),
             "-U", "postgres", "-d", "postgres", "-f", script,
         ]  # fmt: skip
-        environment = {"LD_LIBRARY_PATH": str(self._bin.parent / "lib"), "PATH": os.environ["PATH"], "PGOPTIONS": self._options()}
+        environment = {
+            "LD_LIBRARY_PATH": str(self._bin.parent / "lib"), "PATH": f"{self._bin}:{os.environ['PATH']}", "PGOPTIONS": self._options(),
+            "CONNECTION": f"host=127.0.0.1 port={self.primary.port} user=postgres",
+        }  # fmt: skip
         done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120, env=environment, check=False)
         self.said = done.stderr
         return done.returncode == 0

@@ -96,6 +96,22 @@ async def test_what_is_made_under_the_other_name_is_the_role_s_and_may_be_read_a
     await rest.close()
 
 
+async def test_a_password_that_counts_on_keeps_its_salt(shop: Real) -> None:
+    """A pooler knows a user by it: with another one, its clients have no new connection to the server until somebody logs in anew."""
+    verifiers = "SELECT rolname::text, rolpassword FROM pg_authid WHERE rolname = ANY($1)"
+    postgres = await shop.primary.connect()
+    first = [shop.says(each).username for each in ROLES]
+    before = dict(await postgres.fetch(verifiers, first))
+    await rotated(shop)
+    assert len(before) == 3
+    assert dict(await postgres.fetch(verifiers, first)) == before
+
+    await postgres.execute(f"ALTER ROLE {first[0]} PASSWORD 'something else'")
+    await rotated(shop)
+    assert not await shop.refused(shop.says(ROLES[0])), "what somebody else set is put right"
+    await postgres.close()
+
+
 async def test_sessions_of_the_name_before_are_ended_with_its_password(shop: Real) -> None:
     first = shop.says("owner")
     outside = await shop.connect(first)

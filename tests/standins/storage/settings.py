@@ -35,7 +35,8 @@ class Settings:
         secret = variable("AUTH_JWT_SECRET", "PGRST_JWT_SECRET")
         keys = parse(variable("JWT_JWKS"))
         needed = {
-            "DATABASE_URL": variable("DATABASE_URL"), "AUTH_JWT_SECRET": secret,
+            # storage-api makes its tables by the second one in any case.
+            "DATABASE_URL": variable("DATABASE_POOL_URL", "DATABASE_URL"), "AUTH_JWT_SECRET": secret,
             "STORAGE_S3_BUCKET": variable("STORAGE_S3_BUCKET", "GLOBAL_S3_BUCKET"),
             "STORAGE_S3_ENDPOINT": variable("STORAGE_S3_ENDPOINT", "GLOBAL_S3_ENDPOINT"),
             "STORAGE_S3_REGION": variable("STORAGE_S3_REGION", "REGION"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -90,13 +91,26 @@ def test_what_is_secret_is_no_plain_variable() -> None:
 
 
 def test_roles_have_passwords_of_their_own_and_nobody_has_anothers() -> None:
-    uris = {name: ref for each in parts(ALL).values() for name, ref in each.secret_env.items() if ref[1] == "uri"}
-    assert uris == {"GOTRUE_DB_DATABASE_URL": ("my-shop-role-auth", "uri"), "DATABASE_URL": ("my-shop-role-storage", "uri")}
+    uris = {name: ref for each in parts(ALL).values() for name, ref in each.secret_env.items() if ref[1].endswith("uri")}
+    assert uris == {
+        "GOTRUE_DB_DATABASE_URL": ("my-shop-role-auth", "pooler-uri"), "DATABASE_URL": ("my-shop-role-storage", "uri"),
+        "DATABASE_POOL_URL": ("my-shop-role-storage", "pooler-uri"),
+    }  # fmt: skip
     users = {each.name: each.fixed.get("username") for each in SUPABASE.secrets(given(ALL).spec, OWNER) if "-role-" in each.name}
     assert users == {
         "my-shop-role-authenticator": "my_shop_authenticator", "my-shop-role-auth": "my_shop_auth_admin",
         "my-shop-role-storage": "my_shop_storage_admin",
     }  # fmt: skip
+
+
+def test_who_can_not_tell_what_came_to_nothing_comes_by_the_pooler_if_there_is_one() -> None:
+    made = {each.name: each.extra["pooler-uri"] for each in SUPABASE.secrets(given(ALL).spec, OWNER) if "pooler-uri" in each.extra}
+    assert set(made) == {"my-shop-role-auth", "my-shop-role-storage"}
+    assert all("@my-shop-db-pooler.ns.svc:5432/my_shop?" in uri for uri in made.values()), made
+
+    alone = {each.name: each for each in SUPABASE.components(replace(given(ALL), pooled=False))}
+    assert alone["auth"].secret_env["GOTRUE_DB_DATABASE_URL"] == ("my-shop-role-auth", "uri")
+    assert "DATABASE_POOL_URL" not in alone["storage"].secret_env
 
 
 def test_settings_of_the_user_count_but_not_against_what_holds_it_together() -> None:

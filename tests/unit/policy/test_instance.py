@@ -112,6 +112,36 @@ def kinds(plan: Plan) -> set[str]:
     return {each["kind"] for each in plan.manifests}
 
 
+def connects_by(plan: Plan) -> str:
+    """The key of what auth connects to the database with."""
+    (auth,) = [each for each in plan.manifests if each["kind"] == "Deployment" and each["metadata"]["name"] == "shop-auth"]
+    (container,) = auth["spec"]["template"]["spec"]["containers"]
+    (uri,) = [each["valueFrom"]["secretKeyRef"]["key"] for each in container["env"] if each["name"] == "GOTRUE_DB_DATABASE_URL"]
+    return str(uri)
+
+
+def test_auth_comes_by_the_pooler_if_there_is_one() -> None:
+    shop = Backend().serving()
+    assert connects_by(shop.plan()) == "pooler-uri"
+
+    shop.others[DATABASE_REPLICA.name, "shop-db"]["spec"] = {"pooler": {"replicas": 0}}
+    assert connects_by(shop.plan()) == "uri"
+
+    shop.others[DATABASE_REPLICA.name, "shop-db"]["spec"] = {"pooler": {"replicas": 3}}
+    assert connects_by(shop.plan()) == "pooler-uri"
+
+
+def test_a_secret_that_an_earlier_operator_made_counts_as_it_is() -> None:
+    shop = Backend().serving()
+    before = secret(shop.owner, "shop-role-auth", "instance", username="shop_auth_admin", password="x", uri="postgresql://x")
+    shop.drawn = keyed(before)
+    assert connects_by(shop.plan()) == "uri", "its pods would not start"
+
+    uris = {"uri": "postgresql://x", "pooler-uri": "postgresql://y"}
+    shop.drawn = keyed(secret(shop.owner, "shop-role-auth", "instance", username="shop_auth_admin", password="x", **uris))
+    assert connects_by(shop.plan()) == "pooler-uri", "rotated since"
+
+
 def test_first_the_database_then_the_bootstrap_then_the_components() -> None:
     shop = Backend()
 

@@ -32,11 +32,11 @@ from baas_operator.desired.sql_job import build_sql_job
 class InstanceFacts:
     """What the manifests depend on besides the spec.
 
-    `jwks`: the public key set, None while it is not made; `kids`, `signing_kids`, `signer`, `versions`, `standby_schema`, `logins`: see
-    engine.py; `bootstrap_wanted`: the SQL Job may run, as the database takes writes; `started`: components that may start, as what they
-    need is there, None for all; `replicas`: pods of those that something else scales, by component; `kinds`: those of others that the
-    cluster has (api/kinds.py, OPTIONAL_KINDS); `programs`: of workers and jobs; `passwords`: the digest of those that the bootstrap sets
-    (see sql_job.py), empty while not all of them are there.
+    `jwks`: the public key set, None while it is not made; `kids`, `signing_kids`, `signer`, `versions`, `standby_schema`, `logins`,
+    `pooled`: see engine.py; `bootstrap_wanted`: the SQL Job may run, as the database takes writes; `started`: components that may start, as
+    what they need is there, None for all; `replicas`: pods of those that something else scales, by component; `kinds`: those of others
+    that the cluster has (api/kinds.py, OPTIONAL_KINDS); `programs`: of workers and jobs; `passwords`: the digest of those that the
+    bootstrap sets (see sql_job.py), empty while not all of them are there.
     """
 
     hard_spread: bool = True
@@ -55,6 +55,7 @@ class InstanceFacts:
     signer: str | None = None
     standby_schema: str | None = None
     logins: Mapping[str, RoleLogin] = field(default_factory=dict)
+    pooled: bool = True
     passwords: str = ""
 
 
@@ -80,7 +81,7 @@ def components(spec: BaasInstanceSpec, owner: Owner, images: Images, facts: Inst
     """The components that the backend has, whether they may start or not."""
     given = Given(
         owner, spec, images, facts.jwks or "", facts.kids, facts.versions, facts.signing_kids, facts.signer,
-        gateways=facts.replicas.get("gateway"), standby_schema=facts.standby_schema, logins=facts.logins,
+        gateways=facts.replicas.get("gateway"), standby_schema=facts.standby_schema, logins=facts.logins, pooled=facts.pooled,
     )  # fmt: skip
     return blueprint(given)
 

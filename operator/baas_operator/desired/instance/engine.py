@@ -22,7 +22,7 @@ class Given:
     Secret that tokens are signed with, and the key that signs; `versions`: versions of ConfigMaps and Secrets
     of the user's that pods read only when they start, by name; `gateways`: pods of the gateway where an autoscaler says how many;
     `standby_schema`: the state of the schema that PostgREST on standbys has to be started for, None for any; `logins`: the names that roles
-    log in with, by role, as far as they are known."""
+    log in with, by role, as far as they are known; `pooled`: whether the database has a pooler, and who goes by it knows where."""
 
     owner: Owner
     spec: BaasInstanceSpec
@@ -35,6 +35,7 @@ class Given:
     gateways: int | None = None
     standby_schema: str | None = None
     logins: Mapping[str, RoleLogin] = field(default_factory=dict)
+    pooled: bool = True
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ SECRETS = "instance"
 SERVICE_ROLES = ("owner", "authenticator", "auth", "storage")
 """PostgreSQL roles of a backend alone, as their Secrets are named."""
 
+POOLER_URI = "pooler-uri"
+"""Key of the Secret of a role that comes by the database's pooler where there is one."""
+
 
 def gateway_host(owner: Owner) -> str:
     """Name of the gateway's Service inside the cluster."""

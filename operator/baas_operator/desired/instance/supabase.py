@@ -220,15 +220,23 @@ def _secrets(spec: BaasInstanceSpec, owner: Owner) -> list[SecretRequest]:
             extra={"standby-uri": _uri(owner, (database_names.ro_service(database), rw), "prefer-standby")},
         ),
     ]  # fmt: skip
-    roles = {
+    # GoTrue and storage-api can not tell what came to nothing, so nobody asks them again: where there is a pooler, it is asked for a
+    # connection, and while the primary moves it lets them wait.
+    pooler = database_names.pooler_service(database)
+    if there.auth:
         # pgx and asyncpg know this much of libpq's options.
-        "auth": there.auth and "?sslmode=require&target_session_attrs=primary&connect_timeout=3&application_name=auth",
+        options = "?sslmode=require&connect_timeout=3&application_name=auth"
+        made.append(role_password(
+            owner, "auth", owned=owned, uri=f"{_plain_uri(owner, rw)}{options}&target_session_attrs=primary",
+            extra={names.POOLER_URI: _plain_uri(owner, pooler) + options},
+        ))  # fmt: skip
+    if there.storage:
         # node-postgres takes `require` for a check of the certificate, and names what libpq means by it `no-verify`.
-        "storage": there.storage and "?sslmode=no-verify&application_name=storage",
-    }
-    for role, options in roles.items():
-        if options:
-            made.append(role_password(owner, role, owned=owned, uri=_plain_uri(owner, rw) + options))
+        options = "?sslmode=no-verify&application_name=storage"
+        made.append(role_password(
+            owner, "storage", owned=owned, uri=_plain_uri(owner, rw) + options,
+            extra={names.POOLER_URI: _plain_uri(owner, pooler) + options},
+        ))  # fmt: skip
     for name, part in {"auth": there.auth, "storage": there.storage, "meta": there.meta}.items():
         if part:
             made.append(SecretRequest(owner, names.service_secret(owner.name, name), names.SECRETS, random=("secret",), owned=owned))

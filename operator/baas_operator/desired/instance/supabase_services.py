@@ -78,7 +78,7 @@ def auth(given: Given, options: Auth) -> Component:
         headless=True,
         env=defaults | options.settings | fixed,
         secret_env={
-            "GOTRUE_DB_DATABASE_URL": (names.role_secret(name, "auth"), "uri"),
+            "GOTRUE_DB_DATABASE_URL": (names.role_secret(name, "auth"), names.POOLER_URI if given.pooled else "uri"),
             "GOTRUE_JWT_SECRET": (names.service_secret(name, "auth"), "secret"),
             "GOTRUE_JWT_KEYS": (signing, "gotrue-keys.json"),
         },
@@ -137,6 +137,7 @@ def storage(given: Given, options: Storage) -> Component:
         },
         secret_env={
             "DATABASE_URL": (names.role_secret(name, "storage"), "uri"),
+            **({"DATABASE_POOL_URL": (names.role_secret(name, "storage"), names.POOLER_URI)} if given.pooled else {}),
             # Signs URLs of files; tokens of users are signed by the key set.
             "AUTH_JWT_SECRET": (names.service_secret(name, "storage"), "secret"),
             "AWS_ACCESS_KEY_ID": (credentials, "accessKeyId"),
