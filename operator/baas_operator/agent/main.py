@@ -86,7 +86,8 @@ async def _run(env: Mapping[str, str]) -> None:
             web.get(names.RETIRE_PATH, requests.retire),
             web.post(names.SWITCHOVER_PATH, requests.switch_over),
         ])  # fmt: skip
-        runner = web.AppRunner(app, access_log=None)
+        # When a part has failed the others are ended, the watch of the lock too: who waits for an answer would wait for what nobody sees.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         await web.TCPSite(runner, port=names.AGENT_PORT).start()
         demotion = Demotion(kube, identity, dcs, postgres, patroni)

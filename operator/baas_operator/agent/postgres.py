@@ -21,6 +21,8 @@ SESSION = {
     "default_transaction_isolation": "read committed",
 }  # fmt: skip
 """Settings of an agent's sessions, whatever the spec's parameters are: agents have deadlines of their own."""
+BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""What a connection raises when it, or PostgreSQL, fails; InternalClientError where it is about to notice that it has ended."""
 _SECONDS = 2.0
 _POLL_SECONDS = 0.02
 _GONE_SECONDS = 3.0
@@ -170,7 +172,7 @@ class Postgres:
                     server_settings={"application_name": "baas-agent"} | SESSION, statement_cache_size=2,
                 )  # fmt: skip
             return await self._connection.fetchrow(query)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except BROKEN as error:
             self.close()
             raise UnavailableError(str(error) or type(error).__name__) from error
 
@@ -221,7 +223,7 @@ class Postgres:
                 return missing
             finally:
                 connection.terminate()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except BROKEN as error:
             raise UnavailableError(f"no checkpoint: {str(error) or type(error).__name__}") from error
 
     async def synchronous(self) -> tuple[str | None, str]:
@@ -253,7 +255,7 @@ class Postgres:
                 return list(answers[-1])
             finally:
                 connection.terminate()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except BROKEN as error:
             raise UnavailableError(str(error) or type(error).__name__) from error
 
     async def end_sessions(self, *, older_than_seconds: float) -> int:

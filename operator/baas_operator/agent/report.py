@@ -19,7 +19,7 @@ from baas_operator.agent.credentials import Credentials
 from baas_operator.agent.dcs import Dcs
 from baas_operator.agent.identity import Identity
 from baas_operator.agent.kube import Kube, KubeError
-from baas_operator.agent.postgres import Postgres, UnavailableError
+from baas_operator.agent.postgres import BROKEN, Postgres, UnavailableError
 from baas_operator.desired.database import names
 from baas_operator.observe.report import REPORT, Report, Volume
 
@@ -128,7 +128,7 @@ class Reporter:
                 ssl=self._tls(), timeout=_LOGIN_SECONDS, server_settings={"replication": "true", "application_name": "baas-agent"},
             )  # fmt: skip
             connection.terminate()
-        except (KubeError, aiohttp.ClientError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, OSError, ValueError) as error:
+        except (KubeError, aiohttp.ClientError, *BROKEN, ValueError) as error:
             _log.info("%s does not let this member in: %s", leader, str(error) or type(error).__name__)
             return False
         return True

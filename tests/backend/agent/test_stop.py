@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from baas_operator.agent.postgres import Postgres as Asked
+from baas_operator.agent.postgres import UnavailableError
 from baas_operator.agent.postmaster import Postmaster
 from tests.jetstream.harness.postgres import Postgres, programs
 
@@ -40,8 +41,10 @@ def postgres_bin() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def primary(postgres_bin: Path) -> AsyncIterator[Primary]:
-    server = Postgres(postgres_bin, postgres_bin.parent / "primary")
+async def primary(postgres_bin: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Primary]:
+    folder = postgres_bin.parent / "primary"
+    server = Postgres(postgres_bin, folder, settings={"unix_socket_directories": str(folder)})
+    monkeypatch.setenv("PGPORT", str(server.port))  # the agent comes by the socket
     try:
         server.create()
         server.start()
@@ -128,6 +131,21 @@ async def test_who_does_not_come_to_an_end_holds_nothing_up(primary: Primary, ho
 
     assert await stopped(primary) < _SOON
     await broken(doing if how != "BEGIN" else other.execute("INSERT INTO notes VALUES ('lost')"))
+
+
+@pytest.mark.parametrize("noticed", range(3))
+async def test_a_connection_that_was_ended_is_no_answer_whatever_is_known_of_it(primary: Primary, noticed: int) -> None:
+    """asyncpg has another error for what it is about to notice: it ended the agent, with the watch of the lock, in the middle of a move."""
+    assert not (await primary.agent.look()).standby
+    other = await primary.server.connect()
+    await other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'baas-agent'")
+    time.sleep(0.2)  # noqa: ASYNC251 - nothing is noticed meanwhile
+    for _ in range(noticed):
+        await asyncio.sleep(0)
+
+    with pytest.raises(UnavailableError):
+        await primary.agent.look()
+    assert not (await primary.agent.look()).standby, "it is made anew"
 
 
 async def test_what_a_dead_agent_began_is_brought_to_its_end(primary: Primary) -> None:
