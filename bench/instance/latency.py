@@ -12,6 +12,7 @@ from tests.chaos.instance.load import slowest
 
 RATE = 100
 SECONDS = 15.0
+_GOES = 4
 CARRIED_SECONDS = 0.5
 """A backend that is carried answers 95 % of requests sooner, while nothing is done to it: what is slower waits for a processor."""
 READS = {"read": 1, "list": 1}
@@ -33,18 +34,21 @@ def compare(backend: OursBackend, runs: int) -> list[dict[str, float]]:
 
 
 def require_carried(backend: OursBackend, rate: int) -> None:
-    """Whether this machine carries so many requests a second at all: else what is measured is the machine. Raises LabError."""
-    with backend.loaded(backend.client_node(in_zone=True), rate=rate) as loading:
-        began = time.monotonic()
-        time.sleep(SECONDS)
-        load = loading.load()
-    found = load.between(began, began + SECONDS)
-    if load.skipped or not all(each.good for each in found) or slowest(found, 95) > CARRIED_SECONDS:
-        raise LabError(
-            f"{rate} requests a second are more than this machine carries: undisturbed, {sum(not each.good for each in found)} of "
-            f"{len(found)} failed, and 95 % were answered within {slowest(found, 95):.2f} s; {CARRIED_SECONDS} s are asked for. End what "
-            "else runs here, or say a lower --rate."
-        )
+    """Whether this machine carries so many requests a second at all: else what is measured is the machine. A backend that was made just now
+    is still busy with that, so it has more than one go. Raises LabError."""
+    for _ in range(_GOES):
+        with backend.loaded(backend.client_node(in_zone=True), rate=rate) as loading:
+            began = time.monotonic()
+            time.sleep(SECONDS)
+            load = loading.load()
+        found = load.between(began, began + SECONDS)
+        if not load.skipped and all(each.good for each in found) and slowest(found, 95) <= CARRIED_SECONDS:
+            return
+    raise LabError(
+        f"{rate} requests a second are more than this machine carries: undisturbed, {sum(not each.good for each in found)} of "
+        f"{len(found)} failed, and 95 % were answered within {slowest(found, 95):.2f} s; {CARRIED_SECONDS} s are asked for. End what "
+        "else runs here, or say a lower --rate."
+    )
 
 
 def _direct(backend: OursBackend, node: str) -> str:

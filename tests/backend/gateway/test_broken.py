@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -254,3 +256,19 @@ async def test_two_pods_that_go_one_after_the_other_are_both_out_at_once(tmp_pat
             took.append(await until(elsewhere, seconds=3, what="reads go elsewhere"))
     figure(f"the second pod of two is out after {sorted(round(each, 2) for each in took)} s")
     assert max(took) < 1
+
+
+async def test_postgrest_ends_with_what_it_has_under_way(tmp_path: Path) -> None:
+    """Why its pods are told to go later than a statement may take (desired/instance/supabase.py). One that waits could be told sooner."""
+    key = Key("first")
+    async with (
+        backend(tmp_path, key_set(key)) as data,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {key.token('anon')}"}) as session,
+    ):
+        url = f"http://127.0.0.1:{data.rest.port}"
+        await _serving(data, session, url)
+        under_way = asyncio.create_task(session.get(f"{url}/rpc/nap"))
+        await asyncio.sleep(0.2)
+        os.kill(data.rest.pid, signal.SIGTERM)
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await under_way

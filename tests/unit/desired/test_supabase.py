@@ -113,6 +113,13 @@ def test_who_can_not_tell_what_came_to_nothing_comes_by_the_pooler_if_there_is_o
     assert "DATABASE_POOL_URL" not in alone["storage"].secret_env
 
 
+@pytest.mark.parametrize(("statement", "least", "most"), [(1, 9, 9), (8, 16, 16), (600, 60, 90)])
+def test_postgrest_is_told_to_end_later_than_a_statement_may_take(statement: int, least: int, most: int) -> None:
+    """It ends on the spot (tests/backend/gateway/test_drain.py)."""
+    made = parts({"rest": {"statementSeconds": statement}})
+    assert all(least <= made[each].drain_seconds <= most for each in ("rest", "reads"))
+
+
 def test_settings_of_the_user_count_but_not_against_what_holds_it_together() -> None:
     settings = {"GOTRUE_DISABLE_SIGNUP": "true", "GOTRUE_DB_MAX_POOL_SIZE": "3", "GOTRUE_JWT_ADMIN_ROLES": "anon"}
     env = parts({"auth": {"settings": settings, "tokenSeconds": 600}})["auth"].env

@@ -12,7 +12,7 @@ from baas_operator.desired import quantity
 from baas_operator.desired.database import names as database_names
 from baas_operator.desired.instance import names
 from baas_operator.desired.instance import supabase_services as services
-from baas_operator.desired.instance.component import Beside, Component, Flow, Mount
+from baas_operator.desired.instance.component import DRAIN_SECONDS, Beside, Component, Flow, Mount
 from baas_operator.desired.instance.engine import Bootstrap, EngineDefinition, Given
 from baas_operator.desired.instance.gateway.model import Route, Upstream
 from baas_operator.desired.instance.logins import RoleLogin, role_password
@@ -26,6 +26,8 @@ _REST_ADMIN_PORT = 3001
 _CHECK_PORT = 3002
 _CHECK_ADMIN_PORT = 3003
 _REST_POOL = 10
+_MOST_DRAIN_SECONDS = 60
+"""Longer than that no pod stays for one statement, whatever statements may take."""
 _KEYS = "/etc/baas/keys"
 _DATABASE = "/etc/baas/database"
 _FORM_BYTES = 1024 * 1024
@@ -119,6 +121,8 @@ def _postgrest(given: Given, name: str, options: Rest | Reads, uri: str) -> Comp
         liveness=http_probe("/live", _REST_ADMIN_PORT, period=10, failures=8),
         cpu="50m" if writes else "20m",
         memory="64Mi",
+        # PostgREST 12 ends on the spot when it is told to, with what it has under way. So it is told later than that can take.
+        drain_seconds=DRAIN_SECONDS + min(rest.statement_seconds, _MOST_DRAIN_SECONDS),
         annotations={SCHEMA_ANNOTATION: given.standby_schema} if given.standby_schema and not writes else {},
     )
 
