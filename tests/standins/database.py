@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 
 LOG = logging.getLogger("standin")
-_CONNECT_SECONDS = 3.0
+_CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 10.0
 _RETRY_SECONDS = 0.5
 _WRITABLE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"

@@ -79,7 +79,10 @@ class Kube:
         async with self._session.request(method, self._base + path, headers=headers, ssl=self._tls, timeout=timeout, **more) as response:
             if response.status >= 400:
                 raise KubeError(response.status, (await response.text())[:300])
-            answer: dict[str, Any] = await response.json(content_type=None)
+            try:
+                answer: dict[str, Any] = await response.json(content_type=None)
+            except ValueError as error:  # a proxy in between; it is no ClientError, and would end the agent
+                raise aiohttp.ClientPayloadError(f"what answers is no API server: {error}") from error
             return answer
 
     async def watch(

@@ -30,9 +30,9 @@ _CHECKPOINT_SECONDS = 30.0
 _CONFIRMED_SECONDS = 3.0
 _STOPPED_SECONDS = 5.0
 """Who still receives may hold it up for longer, such as a logical consumer that lags."""
+_EASED_SECONDS = 0.25
+"""So long a transaction that is under way may take to its end before a shutdown breaks it off."""
 _EASED_LOOK_SECONDS = 0.005
-_EASED_LOOKS = 50
-"""A quarter of a second and a little: so long a transaction that is under way may take to its end before a shutdown breaks it off."""
 _SILENT_SECONDS = 0.2
 """So long whoever connects during a shutdown may take to say who it is, and to be told of it."""
 # pg_stat_wal_receiver shows a receiver only once it is connected; pg_stat_activity from its first moment, before it reads its key.
@@ -274,9 +274,8 @@ class Postgres:
         """
         self._postmaster.signal(signal.SIGTERM)
         try:
-            for _ in range(_EASED_LOOKS):
-                if not self._postmaster.end_idle():
-                    break
+            until = time.monotonic() + _EASED_SECONDS
+            while self._postmaster.end_idle() and time.monotonic() < until:  # noqa: ASYNC110 - PostgreSQL tells nobody
                 await asyncio.sleep(_EASED_LOOK_SECONDS)
         finally:
             process = self._postmaster.signal(signal.SIGINT)

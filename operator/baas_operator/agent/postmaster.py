@@ -12,9 +12,10 @@ from pathlib import Path
 
 from baas_operator.desired.database.names import POSTGRES_PORT
 
-# What a session over the network has for a title, and does: `postgres: main: app appdb 10.0.0.7(41562) idle`. A server that receives has
-# `walsender` before its user (PostgreSQL's source, backend_startup.c, `BackendInitialize`, and ps_status.c).
-_SESSION = re.compile(rb"^postgres: (?!(?:\S+: )?walsender ).*\(\d+\) (?P<does>.+)$", re.DOTALL)
+# What a session over the network has for a title, and does: `postgres: main: app appdb 10.0.0.7(41562) idle`; nothing is said to be done
+# where titles are switched off. A server that receives has `walsender` before its user (PostgreSQL's source, backend_startup.c,
+# `BackendInitialize`, and ps_status.c).
+_SESSION = re.compile(rb"^postgres: (?!(?:\S+: )?walsender ).*\(\d+\)(?: (?P<does>.+))?$", re.DOTALL)
 _STATUS_LINE = 7
 """Of `postmaster.pid`, from 0 (PostgreSQL's source, src/include/utils/pidfile.h, `LOCK_FILE_LINE_PM_STATUS`)."""
 

@@ -215,7 +215,7 @@ def _missing(view: View, spec: BaasInstanceSpec) -> Finding | None:
 def _pooled(view: View, database: Manifest | None, requests: Sequence[SecretRequest]) -> bool:
     """Whether the database has a pooler, and the Secrets of those who come by it tell where: one that was made by an earlier operator does
     so from its next rotation on."""
-    if database is not None and (database["spec"].get("pooler") or {}).get("replicas") == 0:
+    if database is not None and ((database.get("spec") or {}).get("pooler") or {}).get("replicas") == 0:
         return False
     made = [view.child(SECRET, each.name) for each in requests if names.POOLER_URI in each.extra]
     return all(each is None or secret_text(each, names.POOLER_URI) for each in made)

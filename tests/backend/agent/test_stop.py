@@ -108,7 +108,17 @@ async def test_a_commit_that_waits_for_its_standby_is_acknowledged(primary: Prim
     assert await again.fetchval("SELECT count(*) FROM notes") == 1
 
 
-async def test_a_transaction_may_end_and_nobody_new_comes(primary: Primary) -> None:
+@pytest.mark.parametrize("titles", ["on", "off"])
+async def test_a_transaction_may_end_and_nobody_new_comes(primary: Primary, titles: str) -> None:
+    async def told() -> bool:
+        connection = await primary.server.connect()
+        said = await connection.fetchval("SHOW update_process_title")
+        await connection.execute(f"ALTER SYSTEM SET update_process_title = {titles}")
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
+        return bool(said == titles)
+
+    await until(told)
     writer = await primary.server.connect()
     await writer.execute("BEGIN")
     await writer.execute("INSERT INTO notes VALUES ('kept')")

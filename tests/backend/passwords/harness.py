@@ -125,18 +125,20 @@ class Real(World):
             "-U", "postgres", "-d", "postgres", "-f", script,
         ]  # fmt: skip
         environment = {
-            "LD_LIBRARY_PATH": str(self._bin.parent / "lib"), "PATH": f"{self._bin}:{os.environ['PATH']}", "PGOPTIONS": self._options(),
-            "CONNECTION": f"host=127.0.0.1 port={self.primary.port} user=postgres",
+            "LD_LIBRARY_PATH": str(self._bin.parent / "lib"), "PATH": f"{self._bin}:{os.environ['PATH']}",
+            "PGOPTIONS": self._variable("PGOPTIONS"),
+            # Of what is said twice, the last counts.
+            "CONNECTION": f"{self._variable('CONNECTION')} host=127.0.0.1 port={self.primary.port} sslmode=disable",
         }  # fmt: skip
         done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120, env=environment, check=False)
         self.said = done.stderr
         return done.returncode == 0
 
-    def _options(self) -> str:
-        """The settings that the Job's container has for its sessions."""
+    def _variable(self, name: str) -> str:
+        """One of the Job's container."""
         (job,) = [each for (kind, _), each in self.applied.items() if kind == "Job"]
         (container,) = job["spec"]["template"]["spec"]["containers"]
-        return next(str(each["value"]) for each in container["env"] if each["name"] == "PGOPTIONS")
+        return next(str(each["value"]) for each in container["env"] if each["name"] == name)
 
     async def starts(self, coming: Pod, logins: tuple[Login, ...]) -> bool:
         """A pod of the data API is ready when it says so; others when they are let in."""

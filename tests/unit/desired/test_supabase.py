@@ -111,6 +111,8 @@ def test_who_can_not_tell_what_came_to_nothing_comes_by_the_pooler_if_there_is_o
     alone = {each.name: each for each in SUPABASE.components(replace(given(ALL), pooled=False))}
     assert alone["auth"].secret_env["GOTRUE_DB_DATABASE_URL"] == ("my-shop-role-auth", "uri")
     assert "DATABASE_POOL_URL" not in alone["storage"].secret_env
+    assert "DATABASE_POOL_MODE" not in alone["storage"].env
+    assert parts(ALL)["storage"].env["DATABASE_POOL_MODE"] == "recycled", "or storage-api connects for each request"
 
 
 @pytest.mark.parametrize(("statement", "least", "most"), [(1, 9, 9), (8, 16, 16), (600, 60, 90)])

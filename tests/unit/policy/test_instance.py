@@ -130,6 +130,10 @@ def test_auth_comes_by_the_pooler_if_there_is_one() -> None:
     shop.others[DATABASE_REPLICA.name, "shop-db"]["spec"] = {"pooler": {"replicas": 3}}
     assert connects_by(shop.plan()) == "pooler-uri"
 
+    shop.resource["spec"] = {"databaseRef": {"name": "shop-db"}}
+    del shop.others[DATABASE_REPLICA.name, "shop-db"]["spec"]  # which is to have all as it is by itself
+    assert connects_by(shop.plan()) == "pooler-uri"
+
 
 def test_a_secret_that_an_earlier_operator_made_counts_as_it_is() -> None:
     shop = Backend().serving()

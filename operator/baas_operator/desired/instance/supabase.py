@@ -228,11 +228,11 @@ def _secrets(spec: BaasInstanceSpec, owner: Owner) -> list[SecretRequest]:
     # connection, and while the primary moves it lets them wait.
     pooler = database_names.pooler_service(database)
     if there.auth:
-        # pgx and asyncpg know this much of libpq's options.
-        options = "?sslmode=require&connect_timeout=3&application_name=auth"
+        # pgx and asyncpg know this much of libpq's options. A login at the pooler waits for the next primary, too.
+        options = "?sslmode=require&application_name=auth"
         made.append(role_password(
-            owner, "auth", owned=owned, uri=f"{_plain_uri(owner, rw)}{options}&target_session_attrs=primary",
-            extra={names.POOLER_URI: _plain_uri(owner, pooler) + options},
+            owner, "auth", owned=owned, uri=f"{_plain_uri(owner, rw)}{options}&connect_timeout=3&target_session_attrs=primary",
+            extra={names.POOLER_URI: f"{_plain_uri(owner, pooler)}{options}&connect_timeout=5"},
         ))  # fmt: skip
     if there.storage:
         # node-postgres takes `require` for a check of the certificate, and names what libpq means by it `no-verify`.

@@ -49,6 +49,8 @@ def auth(given: Given, options: Auth) -> Component:
         # A client whose answer was lost comes again with the token that it has.
         "GOTRUE_SECURITY_REFRESH_TOKEN_REUSE_INTERVAL": "10",
         "GOTRUE_DB_MAX_POOL_SIZE": _POOL,
+        # Who has a connection to the pooler waits there longer than who needs one.
+        "GOTRUE_DB_MAX_IDLE_POOL_SIZE": _POOL,
         # A connection to a server that is no primary any more has to end some time.
         "GOTRUE_DB_CONN_MAX_LIFETIME": "60s",
         "GOTRUE_DB_CONN_MAX_IDLE_TIME": "30s",
@@ -115,7 +117,7 @@ def storage(given: Given, options: Storage) -> Component:
             "TENANT_ID": name,
             "STORAGE_PUBLIC_URL": f"{public_url(given)}/storage/v1",
             "DATABASE_MAX_CONNECTIONS": _POOL,
-            "DATABASE_CONNECTION_TIMEOUT": "3000",
+            "DATABASE_CONNECTION_TIMEOUT": "5000" if given.pooled else "3000",
             # The bootstrap made the roles, and grants what they need.
             "DB_INSTALL_ROLES": "false",
             "DB_SUPER_USER": names.service_role(name, "storage"),
@@ -134,6 +136,8 @@ def storage(given: Given, options: Storage) -> Component:
             "IMAGE_TRANSFORMATION_ENABLED": "false",
             "PG_QUEUE_ENABLE": "false",
             "LOG_LEVEL": "warn",
+            # By a pooler it would otherwise connect for each request anew, however many there are at once (its source, pool.ts).
+            **({"DATABASE_POOL_MODE": "recycled"} if given.pooled else {}),
         },
         secret_env={
             "DATABASE_URL": (names.role_secret(name, "storage"), "uri"),
