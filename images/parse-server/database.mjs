@@ -68,7 +68,6 @@ export class Database {
   #server;
   #expired = Date.now();
   #timer;
-  #soon;
 
   // onMoved: what else is connected is connected to a server that is not the one any more.
   constructor(options, { onMoved = () => undefined, log = () => undefined } = {}) {
@@ -81,20 +80,7 @@ export class Database {
   get primary() { return this.answers && !this.state.standby; }
   get why() { return this.fresh ? this.state.why : "the database does not answer"; }
 
-  start() {
-    const ask = async () => {
-      await this.#check();
-      this.#hurried = this.primary ? 0 : this.#hurried + 1;
-      this.#asks = undefined;
-      if (this.#timer !== null) this.#timer = setTimeout(this.#soon, this.primary || this.#hurried > HURRIED ? INTERVAL : HURRY);
-    };
-    this.#soon = () => {
-      if (this.#timer === null) return;
-      clearTimeout(this.#timer);
-      this.#asks ??= ask();
-    };
-    this.#soon();
-  }
+  start() { this.#soon(); }
 
   stop() {
     clearTimeout(this.#timer);
@@ -122,6 +108,19 @@ export class Database {
     } finally {
       cut(client);
     }
+  }
+
+  #soon() {
+    if (this.#timer === null) return;
+    clearTimeout(this.#timer);
+    this.#asks ??= this.#ask();
+  }
+
+  async #ask() {
+    await this.#check();
+    this.#hurried = this.primary ? 0 : this.#hurried + 1;
+    this.#asks = undefined;
+    if (this.#timer !== null) this.#timer = setTimeout(() => this.#soon(), this.primary || this.#hurried > HURRIED ? INTERVAL : HURRY);
   }
 
   #is(state) {

@@ -117,7 +117,7 @@ def test_who_can_not_tell_what_came_to_nothing_comes_by_the_pooler_if_there_is_o
 
 @pytest.mark.parametrize(("statement", "least", "most"), [(1, 9, 9), (8, 16, 16), (600, 60, 90)])
 def test_postgrest_is_told_to_end_later_than_a_statement_may_take(statement: int, least: int, most: int) -> None:
-    """It ends on the spot (tests/backend/gateway/test_drain.py)."""
+    """It ends on the spot (tests/backend/gateway/test_broken.py)."""
     made = parts({"rest": {"statementSeconds": statement}})
     assert all(least <= made[each].drain_seconds <= most for each in ("rest", "reads"))
 
