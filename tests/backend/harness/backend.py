@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 
 from baas_operator.api.instance.spec import BaasInstanceSpec
+from baas_operator.desired.database import names as database_names
 from baas_operator.desired.images import Images
 from baas_operator.desired.instance import names
 from baas_operator.desired.instance.component import Component
@@ -190,8 +191,11 @@ class Backend:
         return {key: self._here(value) for key, value in said.items()} | self.more.get(component.name, {})
 
     def _here(self, value: str) -> str:
-        """What leads to the cluster leads here instead; this PostgreSQL speaks no TLS."""
-        value = re.sub(r"[a-z-]+-db-rw\.test\.svc:5432", f"127.0.0.1:{self.database.port}", value)
+        """What leads to the cluster leads here instead; this PostgreSQL speaks no TLS, and is there without a pooler."""
+        database = names.database_name(NAME, self.spec)
+        for service in (database_names.rw_service(database), database_names.pooler_service(database)):
+            there = f"{service}.{self.owner.namespace}.svc:{database_names.POSTGRES_PORT}"
+            value = value.replace(there, f"127.0.0.1:{self.database.port}")
         return re.sub(r"sslmode=[a-z-]+", "sslmode=disable", value)
 
     def _given(self) -> Given:
