@@ -229,7 +229,7 @@ async function schema() {
 const quantile = (sorted, share) => Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] * 10) / 10;
 
 async function loop(seconds) {
-  const counted = { attempts: 0, attemptsFailed: 0, why: {}, requests: 0, failed: 0, errors: {}, events: 0, eventsMissed: 0, reopened: 0 };
+  const counted = { attempts: 0, attemptsFailed: 0, why: {}, requests: 0, failed: 0, errors: {}, events: 0, eventsMissed: 0, missedInSilence: 0, reopened: 0 };
   const took = [];
   const real = globalThis.fetch;
   const attemptFailed = (request, why) => {
@@ -277,6 +277,8 @@ async function loop(seconds) {
       await timed("update", () => made.save({ stars: 2 }, as(user)));
       const heard = await live.next("create").then(() => true, () => false);
       counted[heard ? "events" : "eventsMissed"] += 1;
+      // LiveQuery tells nobody what happened before: who is told that it was opened anew asks for what there is now.
+      if (!heard) counted[await live.next("open", 10).then(() => true, () => false) ? "reopened" : "missedInSilence"] += 1;
       await timed("delete", () => at(other, () => made.destroy(as(user))));
     }
     await timed("session", () => at(other, () => Parse.User.me(user.getSessionToken())));

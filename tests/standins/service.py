@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-_DRAIN_SECONDS = 20.0
+_DRAIN_SECONDS = 50.0
 _LAST_SECONDS = 0.2
 _READY_SECONDS = 1.0
 

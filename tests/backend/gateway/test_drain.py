@@ -80,6 +80,33 @@ async def test_a_pod_that_goes_loses_no_request_of_clients_that_keep_their_conne
     assert not made.bad(), made.bad()[:3]
 
 
+async def test_a_drain_waits_for_what_is_under_way(build: Build) -> None:
+    """A large file, say; a WebSocket is not waited for."""
+    world = await build(drain_seconds=1, finish_seconds=20)
+    socket = f"{world.gateway.url}/realtime/v1/socket?apikey={world.key.token('anon')}"
+    async with aiohttp.ClientSession(headers=world.anon) as session, session.ws_connect(socket) as heard:
+        slow = asyncio.create_task(ask(session, "POST", f"{world.gateway.url}/rest/v1/notes?sleep=4"))
+        await asyncio.sleep(0.3)
+        drained = await ask(session, "GET", world.gateway.health_url + drain_path("of-this-pod"))
+        assert slow.done()
+        await heard.send_str("hello")
+        assert (await heard.receive(timeout=5)).data == "other heard hello"
+    assert (await slow).status == 200
+    assert drained.status == 200
+    assert 3.5 < drained.seconds < 6
+
+
+async def test_a_drain_does_not_wait_for_good(build: Build) -> None:
+    world = await build(drain_seconds=1, finish_seconds=2)
+    async with aiohttp.ClientSession(headers=world.anon) as session:
+        slow = asyncio.create_task(ask(session, "POST", f"{world.gateway.url}/rest/v1/notes?sleep=6"))
+        await asyncio.sleep(0.3)
+        drained = await ask(session, "GET", world.gateway.health_url + drain_path("of-this-pod"))
+        assert not slow.done()
+        assert (drained.status, round(drained.seconds)) == (504, 3)
+        await slow
+
+
 async def test_without_the_drain_requests_are_lost(build: Build) -> None:
     """So the test before can fail: the same, but the pod just ends."""
     world = await build()

@@ -13,6 +13,8 @@ from baas_operator.api.instance.component import Component as Options
 
 DRAIN_SECONDS = 8
 """How long a pod goes on serving after it was told to go: until every node's kube-proxy and the gateway have let go of it."""
+FINISH_SECONDS = 52
+"""How long it may take then to finish what is under way: with the above a minute, as Envoy Gateway's `drainTimeout` says."""
 
 Partner = Literal["database", "queue", "outside"]
 
@@ -102,7 +104,7 @@ class Component:
     public_ports: tuple[str, ...] = ("http",)
     pre_stop: dict[str, Any] | None = None
     drain_seconds: int = DRAIN_SECONDS
-    finish_seconds: int = 22
+    finish_seconds: int = FINISH_SECONDS
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     @property

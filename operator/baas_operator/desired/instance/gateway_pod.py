@@ -28,6 +28,8 @@ from baas_operator.desired.pods import http_probe
 ISSUER = "baas-operator"
 DRAIN_SECONDS = 12
 """How long a gateway that goes lets its clients' connections end: a client that keeps one learns with its next answer that it is to end."""
+FINISH_SECONDS = 48
+"""How long it waits then, at most, for what is under way: with the above a minute, as for every component."""
 _PORTS = Ports(http=names.GATEWAY_PORT)
 
 
@@ -59,7 +61,7 @@ def gateway(given: Given, upstreams: list[Upstream], routes: list[Route]) -> Com
         liveness=http_probe(READY_PATH, _PORTS.health, period=10, failures=6),
         pre_stop={"httpGet": {"path": drain_path(drain_key), "port": _PORTS.health, "scheme": "HTTP"}},
         drain_seconds=DRAIN_SECONDS,
-        finish_seconds=8,
+        finish_seconds=FINISH_SECONDS + 8,
         scrape=_PORTS.health,
         same_zone=True,
         flows=tuple(sorted({Flow(each.name, port) for each in upstreams for port in (each.port, each.health_port)}, key=str)),
@@ -90,6 +92,7 @@ def _files(given: Given, upstreams: list[Upstream], routes: list[Route], drain_k
             ports=_PORTS,
             drain_key=drain_key,
             drain_seconds=DRAIN_SECONDS,
+            finish_seconds=FINISH_SECONDS,
         )
     )  # fmt: skip
 

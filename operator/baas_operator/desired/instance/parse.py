@@ -65,7 +65,6 @@ def _server(given: Given) -> Component:
         readiness=http_probe("/ready", parse_config.ADMIN_PORT, period=2, failures=2),
         liveness=http_probe("/live", parse_config.ADMIN_PORT, period=10, failures=6),
         scrape=parse_config.ADMIN_PORT,
-        finish_seconds=parse_config.FINISH_SECONDS,
         cpu="100m",
         memory="256Mi",
     )

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from baas_operator.api.instance.parse import Server
+from baas_operator.desired.instance.component import FINISH_SECONDS
 from baas_operator.desired.instance.engine import Given
 from baas_operator.desired.instance.exposure import fronted
 
@@ -18,8 +19,6 @@ CACHE = "/etc/baas/cache"
 S3 = "/etc/baas/s3"
 LOGIN = "/etc/baas/login"
 CLOUD = "/cloud"
-FINISH_SECONDS = 22
-"""How long a pod may take to finish requests once it has been let go of."""
 _POOL = 10
 KEY_NAMES = ("masterKey", "readOnlyMasterKey", "maintenanceKey", "javascriptKey", "clientKey", "restAPIKey")
 """Parse's keys, as its options name them; clients show one of the last three."""

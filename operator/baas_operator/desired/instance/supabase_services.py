@@ -6,7 +6,7 @@ from baas_operator.api.instance.supabase import Auth, Functions, Meta, Storage
 from baas_operator.desired import quantity
 from baas_operator.desired.database import names as database_names
 from baas_operator.desired.instance import names
-from baas_operator.desired.instance.component import Component, Flow, Mount
+from baas_operator.desired.instance.component import FINISH_SECONDS, Component, Flow, Mount
 from baas_operator.desired.instance.engine import Given
 from baas_operator.desired.instance.gateway_pod import ISSUER
 from baas_operator.desired.key_set import SIGNER_ANNOTATION
@@ -216,6 +216,7 @@ def functions(given: Given, options: Functions) -> Component:
             "FUNCTIONS_PORT": str(FUNCTIONS_PORT),
             "FUNCTIONS_HEALTH_PORT": str(FUNCTIONS_HEALTH_PORT),
             "FUNCTIONS_TIMEOUT_SECONDS": str(FUNCTION_SECONDS),
+            "FUNCTIONS_DRAIN_SECONDS": str(FINISH_SECONDS - 2),
             "JWKS_FILE": f"{_KEYS}/jwks.json",
             "SUPABASE_URL": names.gateway_url(given.owner),
         },

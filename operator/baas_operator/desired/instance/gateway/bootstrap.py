@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from baas_operator.desired.instance.gateway.clusters import admin_cluster, tracing_cluster
+from baas_operator.desired.instance.gateway.clusters import admin_cluster, own_cluster, tracing_cluster
 from baas_operator.desired.instance.gateway.model import GatewayInput
 from baas_operator.desired.instance.gateway.typed import CLUSTERS, LISTENERS, Config, extension, from_file, to_text
 
@@ -11,7 +11,7 @@ _STATISTICS = (
     r"|upstream_cx_(active|total|overflow|connect_fail|connect_timeout)|membership_(total|healthy|degraded)"
     r"|health_check\.(failure|success)|outlier_detection\.ejections_(active|enforced_total)|circuit_breakers\.default\.(cx|rq|rq_pending|rq_retry)_open"
     r"|update_(failure|success)|lb_healthy_panic)",
-    r"http\.(http|https|health)\.(downstream_rq_(total|[0-9]xx|time|active|timeout|too_large|overload_close)|downstream_cx_(active|total)"
+    r"http\.(http|https|health)\.(downstream_rq_(total|[0-9]xx|time|active|timeout|too_large|overload_close)|downstream_cx_(active|total|upgrades_active)"
     r"|jwt_authn\..*|rbac\..*|cors\..*|rate_limit\..*|rds\..*\.(config_reload|update_(success|rejected|failure)))",
     r"rate_limit\.http_local_rate_limit\..*|vhost\.public\.route\..*\.upstream_rq_([0-9]xx|[0-9][0-9][0-9]|total|time|timeout|retry)",
     r"listener_manager\.(lds\.|listener_(modified|added|in_place_updated)|total_listeners).*",
@@ -29,7 +29,11 @@ def bootstrap(given: GatewayInput) -> str:
             "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": given.ports.admin}}},
             "dynamic_resources": {"lds_config": from_file(given, LISTENERS), "cds_config": from_file(given, CLUSTERS)},
             "static_resources": {
-                "clusters": [admin_cluster(given), *([tracing_cluster(given.spec.tracing)] if given.spec.tracing else [])],
+                "clusters": [
+                    admin_cluster(given),
+                    own_cluster(given),
+                    *([tracing_cluster(given.spec.tracing)] if given.spec.tracing else []),
+                ],
             },
             "stats_config": {
                 "stats_matcher": {

@@ -12,6 +12,7 @@ from baas_operator.desired.instance.gateway.typed import HTTP_OPTIONS, Config, e
 from baas_operator.desired.instance.gateway.waiting import late, room, waiting_room
 
 ADMIN = "admin"
+ITSELF = "itself"
 TRACING = "tracing"
 DEGRADED_KEY = "degraded"
 METADATA = "baas"
@@ -182,6 +183,20 @@ def admin_cluster(given: GatewayInput) -> Config:
         "load_assignment": {
             "cluster_name": ADMIN,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address("127.0.0.1", given.ports.admin)}}]}],
+        },
+    }
+
+
+def own_cluster(given: GatewayInput) -> Config:
+    """The way from the health listener to itself: what is asked there until it is answered."""
+    return {
+        "name": ITSELF,
+        "alt_stat_name": ADMIN,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": ITSELF,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address("127.0.0.1", given.ports.health)}}]}],
         },
     }
 

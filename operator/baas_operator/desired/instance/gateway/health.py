@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from baas_operator.desired.instance.gateway.clusters import ADMIN
+from baas_operator.desired.instance.gateway.clusters import ADMIN, ITSELF
 from baas_operator.desired.instance.gateway.keys import access
 from baas_operator.desired.instance.gateway.model import GatewayInput
 from baas_operator.desired.instance.gateway.typed import (
@@ -25,6 +25,7 @@ READY_PATH = "/ready"
 METRICS_PATH = "/metrics"
 CONFIG_PATH = "/config"
 KEYS_PATH = "/config/keys"
+DRAINED_PATH = "/drained"
 HEALTH = "health"
 _LUA = "envoy.extensions.filters.http.lua.v3"
 _FAULT = "envoy.extensions.filters.http.fault.v3.HTTPFault"
@@ -32,6 +33,21 @@ _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConn
 _DRAIN_LUA = """
 function envoy_on_request(handle)
   handle:httpCall("admin", {[":method"] = "POST", [":path"] = "/healthcheck/fail", [":authority"] = "admin"}, "", 2000)
+end
+"""
+# A WebSocket is under way for as long as its client likes, and takes another one when it breaks.
+_DRAINED_LUA = """
+function envoy_on_request(handle)
+  local _, stats = handle:httpCall("admin", {[":method"] = "GET", [":authority"] = "admin",
+    [":path"] = "/stats?filter=^http[.]https?[.]downstream_(rq|cx_upgrades)_active$"}, "", 1000)
+  local known, left = false, 0
+  for what, number in string.gmatch(stats or "", "downstream_([a-z_]+)_active: ([0-9]+)") do
+    known = true
+    left = left + (what == "rq" and number or -number)
+  end
+  if not known or left > 0 then
+    handle:respond({[":status"] = "503"}, left .. " requests are under way")
+  end
 end
 """
 _STARTED_LUA = """
@@ -46,7 +62,8 @@ end
 
 
 def drain_path(key: str) -> str:
-    """What the pod's preStop asks for (`httpGet`, on the health port). The answer comes when the drain is over."""
+    """What the pod's preStop asks for (`httpGet`, on the health port). The answer comes when the drain is over; it is 504 if something was
+    under way even then."""
     return f"/drain/{key}"
 
 
@@ -66,7 +83,7 @@ def health_routes(given: GatewayInput, told: Config) -> str:
         _started(given),
     ]
     if given.drain_key:
-        routes.append(_drain(given, given.drain_key))
+        routes += [_drained(), _drain(given, given.drain_key)]
     hosts = [{"name": HEALTH, "domains": ["*"], "routes": routes}]
     made = typed("envoy.config.route.v3.RouteConfiguration", name=HEALTH, virtual_hosts=hosts)
     return resources(made)
@@ -93,12 +110,28 @@ def _started(given: GatewayInput) -> Config:
 
 
 def _drain(given: GatewayInput, key: str) -> Config:
-    """From now on unready, and every answer tells its client to close the connection; answered when there has been time for that."""
+    """From now on unready, and every answer tells its client to close the connection; answered when there has been time for that, and
+    nothing is under way any more, such as a large file, or when that has been waited for long enough."""
     wait = {"fixed_delay": seconds(given.drain_seconds), "percentage": {"numerator": 100}}
+    again = {
+        "retry_on": "retriable-status-codes", "retriable_status_codes": [503], "num_retries": 100 * given.finish_seconds,
+        "retry_back_off": {"base_interval": "0.5s", "max_interval": "0.5s"},
+    }  # fmt: skip
     return {
         "match": {"path": drain_path(key)},
-        "direct_response": {"status": 200},
+        "route": {
+            "cluster": ITSELF, "prefix_rewrite": DRAINED_PATH, "retry_policy": again, "timeout": seconds(given.finish_seconds),
+            "idle_timeout": seconds(given.drain_seconds + given.finish_seconds + 5),
+        },
         "typed_per_filter_config": _lua(_DRAIN_LUA) | {"fault": typed(_FAULT, delay=wait)},
+    }  # fmt: skip
+
+
+def _drained() -> Config:
+    return {
+        "match": {"path": DRAINED_PATH},
+        "direct_response": {"status": 200},
+        "typed_per_filter_config": _lua(_DRAINED_LUA),
     }
 
 

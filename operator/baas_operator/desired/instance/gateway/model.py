@@ -144,3 +144,5 @@ class GatewayInput:
     """Part of the path that starts a pod's drain (`health.drain_path`), so that only who may read the pods knows it; None: no such path."""
     drain_seconds: int = 12
     """How long a pod that goes lets its connections end by themselves."""
+    finish_seconds: int = 48
+    """How long it waits then, at most, for requests that are under way."""
