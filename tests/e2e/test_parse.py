@@ -79,7 +79,8 @@ def test_each_pod_is_deleted_while_an_application_works(
         f"{len(deleted)} pods and {len(stores)} of database and queue deleted in turn within {said['seconds']} s: "
         f"{said['failed']} of {said['requests']} requests failed, "
         f"{said['attemptsFailed']} of {said['attempts']} at first {said['why']}; {said['eventsMissed']} of {events} events "
-        f"missed, {said['missedInSilence']} of them in silence, LiveQuery opened anew {said['reopened']} times; milliseconds {said['milliseconds']}"
+        f"missed, {said['missedInSilence']} of them in silence, LiveQuery opened anew {said['reopened']} times; "
+        f"milliseconds {said['milliseconds']}"
     )
     assert len(deleted) == 2 * len(COMPONENTS)
     assert len(stores) >= 6, stores

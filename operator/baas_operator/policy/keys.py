@@ -25,7 +25,7 @@ from baas_operator.observe.moments import to_text, to_time
 
 LEARN_SECONDS = 180.0
 """A kubelet brings what a pod mounts within its sync period of a minute plus as much for its cache (Kubernetes documentation, "Secrets"),
-and a pod that is going, which no Deployment's status counts, may serve for half a minute more."""
+and a pod that is going, which no Deployment's status counts, may be sent requests for half a minute more."""
 ACCESS_TOKEN_SECONDS = 3600
 """GoTrue's own default for how long an access token lives (GOTRUE_JWT_EXP)."""
 

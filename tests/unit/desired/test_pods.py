@@ -7,6 +7,7 @@ import re
 import pytest
 
 from baas_operator.desired.instance.gateway_pod import DRAIN_SECONDS as GATEWAY_DRAIN_SECONDS
+from baas_operator.desired.instance.gateway_pod import FINISH_SECONDS as GATEWAY_FINISH_SECONDS
 from baas_operator.desired.meta import HOST_LABEL, ZONE_LABEL, Manifest
 from baas_operator.desired.queue.names import DISPATCHER
 from baas_operator.desired.render import REDACTED, render
@@ -123,7 +124,8 @@ def test_the_three_probes_are_http_and_name_a_port_that_is_there(workload: Manif
         probes = [value for key, value in container.items() if key.endswith("Probe")]
         assert bool(probes) is (container["name"] != "exporter"), "metrics that fail are no reason to do anything to a member"
         for probe in probes:
-            assert set(probe) == {"httpGet", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold"}
+            probed = {"httpGet", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold"}
+            assert probed <= set(probe) <= {*probed, "terminationGracePeriodSeconds"}
             assert probe["httpGet"]["port"] in ports
             assert probe["timeoutSeconds"] <= probe["periodSeconds"] or container["startupProbe"] is probe
 
@@ -147,12 +149,15 @@ def test_a_rollout_takes_no_pod_before_its_successor_is_ready_and_drains_the_old
     hook = containers(workload)[0]["lifecycle"]["preStop"]
     if "httpGet" in hook:
         assert hook["httpGet"]["path"].startswith("/drain/"), "the gateway answers when it has drained"
-        drain = GATEWAY_DRAIN_SECONDS
+        drain = GATEWAY_DRAIN_SECONDS + GATEWAY_FINISH_SECONDS
     elif "sleep" in hook:
         drain = hook["sleep"]["seconds"]
     else:  # in a script: it sleeps for so many seconds, then waits for so many more
         drain = sum(map(int, re.findall(r"(?<!do )(?:sleep|-lt) (\d+)", str(hook["exec"]))))
-    assert 0 < drain < pod_of(workload)["terminationGracePeriodSeconds"]
+    grace = pod_of(workload)["terminationGracePeriodSeconds"]
+    assert 0 < drain < grace
+    hung = containers(workload)[0]["livenessProbe"].get("terminationGracePeriodSeconds", grace)
+    assert hung <= 30, "what hangs has nothing to finish"
 
 
 def test_a_pooler_that_has_to_go_lets_transactions_end_and_is_gone_in_time() -> None:

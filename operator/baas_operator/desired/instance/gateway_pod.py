@@ -48,7 +48,7 @@ def gateway(given: Given, upstreams: list[Upstream], routes: list[Route]) -> Com
         ports={"http": _PORTS.http, "health": _PORTS.health} | ({"https": _PORTS.https} if tls else {}),
         public_ports=("http", "https") if tls else ("http",),
         command=("envoy",),
-        args=arguments(CONFIG_MOUNT, drain_seconds=DRAIN_SECONDS),
+        args=arguments(CONFIG_MOUNT, drain_seconds=DRAIN_SECONDS + FINISH_SECONDS),
         config=files,
         config_mount=CONFIG_MOUNT,
         hot=True,

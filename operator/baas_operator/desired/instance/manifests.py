@@ -27,6 +27,8 @@ from baas_operator.desired.pods import (
 KEY_IDS_ANNOTATION = "baas-operator.io/key-ids"
 """Ids of the signing keys in the set that a pod was given, with commas between them."""
 
+_HUNG = {"terminationGracePeriodSeconds": 30}
+"""A container that its probe gave up has nothing to finish: it is not waited for as long as one that is well."""
 _PROGRESS_SECONDS = 180
 """A rollout in which nothing comes any further for so long is said to be stuck; what ran before goes on."""
 
@@ -154,9 +156,9 @@ def _container(component: Component, mounts: list[dict[str, Any]]) -> dict[str, 
         # Secrets last, as `env` may have settings of the user's.
         env=environment(component.options.env, component.env, component.secret_env),
         ports=_ports(component.ports),
-        startupProbe=component.startup,
+        startupProbe=component.startup | _HUNG,
         readinessProbe=component.readiness,
-        livenessProbe=component.liveness,
+        livenessProbe=component.liveness | _HUNG,
         lifecycle={"preStop": component.pre_stop or {"sleep": {"seconds": component.drain_seconds}}},
         asked=component.options.resources,
         cpu=component.cpu,

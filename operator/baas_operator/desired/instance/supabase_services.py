@@ -181,7 +181,7 @@ def meta(given: Given, options: Meta) -> Component:
             "PG_CONN_TIMEOUT_SECS": "3",
             # Who knows it may have postgres-meta connect anywhere (header `pg`); its default is known to everybody.
             "CRYPTO_KEY_FILE": f"{_META}/secret",
-            "PG_META_SHUTDOWN_GRACE_PERIOD_SECS": "15",
+            "PG_META_SHUTDOWN_GRACE_PERIOD_SECS": str(FINISH_SECONDS - 2),
         },
         secret_env={"PG_META_DB_USER": (names.role_secret(name, "owner"), "username")},  # it takes turns (logins.py)
         mounts=(

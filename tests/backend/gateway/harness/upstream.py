@@ -64,7 +64,9 @@ class StandIn:
         if self.says:
             return await self._say(request, *self.says)
         return web.json_response(
-            {"by": self.name, "path": request.path_qs, "length": length}, status=self.status, headers=self.more_headers
+            {"by": self.name, "path": request.path_qs, "length": length, "bulk": "x" * int(request.query.get("bulk", "0"))},
+            status=self.status,
+            headers=self.more_headers,
         )
 
     async def _say(self, request: web.Request, status: int, text: str) -> web.StreamResponse:

@@ -36,7 +36,7 @@ from tests.unit.policy.rotating import Api, Rotating
 SHOP = owner(BAAS_INSTANCE, "shop")
 SIGNING, PUBLIC = "shop-signing-key", "shop-api-keys"
 TOKEN_SECONDS = 3600
-DRAIN_SECONDS = 30
+DRAIN_SECONDS = 60
 SYNC_SECONDS = 120
 PODS = 2
 

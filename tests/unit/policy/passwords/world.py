@@ -31,7 +31,7 @@ from tests.unit.policy.rotating import Api, Rotating
 
 SHOP = owner(BAAS_INSTANCE, "shop")
 ROLES = ("authenticator", "auth", "owner")
-DRAIN_SECONDS = 30
+DRAIN_SECONDS = 60
 SPEC: dict[str, Any] = {
     "components": {"rest": {"replicas": 2}, "auth": {"replicas": 2}, "reads": {"enabled": False}, "meta": {"enabled": True, "replicas": 1}},
     "prober": {"enabled": False},

@@ -30,12 +30,14 @@ HEALTH = "health"
 _LUA = "envoy.extensions.filters.http.lua.v3"
 _FAULT = "envoy.extensions.filters.http.fault.v3.HTTPFault"
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_LAST_SECONDS = 2.0
 _DRAIN_LUA = """
 function envoy_on_request(handle)
   handle:httpCall("admin", {[":method"] = "POST", [":path"] = "/healthcheck/fail", [":authority"] = "admin"}, "", 2000)
 end
 """
-# A WebSocket is under way for as long as its client likes, and takes another one when it breaks.
+# A WebSocket is under way for as long as its client likes, and takes another one when it breaks. A request is active until the
+# kernel has all of its answer, which gets `_LAST_SECONDS` then.
 _DRAINED_LUA = """
 function envoy_on_request(handle)
   local _, stats = handle:httpCall("admin", {[":method"] = "GET", [":authority"] = "admin",
@@ -46,7 +48,7 @@ function envoy_on_request(handle)
     left = left + (what == "rq" and number or -number)
   end
   if not known or left > 0 then
-    handle:respond({[":status"] = "503"}, left .. " requests are under way")
+    handle:respond({[":status"] = "503"}, "something is under way")
   end
 end
 """
@@ -63,7 +65,7 @@ end
 
 def drain_path(key: str) -> str:
     """What the pod's preStop asks for (`httpGet`, on the health port). The answer comes when the drain is over; it is 504 if something was
-    under way even then."""
+    under way even then, which the kubelet takes for the same."""
     return f"/drain/{key}"
 
 
@@ -97,6 +99,10 @@ def _lua(source: str) -> Config:
     return {"lua": typed(f"{_LUA}.LuaPerRoute", source_code={"inline_string": source})}
 
 
+def _wait(duration: float) -> Config:
+    return typed(_FAULT, delay={"fixed_delay": seconds(duration), "percentage": {"numerator": 100}})
+
+
 def _started(given: GatewayInput) -> Config:
     """A gateway has started once it has found one of the most important components to be well; from then on it serves, with 503 while
     there is none. Before, it would answer 503 while its neighbours do not."""
@@ -112,9 +118,9 @@ def _started(given: GatewayInput) -> Config:
 def _drain(given: GatewayInput, key: str) -> Config:
     """From now on unready, and every answer tells its client to close the connection; answered when there has been time for that, and
     nothing is under way any more, such as a large file, or when that has been waited for long enough."""
-    wait = {"fixed_delay": seconds(given.drain_seconds), "percentage": {"numerator": 100}}
     again = {
-        "retry_on": "retriable-status-codes", "retriable_status_codes": [503], "num_retries": 100 * given.finish_seconds,
+        "retry_on": "retriable-status-codes,reset,connect-failure", "retriable_status_codes": [503],
+        "num_retries": 100 * given.finish_seconds,
         "retry_back_off": {"base_interval": "0.5s", "max_interval": "0.5s"},
     }  # fmt: skip
     return {
@@ -123,7 +129,7 @@ def _drain(given: GatewayInput, key: str) -> Config:
             "cluster": ITSELF, "prefix_rewrite": DRAINED_PATH, "retry_policy": again, "timeout": seconds(given.finish_seconds),
             "idle_timeout": seconds(given.drain_seconds + given.finish_seconds + 5),
         },
-        "typed_per_filter_config": _lua(_DRAIN_LUA) | {"fault": typed(_FAULT, delay=wait)},
+        "typed_per_filter_config": _lua(_DRAIN_LUA) | {"fault": _wait(given.drain_seconds)},
     }  # fmt: skip
 
 
@@ -131,7 +137,7 @@ def _drained() -> Config:
     return {
         "match": {"path": DRAINED_PATH},
         "direct_response": {"status": 200},
-        "typed_per_filter_config": _lua(_DRAINED_LUA),
+        "typed_per_filter_config": _lua(_DRAINED_LUA) | {"fault": _wait(_LAST_SECONDS)},
     }
 
 
@@ -154,6 +160,7 @@ def health_listener(given: GatewayInput) -> Config:
     return {
         "name": HEALTH,
         "drain_type": "MODIFY_ONLY",
+        "ignore_global_conn_limit": True,  # whoever fills the gateway with connections has it not killed
         "address": {"socket_address": {"address": given.ports.address, "port_value": given.ports.health}},
         "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
     }

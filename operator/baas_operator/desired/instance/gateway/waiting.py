@@ -54,6 +54,7 @@ def waiting_listener(given: GatewayInput) -> Config:
     return {
         "name": LISTENER,
         "drain_type": "MODIFY_ONLY",
+        "ignore_global_conn_limit": True,
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": given.ports.waiting}},
         "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
     }
