@@ -27,9 +27,9 @@ from tests.backend.gateway.harness.postgrest import ENDED
 
 READS_AWAY_SECONDS = 2.0
 AT_ONCE_SECONDS = 0.1
-HELD_SECONDS = 3.2
+HELD_SECONDS = 4.8
 """After so long a component that says that it takes no writes is given up."""
-SILENT_SECONDS = 4.8
+SILENT_SECONDS = 7.2
 """The same of one that says nothing."""
 TRY_SECONDS = 2.5
 DEGRADED = "reads-from-standby"

@@ -130,8 +130,8 @@ def _retries(retry_on: str, **more: object) -> Config:
 _WRITES = _retries("connect-failure,refused-stream")
 _HELD: Config = {
     "retriable_headers": [{"name": UNDONE_HEADER, "present_match": True}],
-    # For about 4.6 s, if nobody gives the pods up before (`clusters.py`): each wait is a random part of half a second.
-    "num_retries": 20,
+    # For about 7 s, if nobody gives the pods up before (`clusters.py`): each wait is a random part of half a second.
+    "num_retries": 30,
     "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
 }
 _HELD_WRITES = _retries("connect-failure,refused-stream,retriable-headers", **_HELD)
