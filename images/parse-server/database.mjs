@@ -48,6 +48,18 @@ const patient = (database) => class extends pg.Client {
   }
 };
 
+// A session is ended as it does nothing, and a query that was sent in that moment has no answer. One that only reads is asked once more; of one
+// that writes, outside and inside a transaction, nobody knows whether it was done.
+const LOST = (error) => ["57P01", "57P02", "ECONNRESET", "EPIPE"].includes(error?.code) || /^Connection terminated/.test(error?.message ?? "");
+
+function asksReadsAgain(client) {
+  const once = client.query;
+  client.query = function (text, ...more) {
+    const asked = once.call(this, text, ...more);
+    return /^\s*SELECT\b/i.test(text) ? asked.catch((error) => (LOST(error) ? once.call(this, text, ...more) : Promise.reject(error))) : asked;
+  };
+}
+
 // `caches` carry to all servers that a class or a field is new: without that, one denies what another has just made.
 export function storageAdapter(options, { poolSize, queryTimeoutMs }, caches, database) {
   // A query that timed out leaves its connection waiting for an answer that may never come, and the pool would hand it out again.
@@ -55,6 +67,7 @@ export function storageAdapter(options, { poolSize, queryTimeoutMs }, caches, da
   const adapter = new PostgresStorageAdapter({
     databaseOptions: { ...options, Client: patient(database), max: poolSize, query_timeout: queryTimeoutMs, schemaCacheTtl: SCHEMA_KNOWN, initOptions },
   });
+  asksReadsAgain(adapter._client);
   adapter._notifySchemaChange = () => caches.createPublisher().publish(SCHEMA_CHANGED, "");
   caches.createSubscriber().subscribe(SCHEMA_CHANGED, () => schemaCache.clear());
   return adapter;
