@@ -50,13 +50,17 @@ const patient = (database) => class extends pg.Client {
 
 // A session is ended as it does nothing, and a query that was sent in that moment has no answer. One that only reads is asked once more; of one
 // that writes, outside and inside a transaction, nobody knows whether it was done.
-const LOST = (error) => ["57P01", "57P02", "ECONNRESET", "EPIPE"].includes(error?.code) || /^Connection terminated/.test(error?.message ?? "");
+const isLost = (error) => ["57P01", "57P02", "ECONNRESET", "EPIPE"].includes(error?.code) || /^Connection terminated/.test(error?.message ?? "");
 
 function asksReadsAgain(client) {
   const once = client.query;
-  client.query = function (text, ...more) {
-    const asked = once.call(this, text, ...more);
-    return /^\s*SELECT\b/i.test(text) ? asked.catch((error) => (LOST(error) ? once.call(this, text, ...more) : Promise.reject(error))) : asked;
+  client.query = async function (text, ...more) {
+    try {
+      return await once.call(this, text, ...more);
+    } catch (error) {
+      if (!isLost(error) || !/^\s*SELECT\b/i.test(text)) throw error;
+      return once.call(this, text, ...more);
+    }
   };
 }
 

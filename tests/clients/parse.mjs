@@ -277,8 +277,11 @@ async function loop(seconds) {
       await timed("update", () => made.save({ stars: 2 }, as(user)));
       const heard = await live.next("create").then(() => true, () => false);
       counted[heard ? "events" : "eventsMissed"] += 1;
-      // LiveQuery tells nobody what happened before: who is told that it was opened anew asks for what there is now.
-      if (!heard) counted[await live.next("open", 10).then(() => true, () => false) ? "reopened" : "missedInSilence"] += 1;
+      if (!heard) {
+        // LiveQuery tells nobody what happened before: who is told that it was opened anew asks for what there is now.
+        const told = await live.next("open", 10).then(() => true, () => false);
+        counted[told ? "reopened" : "missedInSilence"] += 1;
+      }
       await timed("delete", () => at(other, () => made.destroy(as(user))));
     }
     await timed("session", () => at(other, () => Parse.User.me(user.getSessionToken())));

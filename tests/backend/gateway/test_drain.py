@@ -12,8 +12,8 @@ import aiohttp
 
 from baas_operator.desired.instance.gateway import drain_path
 from tests.backend.gateway.conftest import Build
-from tests.backend.gateway.harness.envoy import running
-from tests.backend.gateway.harness.load import Load, ask
+from tests.backend.gateway.harness.envoy import Gateway, running
+from tests.backend.gateway.harness.load import Answer, Load, ask
 
 LARGE_BYTES = 16_000_000
 """More than kernels keep for a client that does not read."""
@@ -42,6 +42,11 @@ class Balancer:
         await asyncio.gather(self._pipe(reader, far_writer), self._pipe(far_reader, writer))
 
 
+async def drained_by(gateway: Gateway, session: aiohttp.ClientSession) -> Answer:
+    """What preStop is answered, once it is."""
+    return await ask(session, "GET", gateway.health_url + drain_path("of-this-pod"))
+
+
 async def test_a_pod_that_goes_loses_no_request_of_clients_that_keep_their_connections(
     build: Build, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
@@ -64,7 +69,7 @@ async def test_a_pod_that_goes_loses_no_request_of_clients_that_keep_their_conne
         async with aiohttp.ClientSession(headers=world.anon, connector=connector) as session:
             clients = [asyncio.create_task(client(session, method)) for method in ("GET", "POST") * 10]
             await asyncio.sleep(1)
-            drain = asyncio.create_task(ask(session, "GET", first.health_url + drain_path("of-this-pod")))
+            drain = asyncio.create_task(drained_by(first, session))
             await asyncio.sleep(0.5)
             assert (await ask(session, "GET", f"{first.health_url}/ready")).status == 503
             balancer.ports = ports[1:]  # Kubernetes takes a while to take a pod off a Service
@@ -90,7 +95,7 @@ async def test_a_drain_waits_for_what_is_under_way(build: Build) -> None:
     async with aiohttp.ClientSession(headers=world.anon) as session, session.ws_connect(socket) as heard:
         slow = asyncio.create_task(ask(session, "POST", f"{world.gateway.url}/rest/v1/notes?sleep=4"))
         await asyncio.sleep(0.3)
-        drained = await ask(session, "GET", world.gateway.health_url + drain_path("of-this-pod"))
+        drained = await drained_by(world.gateway, session)
         assert slow.done()
         await heard.send_str("hello")
         assert (await heard.receive(timeout=5)).data == "other heard hello"
@@ -103,7 +108,7 @@ async def test_a_drain_waits_for_a_client_that_reads_slowly(build: Build) -> Non
     world = await build(drain_seconds=1, finish_seconds=20)
     async with aiohttp.ClientSession(headers=world.anon, read_bufsize=4096) as session:
         async with session.get(f"{world.gateway.url}/rest/v1/notes?bulk={LARGE_BYTES}") as slow:
-            drain = asyncio.create_task(ask(session, "GET", world.gateway.health_url + drain_path("of-this-pod")))
+            drain = asyncio.create_task(drained_by(world.gateway, session))
             await asyncio.sleep(5)
             assert not drain.done()
             assert len(await slow.read()) > LARGE_BYTES
@@ -115,7 +120,7 @@ async def test_a_drain_does_not_wait_for_good(build: Build) -> None:
     async with aiohttp.ClientSession(headers=world.anon) as session:
         slow = asyncio.create_task(ask(session, "POST", f"{world.gateway.url}/rest/v1/notes?sleep=6"))
         await asyncio.sleep(0.3)
-        drained = await ask(session, "GET", world.gateway.health_url + drain_path("of-this-pod"))
+        drained = await drained_by(world.gateway, session)
         assert not slow.done()
         assert (drained.status, round(drained.seconds)) == (504, 3)
         await slow

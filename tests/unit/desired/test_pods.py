@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from baas_operator.desired.instance.gateway_pod import DRAIN_SECONDS as GATEWAY_DRAIN_SECONDS
-from baas_operator.desired.instance.gateway_pod import FINISH_SECONDS as GATEWAY_FINISH_SECONDS
+from baas_operator.desired.instance.gateway import DRAIN_SECONDS as GATEWAY_DRAIN_SECONDS
+from baas_operator.desired.instance.gateway import FINISH_SECONDS as GATEWAY_FINISH_SECONDS
 from baas_operator.desired.meta import HOST_LABEL, ZONE_LABEL, Manifest
 from baas_operator.desired.queue.names import DISPATCHER
 from baas_operator.desired.render import REDACTED, render
@@ -121,11 +121,11 @@ def test_the_three_probes_are_http_and_name_a_port_that_is_there(workload: Manif
     assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(first)
     ports = {each["containerPort"] for container in (first, *beside) for each in container["ports"]}
     for container in (first, *beside):
-        probes = [value for key, value in container.items() if key.endswith("Probe")]
+        probes = {key: value for key, value in container.items() if key.endswith("Probe")}
         assert bool(probes) is (container["name"] != "exporter"), "metrics that fail are no reason to do anything to a member"
-        for probe in probes:
-            probed = {"httpGet", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold"}
-            assert probed <= set(probe) <= {*probed, "terminationGracePeriodSeconds"}
+        for key, probe in probes.items():
+            more = set() if key == "readinessProbe" else {"terminationGracePeriodSeconds"}
+            assert set(probe) - more == {"httpGet", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold"}
             assert probe["httpGet"]["port"] in ports
             assert probe["timeoutSeconds"] <= probe["periodSeconds"] or container["startupProbe"] is probe
 

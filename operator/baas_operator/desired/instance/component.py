@@ -15,6 +15,8 @@ DRAIN_SECONDS = 8
 """How long a pod goes on serving after it was told to go: until every node's kube-proxy and the gateway have let go of it."""
 FINISH_SECONDS = 52
 """How long it may take then to finish what is under way: with the above a minute, as Envoy Gateway's `drainTimeout` says."""
+GIVE_UP_SECONDS = FINISH_SECONDS - 2
+"""When a program that is told how long it may take ends by itself, with what is not finished."""
 
 Partner = Literal["database", "queue", "outside"]
 

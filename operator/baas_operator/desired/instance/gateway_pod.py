@@ -9,6 +9,8 @@ from baas_operator.desired.instance.engine import Given
 from baas_operator.desired.instance.exposure import certificate_secret, fronted, terminates_tls
 from baas_operator.desired.instance.gateway import (
     CONFIG_MOUNT,
+    DRAIN_SECONDS,
+    FINISH_SECONDS,
     READY_PATH,
     STARTED_PATH,
     TLS_MOUNT,
@@ -26,10 +28,6 @@ from baas_operator.desired.meta import checksum
 from baas_operator.desired.pods import http_probe
 
 ISSUER = "baas-operator"
-DRAIN_SECONDS = 12
-"""How long a gateway that goes lets its clients' connections end: a client that keeps one learns with its next answer that it is to end."""
-FINISH_SECONDS = 48
-"""How long it waits then, at most, for what is under way: with the above a minute, as for every component."""
 _PORTS = Ports(http=names.GATEWAY_PORT)
 
 
@@ -48,7 +46,7 @@ def gateway(given: Given, upstreams: list[Upstream], routes: list[Route]) -> Com
         ports={"http": _PORTS.http, "health": _PORTS.health} | ({"https": _PORTS.https} if tls else {}),
         public_ports=("http", "https") if tls else ("http",),
         command=("envoy",),
-        args=arguments(CONFIG_MOUNT, drain_seconds=DRAIN_SECONDS + FINISH_SECONDS),
+        args=arguments(CONFIG_MOUNT),
         config=files,
         config_mount=CONFIG_MOUNT,
         hot=True,
@@ -91,8 +89,6 @@ def _files(given: Given, upstreams: list[Upstream], routes: list[Route], drain_k
             ),
             ports=_PORTS,
             drain_key=drain_key,
-            drain_seconds=DRAIN_SECONDS,
-            finish_seconds=FINISH_SECONDS,
         )
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from baas_operator.api.instance.parse import Server
-from baas_operator.desired.instance.component import FINISH_SECONDS
+from baas_operator.desired.instance.component import GIVE_UP_SECONDS
 from baas_operator.desired.instance.engine import Given
 from baas_operator.desired.instance.exposure import fronted
 
@@ -64,7 +64,7 @@ def server_config(given: Given, server: Server) -> str:
         "port": SERVER_PORT,
         "adminPort": ADMIN_PORT,
         "mountPath": SERVER_PATH,
-        "drainSeconds": FINISH_SECONDS - 2,
+        "drainSeconds": GIVE_UP_SECONDS,
         "options": _options(given, server),
         "keys": {name: f"{KEYS}/{name}" for name in KEY_NAMES},
         "database": {

@@ -6,7 +6,7 @@ from baas_operator.api.instance.supabase import Auth, Functions, Meta, Storage
 from baas_operator.desired import quantity
 from baas_operator.desired.database import names as database_names
 from baas_operator.desired.instance import names
-from baas_operator.desired.instance.component import FINISH_SECONDS, Component, Flow, Mount
+from baas_operator.desired.instance.component import GIVE_UP_SECONDS, Component, Flow, Mount
 from baas_operator.desired.instance.engine import Given
 from baas_operator.desired.instance.gateway_pod import ISSUER
 from baas_operator.desired.key_set import SIGNER_ANNOTATION
@@ -181,7 +181,7 @@ def meta(given: Given, options: Meta) -> Component:
             "PG_CONN_TIMEOUT_SECS": "3",
             # Who knows it may have postgres-meta connect anywhere (header `pg`); its default is known to everybody.
             "CRYPTO_KEY_FILE": f"{_META}/secret",
-            "PG_META_SHUTDOWN_GRACE_PERIOD_SECS": str(FINISH_SECONDS - 2),
+            "PG_META_SHUTDOWN_GRACE_PERIOD_SECS": str(GIVE_UP_SECONDS),
         },
         secret_env={"PG_META_DB_USER": (names.role_secret(name, "owner"), "username")},  # it takes turns (logins.py)
         mounts=(
@@ -216,7 +216,7 @@ def functions(given: Given, options: Functions) -> Component:
             "FUNCTIONS_PORT": str(FUNCTIONS_PORT),
             "FUNCTIONS_HEALTH_PORT": str(FUNCTIONS_HEALTH_PORT),
             "FUNCTIONS_TIMEOUT_SECONDS": str(FUNCTION_SECONDS),
-            "FUNCTIONS_DRAIN_SECONDS": str(FINISH_SECONDS - 2),
+            "FUNCTIONS_DRAIN_SECONDS": str(GIVE_UP_SECONDS),
             "JWKS_FILE": f"{_KEYS}/jwks.json",
             "SUPABASE_URL": names.gateway_url(given.owner),
         },

@@ -13,6 +13,8 @@ from baas_operator.desired.instance.gateway.health import (
 )
 from baas_operator.desired.instance.gateway.model import (
     CONFIG_MOUNT,
+    DRAIN_SECONDS,
+    FINISH_SECONDS,
     TLS_MOUNT,
     GatewayInput,
     GatewaySpec,
@@ -27,6 +29,8 @@ from baas_operator.desired.instance.gateway.options import gateway_spec
 __all__ = [
     "CONFIG_MOUNT",
     "CONFIG_PATH",
+    "DRAIN_SECONDS",
+    "FINISH_SECONDS",
     "KEYS_PATH",
     "METRICS_PATH",
     "READY_PATH",

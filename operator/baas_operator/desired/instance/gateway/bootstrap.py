@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from baas_operator.desired.instance.gateway.clusters import admin_cluster, own_cluster, tracing_cluster
 from baas_operator.desired.instance.gateway.model import GatewayInput
-from baas_operator.desired.instance.gateway.typed import CLUSTERS, LISTENERS, Config, extension, from_file, to_text
+from baas_operator.desired.instance.gateway.typed import CLUSTERS, LISTENERS, Config, address, extension, from_file, to_text
 
 _STATISTICS = (
     r"cluster\..*\.(upstream_rq_(total|xx|[0-9]xx|active|pending_active|pending_overflow|timeout|per_try_timeout|retry.*|time|rx_reset|tx_reset)"
@@ -26,7 +26,7 @@ def bootstrap(given: GatewayInput) -> str:
     return to_text(
         {
             "node": {"id": "gateway", "cluster": "gateway"},
-            "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": given.ports.admin}}},
+            "admin": {"address": address("127.0.0.1", given.ports.admin)},
             "dynamic_resources": {"lds_config": from_file(given, LISTENERS), "cds_config": from_file(given, CLUSTERS)},
             "static_resources": {
                 "clusters": [

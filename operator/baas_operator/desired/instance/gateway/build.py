@@ -10,7 +10,7 @@ from baas_operator.desired.instance.gateway.health import health_routes
 from baas_operator.desired.instance.gateway.keys import jwt_filter
 from baas_operator.desired.instance.gateway.limits import rate_filter
 from baas_operator.desired.instance.gateway.listeners import certificate, listeners
-from baas_operator.desired.instance.gateway.model import GatewayInput
+from baas_operator.desired.instance.gateway.model import DRAIN_SECONDS, FINISH_SECONDS, GatewayInput
 from baas_operator.desired.instance.gateway.routes import public_routes, redirects
 from baas_operator.desired.instance.gateway.typed import (
     BOOTSTRAP,
@@ -63,7 +63,7 @@ def bootstrap_of(files: dict[str, str]) -> str:
     return files[BOOTSTRAP]
 
 
-def arguments(folder: str, *, drain_seconds: int = 12) -> tuple[str, ...]:
+def arguments(folder: str, *, drain_seconds: int = DRAIN_SECONDS + FINISH_SECONDS) -> tuple[str, ...]:
     """Envoy's arguments. `--drain-time-s`: how long connections of a listener that is replaced may take to end."""
     return (
         "--config-path", f"{folder}/{BOOTSTRAP}", "--concurrency", "1", "--log-level", "warning",

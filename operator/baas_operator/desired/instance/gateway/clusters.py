@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from baas_operator.desired.instance.gateway.model import KEPT_BYTES, GatewayInput, Upstream
 from baas_operator.desired.instance.gateway.postgrest import upstream_filters
-from baas_operator.desired.instance.gateway.typed import HTTP_OPTIONS, Config, extension, health_check, resources, typed
+from baas_operator.desired.instance.gateway.typed import HTTP_OPTIONS, Config, address, extension, health_check, one_place, resources, typed
 from baas_operator.desired.instance.gateway.waiting import late, room, waiting_room
 
 ADMIN = "admin"
@@ -84,7 +84,7 @@ def _cluster(
     than silence does; None: any but 200 does at once."""
     endpoint: Config = {
         "endpoint": {
-            "address": _address(upstream.host, upstream.port),
+            "address": address(upstream.host, upstream.port),
             "health_check_config": {"port_value": upstream.health_port},
         }
     }
@@ -171,35 +171,18 @@ def _or(upstream: Upstream, other: str, name: str) -> Config:
     }  # fmt: skip
 
 
-def _address(host: str, port: int) -> Config:
-    return {"socket_address": {"address": host, "port_value": port}}
-
-
 def admin_cluster(given: GatewayInput) -> Config:
     """The way from the health listener to Envoy's own admin port."""
-    return {
-        "name": ADMIN,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "load_assignment": {
-            "cluster_name": ADMIN,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address("127.0.0.1", given.ports.admin)}}]}],
-        },
-    }
+    return _loopback(ADMIN, given.ports.admin)
 
 
 def own_cluster(given: GatewayInput) -> Config:
     """The way from the health listener to itself: what is asked there until it is answered."""
-    return {
-        "name": ITSELF,
-        "alt_stat_name": ADMIN,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "load_assignment": {
-            "cluster_name": ITSELF,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address("127.0.0.1", given.ports.health)}}]}],
-        },
-    }
+    return {**_loopback(ITSELF, given.ports.health), "alt_stat_name": ADMIN}
+
+
+def _loopback(name: str, port: int) -> Config:
+    return {"name": name, "type": "STATIC", "connect_timeout": "1s", "load_assignment": one_place(name, "127.0.0.1", port)}
 
 
 def tracing_cluster(receiver: str) -> Config:
@@ -209,9 +192,6 @@ def tracing_cluster(receiver: str) -> Config:
         "name": TRACING,
         "cluster_type": _by_name(),
         "connect_timeout": "1s",
-        "load_assignment": {
-            "cluster_name": TRACING,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host, int(port))}}]}],
-        },
+        "load_assignment": one_place(TRACING, host, int(port)),
         "typed_extension_protocol_options": {HTTP_OPTIONS: typed(HTTP_OPTIONS, explicit_http_config={"http2_protocol_options": {}})},
     }

@@ -11,6 +11,7 @@ from baas_operator.desired.instance.gateway.typed import (
     HEALTH_ROUTES,
     JWT_FILTER,
     Config,
+    address,
     discovered,
     extension,
     from_file,
@@ -119,6 +120,7 @@ def _drain(given: GatewayInput, key: str) -> Config:
     """From now on unready, and every answer tells its client to close the connection; answered when there has been time for that, and
     nothing is under way any more, such as a large file, or when that has been waited for long enough."""
     again = {
+        # More often than there is time for: each wait is a random part of half a second.
         "retry_on": "retriable-status-codes,reset,connect-failure", "retriable_status_codes": [503],
         "num_retries": 100 * given.finish_seconds,
         "retry_back_off": {"base_interval": "0.5s", "max_interval": "0.5s"},
@@ -161,6 +163,6 @@ def health_listener(given: GatewayInput) -> Config:
         "name": HEALTH,
         "drain_type": "MODIFY_ONLY",
         "ignore_global_conn_limit": True,  # whoever fills the gateway with connections has it not killed
-        "address": {"socket_address": {"address": given.ports.address, "port_value": given.ports.health}},
+        "address": address(given.ports.address, given.ports.health),
         "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
     }

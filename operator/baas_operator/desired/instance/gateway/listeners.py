@@ -17,6 +17,7 @@ from baas_operator.desired.instance.gateway.typed import (
     RATE_FILTER,
     REDIRECTS,
     Config,
+    address,
     discovered,
     extension,
     from_file,
@@ -110,7 +111,7 @@ def _listener(given: GatewayInput, name: str, port: int, routes: str, file: str,
         chain["transport_socket"] = _tls(given)
     return {
         "name": name,
-        "address": {"socket_address": {"address": given.ports.address, "port_value": port}},
+        "address": address(given.ports.address, port),
         "per_connection_buffer_limit_bytes": KEPT_BYTES,
         "filter_chains": [chain],
     }

@@ -10,6 +10,11 @@ CONFIG_MOUNT = "/etc/baas/gateway"
 TLS_MOUNT = "/etc/baas/tls"
 """Where the pod has the Secret with `tls.crt` and `tls.key`, as a folder too."""
 
+DRAIN_SECONDS = 12
+"""How long a gateway that goes lets its clients' connections end: a client that keeps one learns with its next answer that it is to end."""
+FINISH_SECONDS = 48
+"""How long it waits then, at most, for what is under way: with the above a minute, as for every component."""
+
 UNDONE_HEADER = "baas-undone"
 """Of an answer that says that nothing was done; between a component and the gateway's router, no client sees it."""
 
@@ -142,7 +147,7 @@ class GatewayInput:
     tls_folder: str = TLS_MOUNT
     drain_key: str | None = None
     """Part of the path that starts a pod's drain (`health.drain_path`), so that only who may read the pods knows it; None: no such path."""
-    drain_seconds: int = 12
+    drain_seconds: int = DRAIN_SECONDS
     """How long a pod that goes lets its connections end by themselves."""
-    finish_seconds: int = 48
+    finish_seconds: int = FINISH_SECONDS
     """How long it waits then, at most, for requests that are under way."""

@@ -52,6 +52,16 @@ def health_check(interval: float, timeout: float, *, misses: int) -> Config:
     }  # fmt: skip
 
 
+def address(host: str, port: int) -> Config:
+    """Where something listens."""
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def one_place(cluster: str, host: str, port: int) -> Config:
+    """The endpoints of a cluster that leads to one address."""
+    return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(host, port)}}]}]}
+
+
 def header(key: str, value: str, *, only_if_absent: bool = False) -> Config:
     """A header to set; or, `only_if_absent`, to add where there is none."""
     action = "ADD_IF_ABSENT" if only_if_absent else "OVERWRITE_IF_EXISTS_OR_ADD"

@@ -11,7 +11,7 @@ import json
 
 from baas_operator.desired.instance.gateway.model import UNDONE_HEADER, WAITED_HEADER, GatewayInput, Upstream
 from baas_operator.desired.instance.gateway.postgrest import AGAIN
-from baas_operator.desired.instance.gateway.typed import HTTP_OPTIONS, Config, extension, header, health_check, typed
+from baas_operator.desired.instance.gateway.typed import HTTP_OPTIONS, Config, address, extension, header, health_check, one_place, typed
 
 LISTENER = "waiting"
 _HEALTH = "envoy.extensions.filters.http.health_check.v3.HealthCheck"
@@ -55,20 +55,19 @@ def waiting_listener(given: GatewayInput) -> Config:
         "name": LISTENER,
         "drain_type": "MODIFY_ONLY",
         "ignore_global_conn_limit": True,
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": given.ports.waiting}},
+        "address": address("127.0.0.1", given.ports.waiting),
         "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
     }
 
 
 def waiting_room(given: GatewayInput, upstream: Upstream) -> Config:
     """The way to the listener, for one upstream."""
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": given.ports.waiting}}
     return {
         "name": room(upstream),
         "alt_stat_name": "admin",  # as above
         "type": "STATIC",
         "connect_timeout": "1s",
-        "load_assignment": {"cluster_name": room(upstream), "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]},
+        "load_assignment": one_place(room(upstream), "127.0.0.1", given.ports.waiting),
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "health_checks": [{
             **health_check(_EVERY_SECONDS, 1, misses=1), "healthy_threshold": 1,
