@@ -63,6 +63,7 @@ class System(Generic[Found]):
     """Of the namespace."""
     container: ClassVar[str]
     """Name of the members' container that faults are done to."""
+    whole_poll_seconds: ClassVar[float] = 1
 
     # what each kind of it has its own way for
 
@@ -150,7 +151,7 @@ class System(Generic[Found]):
             return good >= 2
 
         try:
-            wait_until(whole, timeout_seconds=timeout_seconds, what=f"{self.name} is whole", poll_seconds=1)
+            wait_until(whole, timeout_seconds=timeout_seconds, what=f"{self.name} is whole", poll_seconds=self.whole_poll_seconds)
         except LabError as error:
             raise LabError(f"{error} {why}") from error
 

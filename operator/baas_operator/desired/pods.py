@@ -40,8 +40,12 @@ def spread_for_surge(selector: dict[str, str], *, hard: bool) -> list[dict[str, 
     return made
 
 
-def leave_lost_nodes() -> list[dict[str, Any]]:
-    """Tolerations of a stateless pod: one of a lost zone is replaced after 15 s, not after Kubernetes' default of 5 min."""
+def leave_lost_nodes(replicas: int = 1) -> list[dict[str, Any]]:
+    """Tolerations of a stateless pod of so many. One that may be alone is replaced 15 s after its node was called lost. Others wait for
+    Kubernetes' own default, five minutes: those that are left go on, have the most to do just then, and would share their processors with
+    the start of everything that a zone had; and a zone that comes back before that finds its pods where they were."""
+    if replicas > 1:
+        return []
     return [
         {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 15}
         for state in ("not-ready", "unreachable")

@@ -28,6 +28,8 @@ MIX = {"read": 10, "list": 6, "rpc": 1, "write": 3}
 """Kind of request -> how often, of twenty."""
 DEADLINE_SECONDS = 10.0
 CONNECTIONS = 100
+POLL_SECONDS = 4.0
+"""How often a backend under load is asked how it is: each question starts a kubectl, on the processors that are measured."""
 PATIENCE_SECONDS = 20.0
 """How long a client tries again, as the libraries of both engines do for some tens of seconds."""
 SEEN_SECONDS = 60.0
@@ -46,6 +48,7 @@ class OursBackend(OurKind[Outcome]):
 
     kind: ClassVar[str] = "baasinstances"
     container: ClassVar[str] = "postgres"
+    whole_poll_seconds: ClassVar[float] = POLL_SECONDS
     spec: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -150,7 +153,10 @@ class OursBackend(OurKind[Outcome]):
 
 
 class _LoadPod(LedgerPod):
-    """A ledger's pod that stands beside the one that SQL is run in."""
+    """A ledger's pod that stands beside the one that SQL is run in. It asks for what it takes: a client that is short of processor measures
+    itself, and clients are not what loses a zone."""
+
+    cpu: ClassVar[str] = "500m"
 
     @property
     def name(self) -> str:
@@ -173,7 +179,7 @@ class Loading:
 
     def wait_steady(self, seconds: float = 5.0, *, since: float = 0.0, timeout_seconds: float = 120.0) -> None:
         """Until it has written for so long without a gap of a second. Raises LabError."""
-        if not self.writing.wait_steady(seconds, since=since, timeout_seconds=timeout_seconds):
+        if not self.writing.wait_steady(seconds, since=since, timeout_seconds=timeout_seconds, poll_seconds=POLL_SECONDS):
             raise LabError(f"The load does not go on: {self.writing.status()}")
 
     def load(self) -> Load:

@@ -10,7 +10,7 @@ from baas_lab import faults
 from baas_lab.errors import LabError
 from baas_lab.waiting import wait_until
 from baas_operator.desired.secrets import OVERLAP_ANNOTATION
-from tests.chaos.instance.backend import RATE, Loading, OursBackend, patch
+from tests.chaos.instance.backend import POLL_SECONDS, RATE, Loading, OursBackend, patch
 from tests.chaos.instance.load import READS, WRITES, Load, away, failures, failures_after, slowest, worst_minute
 from tests.harness.manifests import own
 
@@ -123,7 +123,7 @@ def roll(backend: OursBackend, _loading: Loading) -> None:
             backend, "baasinstances", backend.name, {"spec": {"components": {component: {"resources": {"requests": {"memory": wanted}}}}}}
         )
     time.sleep(5)
-    wait_until(lambda: rolled(backend), timeout_seconds=ROLLED_SECONDS, what="all components are rolled", poll_seconds=2)
+    wait_until(lambda: rolled(backend), timeout_seconds=ROLLED_SECONDS, what="all components are rolled", poll_seconds=POLL_SECONDS)
     backend.wait_whole()
 
 
@@ -143,7 +143,9 @@ def rotate_passwords(backend: OursBackend, _loading: Loading) -> None:
 
     for name in two_logins():
         patch(backend, "secrets", name, {"metadata": {"annotations": {OVERLAP_ANNOTATION: "2020-01-01T00:00:00Z"}}})
-    wait_until(lambda: not two_logins(), timeout_seconds=ROLLED_SECONDS, what="the passwords of before are taken away", poll_seconds=2)
+    wait_until(
+        lambda: not two_logins(), timeout_seconds=ROLLED_SECONDS, what="the passwords of before are taken away", poll_seconds=POLL_SECONDS
+    )
     backend.wait_whole()
 
 
@@ -157,11 +159,11 @@ def _operate(backend: OursBackend, action: str) -> None:
     def over() -> bool:
         return str((backend.get("operations", name).get("status") or {}).get("phase")) in ("Succeeded", "Failed", "Refused")
 
-    wait_until(over, timeout_seconds=ROTATED_SECONDS, what=f"Operation {name} is over", poll_seconds=2)
+    wait_until(over, timeout_seconds=ROTATED_SECONDS, what=f"Operation {name} is over", poll_seconds=POLL_SECONDS)
     phase = backend.get("operations", name)["status"]["phase"]
     if phase != "Succeeded":
         raise LabError(f"Operation {name} ended as {phase}.")
-    wait_until(lambda: rolled(backend), timeout_seconds=ROLLED_SECONDS, what="all use what is new", poll_seconds=2)
+    wait_until(lambda: rolled(backend), timeout_seconds=ROLLED_SECONDS, what="all use what is new", poll_seconds=POLL_SECONDS)
     backend.wait_whole()
 
 

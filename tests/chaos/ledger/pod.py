@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from baas_lab import images
 from baas_lab.cluster import Cluster
@@ -57,6 +57,7 @@ class LedgerPod:
     namespace: str
     node: str
     image: str = field(default_factory=lambda: Images().postgres)
+    cpu: ClassVar[str] = "50m"
 
     @property
     def name(self) -> str:
@@ -99,7 +100,7 @@ class LedgerPod:
         security = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
         container = {
             "name": _CONTAINER, "image": self.image, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "infinity"],
-            "securityContext": security, "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+            "securityContext": security, "resources": {"requests": {"cpu": self.cpu, "memory": "64Mi"}},
             "volumeMounts": [{"name": "work", "mountPath": _WORK}], "workingDir": _WORK, "env": [{"name": "HOME", "value": _WORK}],
         }  # fmt: skip
         spec = {
@@ -151,7 +152,7 @@ class Writing:
         if not since <= found[0].t <= time.monotonic():
             raise LabError(f"The client's clock ({found[0].t}) is not this machine's ({time.monotonic()}).")
 
-    def wait_steady(self, seconds: float, *, since: float = 0.0, timeout_seconds: float) -> bool:
+    def wait_steady(self, seconds: float, *, since: float = 0.0, timeout_seconds: float, poll_seconds: float = 0.5) -> bool:
         """Wait until the probe has written for so long without a gap of a second, all of it after `since`; false when it never did."""
 
         def steady() -> bool:
@@ -159,7 +160,7 @@ class Writing:
             return status is not None and status.t - status.probe_at < 1 and status.probe_at - max(status.steady_since, since) >= seconds
 
         try:
-            wait_until(steady, timeout_seconds=timeout_seconds, what="the probe writes", poll_seconds=0.5)
+            wait_until(steady, timeout_seconds=timeout_seconds, what="the probe writes", poll_seconds=poll_seconds)
         except LabError:
             return False
         return True

@@ -221,9 +221,25 @@ def test_all_pods_of_a_database_go_where_the_spec_says_and_pull_with_its_secrets
             {"key": "dedicated", "operator": "Equal", "value": "db", "effect": "NoSchedule"},
             {"key": "noisy", "operator": "Exists"},
         ]
-    assert len(pods["StatefulSet"]["tolerations"]) == len(pods["Job"]["tolerations"]) == 2
-    own = [each["key"] for each in pods["Deployment"]["tolerations"][:-2]]
-    assert own == ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"], "a pooler leaves a lost node as soon as before"
+        assert len(pod["tolerations"]) == 2
+
+
+LEAVES = [
+    {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 15}
+    for state in ("not-ready", "unreachable")
+]
+
+
+@pytest.mark.parametrize(("replicas", "leaves"), [(1, LEAVES), (2, [])])
+def test_a_pod_that_is_alone_leaves_a_lost_node_soon_and_others_wait_for_their_zone(replicas: int, leaves: list[Manifest]) -> None:
+    pooler = pods_of({"pooler": {"replicas": replicas}})["Deployment"]
+    scaled = {"replicas": 3, "autoscaling": {"minReplicas": replicas, "maxReplicas": 5}}
+    backend = render(resource("BaasInstance", {"components": {"rest": {"replicas": replicas}, "auth": scaled}}))
+    deployments = {each["metadata"]["name"]: pod_of(each) for each in backend if each["kind"] == "Deployment"}
+
+    assert pooler["tolerations"] == leaves
+    assert deployments["shop-rest"]["tolerations"] == leaves
+    assert deployments["shop-auth"]["tolerations"] == leaves
 
 
 def test_nothing_said_of_nodes_is_nothing_in_a_template_so_that_no_member_rolls() -> None:

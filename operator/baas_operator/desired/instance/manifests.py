@@ -118,13 +118,13 @@ def _pod(name: str, component: Component, selector: dict[str, str], hard_spread:
             *(sidecar(each, [*_shared(own_mounts), *added_mounts]) for each in options.sidecars),
         ],
         "volumes": [*own, *added],
-    } | place(options)
+    } | place(options, options.autoscaling.min_replicas if options.autoscaling else options.replicas)
 
 
-def place(options: Options) -> dict[str, Any]:
-    """Nodes that a pod may be on, and what its images are pulled with, as part of its spec; it leaves lost nodes soon."""
+def place(options: Options, replicas: int = 1) -> dict[str, Any]:
+    """Nodes that a pod of so many may be on, and what its images are pulled with, as part of its spec; if alone, it leaves lost nodes soon."""
     made = placed(options.placement, options.image_pull_secrets)
-    return made | {"tolerations": [*made.get("tolerations", []), *leave_lost_nodes()]}
+    return made | {"tolerations": [*made.get("tolerations", []), *leave_lost_nodes(replicas)]}
 
 
 def container(
