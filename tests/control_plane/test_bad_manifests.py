@@ -225,6 +225,7 @@ CREATIONS = [
     Bad("service type unknown", BI, gateway(service={"type": "Ingress"}), ('"ClusterIP", "NodePort", "LoadBalancer"',)),
     Bad("no schema", BI, rest(schemas=[]), ("schemas", "at least 1 items")),
     Bad("schema of the system", BI, rest(schemas=["pg_catalog"]), SYSTEM_SCHEMA),
+    Bad("schema of the operator", BI, rest(schemas=["public", "baas_operator"]), SYSTEM_SCHEMA),
     Bad("schema of the standard", BI, rest(schemas=["public", "information_schema"]), SYSTEM_SCHEMA),
     Bad("no rows", BI, rest(maxRows=0), ("maxRows", "greater than or equal to 1")),
     Bad(

@@ -9,12 +9,13 @@ from __future__ import annotations
 from baas_lab.faults.apiserver import start_apiserver, stop_apiserver
 from baas_lab.faults.healing import affected, heal
 from baas_lab.faults.network import heal_network, isolate, partition, plug, unplug
-from baas_lab.faults.power import kill, pause, power_cut, start, unpause, zone_off, zone_on
+from baas_lab.faults.power import aside, kill, pause, power_cut, start, unpause, zone_off, zone_on
 from baas_lab.faults.processes import pod_kill, sigcont, sigstop
 from baas_lab.faults.storage import fill, unfill
 
 __all__ = [
     "affected",
+    "aside",
     "fill",
     "heal",
     "heal_network",

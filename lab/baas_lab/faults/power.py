@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from baas_lab.cluster import Cluster
 from baas_lab.waiting import wait_until
 
 UNMOUNT_SECONDS = 30.0
+_SHARES, _SHARES_ASIDE = 1024, 64
+"""Weights of a node's processes among those of all nodes: Docker's own, and that of one that is to be in nobody's way."""
 
 
 def kill(cluster: Cluster, *nodes: str) -> None:
@@ -51,6 +56,21 @@ def zone_off(cluster: Cluster, zone: str) -> None:
 def zone_on(cluster: Cluster, zone: str, *, wait: bool = True) -> None:
     """Power on all nodes of a zone."""
     start(cluster, *[node.name for node in cluster.in_zone(zone)], wait=wait)
+
+
+@contextmanager
+def aside(cluster: Cluster, *nodes: str) -> Iterator[None]:
+    """Have nodes use what processor the others leave, as long as the block lasts.
+
+    A zone that starts has processors of its own. Here all zones share those of one machine, and the start of all that a zone has would take
+    from the others what no real zone could.
+    """
+    names = [cluster.node(node).name for node in nodes]
+    cluster.docker.run("update", "--cpu-shares", str(_SHARES_ASIDE), *names)
+    try:
+        yield
+    finally:
+        cluster.docker.run("update", "--cpu-shares", str(_SHARES), *names)
 
 
 def pause(cluster: Cluster, node: str) -> None:

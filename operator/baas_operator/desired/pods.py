@@ -11,6 +11,9 @@ if TYPE_CHECKING:  # as in database/names.py
     from baas_operator.api.common import Resources, SecretRef
     from baas_operator.api.placement import NodePlacement
 
+LOST_SECONDS = 120
+"""How long a stateless pod waits for its node that was called lost."""
+
 
 def spread(selector: dict[str, str], *, hard: bool) -> list[dict[str, Any]]:
     """Topology spread: over zones (`hard`: a pod waits rather than doubles up), then over nodes where possible."""
@@ -40,14 +43,15 @@ def spread_for_surge(selector: dict[str, str], *, hard: bool) -> list[dict[str, 
     return made
 
 
-def leave_lost_nodes(replicas: int = 1) -> list[dict[str, Any]]:
-    """Tolerations of a stateless pod of so many. One that may be alone is replaced 15 s after its node was called lost. Others wait for
-    Kubernetes' own default, five minutes: those that are left go on, have the most to do just then, and would share their processors with
-    the start of everything that a zone had; and a zone that comes back before that finds its pods where they were."""
-    if replicas > 1:
-        return []
+def leave_lost_nodes() -> list[dict[str, Any]]:
+    """Tolerations of a stateless pod: it is replaced elsewhere two minutes after its node was called lost.
+
+    Not at once: those that are left go on, have the most to do just then, and would share their processors with the start of all that a
+    zone had; a node that only starts anew finds its pods where they were. Not Kubernetes' five minutes either, which are also only there
+    where an admission plugin adds them: a rollout waits for a new pod that is lost, and would be called stuck.
+    """
     return [
-        {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 15}
+        {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_SECONDS}
         for state in ("not-ready", "unreachable")
     ]
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,7 +109,7 @@ async def test_a_body_that_is_too_long_is_refused_with_and_without_a_length(buil
 
 
 async def test_what_takes_too_long_is_told_so(build: Build) -> None:
-    world = await build(routes=routes(timeout_seconds=1))
+    world = await build(spec=GatewaySpec(limits=Limits(timeout_seconds=1)))
     for method in ("GET", "POST"):
         answer = await ask(world.session, method, f"{world.gateway.url}/rest/v1/notes?sleep=5", headers=world.anon)
         assert answer.status == 504, answer
@@ -116,6 +117,37 @@ async def test_what_takes_too_long_is_told_so(build: Build) -> None:
         assert "The backend did not answer in time." in answer.body
     assert len([each for each in world.rest.seen if each[0] == "POST"]) == 1
     assert len([each for each in world.rest.seen if each[0] == "GET"]) == 1
+
+
+async def test_a_route_that_takes_longer_has_its_time(build: Build) -> None:
+    world = await build(routes=routes(timeout_seconds=4), spec=GatewaySpec(limits=Limits(timeout_seconds=1)))
+    answer = await ask(world.session, "GET", f"{world.gateway.url}/rest/v1/notes?sleep=2", headers=world.anon)
+    assert answer.status == 200
+    answer = await ask(world.session, "GET", f"{world.gateway.url}/other/v1/notes?sleep=2", headers=world.anon)
+    assert answer.status == 504
+
+
+async def test_open_websockets_take_no_request_its_place(build: Build) -> None:
+    """An upstream that matters least has 128 requests at a time; each WebSocket was one of them for as long as it was open."""
+    world = await build(priorities=(0, 3))
+    url = f"{world.gateway.url}/realtime/v1/socket?apikey={world.key.token('anon')}"
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+        sockets = [await stack.enter_async_context(session.ws_connect(url)) for _ in range(300)]
+        told = [await ask(world.session, "GET", f"{world.gateway.url}/other/v1/notes", headers=world.anon) for _ in range(20)]
+        await sockets[-1].send_str("hello")
+        assert (await sockets[-1].receive(timeout=5)).data == "other heard hello"
+    assert [each.status for each in told] == [200] * 20
+
+
+async def test_a_route_for_websockets_takes_nothing_else(build: Build) -> None:
+    """It asks for no end, and counts no body."""
+    world = await build()
+    url = f"{world.gateway.url}/realtime/v1/socket?apikey={world.key.token('anon')}"
+    for headers in ({}, {"upgrade": "h2c", "connection": "upgrade"}):
+        async with world.session.post(url, data=b"x", headers=headers) as answer:
+            assert answer.status in (403, 404)
+    assert not world.other.seen
 
 
 async def test_what_matters_least_is_shed_first_and_at_once(build: Build) -> None:

@@ -120,3 +120,31 @@ async def test_what_an_older_bootstrap_made_is_handed_over_once(backend: Backend
     functions = await old.fetch("SELECT DISTINCT evtfoid::regproc::text AS name FROM pg_event_trigger")
     assert [each["name"] for each in functions] == ["baas_operator.reload_schema_cache"]
     await old.close()
+
+
+@pytest.mark.parametrize("planted", [
+    "CREATE SCHEMA baas_operator AUTHORIZATION old2_owner",
+    """CREATE SCHEMA baas_operator; GRANT CREATE ON SCHEMA baas_operator TO old2_owner; SET ROLE old2_owner;
+       CREATE FUNCTION baas_operator.reload_schema_cache() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'""",
+])  # fmt: skip
+async def test_a_schema_of_the_operator_that_somebody_else_made_is_refused(backend: Backend, planted: str) -> None:
+    """Its function would run as whoever changes a schema, a superuser too."""
+    connection = await backend.connect()
+    await connection.execute('DROP DATABASE IF EXISTS "old2"')
+    await connection.execute("DO $$ BEGIN CREATE ROLE old2_owner; EXCEPTION WHEN duplicate_object THEN END $$")
+    await connection.execute('CREATE DATABASE "old2"')
+    await connection.close()
+    old = await asyncpg.connect(host="127.0.0.1", port=backend.database.port, user="postgres", database="old2")
+    await old.execute(planted)
+    file = backend.folder / "old2.sql"
+    file.write_text(
+        SUPABASE.bootstrap(backend.spec, Owner("BaasInstance", "test", "old2")).sql.replace(
+            "/etc/baas/roles", str(backend.folder / "roles")
+        )
+    )
+
+    with pytest.raises(AssertionError, match="Schema baas_operator is not the operator's own: rename it or drop it"):
+        await asyncio.to_thread(backend.psql, file, user="postgres", database="postgres")
+
+    assert await old.fetch("SELECT FROM pg_event_trigger") == []
+    await old.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from baas_lab import faults
@@ -101,13 +102,15 @@ def zone_away(backend: OursBackend, loading: Loading) -> None:
     """The zone that the database's primary is in loses power, and comes back."""
     node = backend.leader().node
     loading.mark(f"{node} loses power")
-    try:
-        faults.kill(backend.lab, node)
-        time.sleep(AFTER_SECONDS)
-    finally:
-        loading.mark(BACK)
-        faults.heal(backend.lab)
-    backend.wait_whole()
+    with ExitStack() as stack:
+        try:
+            faults.kill(backend.lab, node)
+            time.sleep(AFTER_SECONDS)
+        finally:
+            loading.mark(BACK)
+            stack.enter_context(faults.aside(backend.lab, node))
+            faults.heal(backend.lab)
+        backend.wait_whole()
     loading.wait_steady(since=time.monotonic())
 
 

@@ -221,25 +221,20 @@ def test_all_pods_of_a_database_go_where_the_spec_says_and_pull_with_its_secrets
             {"key": "dedicated", "operator": "Equal", "value": "db", "effect": "NoSchedule"},
             {"key": "noisy", "operator": "Exists"},
         ]
-        assert len(pod["tolerations"]) == 2
+    assert len(pods["StatefulSet"]["tolerations"]) == len(pods["Job"]["tolerations"]) == 2, "what keeps data waits for its node"
 
 
-LEAVES = [
-    {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 15}
-    for state in ("not-ready", "unreachable")
-]
+@pytest.mark.parametrize("own", [[], [{"operator": "Exists"}]])
+def test_a_stateless_pod_waits_two_minutes_for_its_node(own: list[Manifest]) -> None:
+    """Whatever else it tolerates: Kubernetes takes the shortest time of all that fit, and adds none of its own to what tolerates all."""
+    placement = {"placement": {"tolerations": own}}
+    pooler = pods_of(placement)["Deployment"]
+    backend = render(resource("BaasInstance", {"components": {"rest": placement}}))
+    (rest,) = [each for each in backend if (each["kind"], each["metadata"]["name"]) == ("Deployment", "shop-rest")]
 
-
-@pytest.mark.parametrize(("replicas", "leaves"), [(1, LEAVES), (2, [])])
-def test_a_pod_that_is_alone_leaves_a_lost_node_soon_and_others_wait_for_their_zone(replicas: int, leaves: list[Manifest]) -> None:
-    pooler = pods_of({"pooler": {"replicas": replicas}})["Deployment"]
-    scaled = {"replicas": 3, "autoscaling": {"minReplicas": replicas, "maxReplicas": 5}}
-    backend = render(resource("BaasInstance", {"components": {"rest": {"replicas": replicas}, "auth": scaled}}))
-    deployments = {each["metadata"]["name"]: pod_of(each) for each in backend if each["kind"] == "Deployment"}
-
-    assert pooler["tolerations"] == leaves
-    assert deployments["shop-rest"]["tolerations"] == leaves
-    assert deployments["shop-auth"]["tolerations"] == leaves
+    for pod in (pooler, pod_of(rest)):
+        lost = {each["key"]: each["tolerationSeconds"] for each in pod["tolerations"] if "tolerationSeconds" in each}
+        assert lost == {"node.kubernetes.io/not-ready": 120, "node.kubernetes.io/unreachable": 120}
 
 
 def test_nothing_said_of_nodes_is_nothing_in_a_template_so_that_no_member_rolls() -> None:

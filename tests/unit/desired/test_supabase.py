@@ -174,3 +174,20 @@ def test_uploads_are_as_large_as_the_user_says_and_a_form_around_them() -> None:
     (upload,) = [each for each in SUPABASE.routes(it) if each.prefix == "/storage/v1/"]
     assert upload.body_bytes == 2 * 2**30 + 2**20
     assert {each.name: each for each in SUPABASE.components(it)}["storage"].env["UPLOAD_FILE_SIZE_LIMIT"] == str(2 * 2**30)
+
+
+def test_the_gateway_waits_for_what_a_statement_may_take() -> None:
+    made = {each.prefix: each for each in SUPABASE.routes(given({"rest": {"statementSeconds": 120}}))}
+    rest = made["/rest/v1/"]
+    assert rest.read_try_seconds is not None
+    assert 120 < rest.read_try_seconds < rest.timeout_seconds
+
+
+@pytest.mark.parametrize("said", [
+    {"env": [{"name": "GOTRUE_EXTERNAL_EMAIL_ENABLED", "value": "false"}]},
+    {"env": [{"name": "GOTRUE_EXTERNAL_EMAIL_ENABLED", "configMap": {"name": "mine", "key": "mail"}}]},
+])  # fmt: skip
+def test_a_default_gives_way_to_what_the_user_says_whichever_way(said: dict[str, Any]) -> None:
+    assert "GOTRUE_EXTERNAL_EMAIL_ENABLED" not in parts({"auth": said})["auth"].env
+    assert parts({"auth": {"settings": {"GOTRUE_EXTERNAL_EMAIL_ENABLED": "false"}}})["auth"].env["GOTRUE_EXTERNAL_EMAIL_ENABLED"] == "false"
+    assert parts({"auth": {"env": [{"name": "GOTRUE_JWT_AUD", "value": "x"}]}})["auth"].env["GOTRUE_JWT_AUD"] == "authenticated"

@@ -165,7 +165,7 @@ def build_pooler(spec: DatabaseReplicaSpec, owner: Owner, images: Images, *, har
                     "terminationGracePeriodSeconds": names.POOLER_DRAIN_SECONDS,
                     "securityContext": pod_security(_UID),
                     "topologySpreadConstraints": spread_for_surge(selector, hard=hard_spread),
-                    "tolerations": leave_lost_nodes(spec.pooler.replicas) + where.get("tolerations", []),
+                    "tolerations": leave_lost_nodes() + where.get("tolerations", []),
                     "containers": [_pgbouncer(spec, images), _agent(spec, owner, images)],
                     "volumes": [
                         {"name": "config", "configMap": {"name": name}},

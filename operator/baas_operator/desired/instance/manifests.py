@@ -12,6 +12,7 @@ from baas_operator.api.instance.component import PodOptions as Options
 from baas_operator.desired.instance.component import Beside, Component, Mount
 from baas_operator.desired.meta import CHECKSUM_ANNOTATION, Manifest, Owner, checksum
 from baas_operator.desired.pods import (
+    LOST_SECONDS,
     container_security,
     disruption_budget,
     leave_lost_nodes,
@@ -29,8 +30,9 @@ KEY_IDS_ANNOTATION = "baas-operator.io/key-ids"
 
 _HUNG = {"terminationGracePeriodSeconds": 30}
 """A container that its probe gave up has nothing to finish: it is not waited for as long as one that is well."""
-_PROGRESS_SECONDS = 180
-"""A rollout in which nothing comes any further for so long is said to be stuck; what ran before goes on."""
+_PROGRESS_SECONDS = LOST_SECONDS + 120
+"""A rollout in which nothing comes any further for so long is said to be stuck; what ran before goes on. One that merely waits for a new
+pod whose node was lost goes on before that."""
 
 
 def build_component(owner: Owner, component: Component, *, hard_spread: bool, replicas: int) -> list[Manifest]:
@@ -118,13 +120,13 @@ def _pod(name: str, component: Component, selector: dict[str, str], hard_spread:
             *(sidecar(each, [*_shared(own_mounts), *added_mounts]) for each in options.sidecars),
         ],
         "volumes": [*own, *added],
-    } | place(options, options.autoscaling.min_replicas if options.autoscaling else options.replicas)
+    } | place(options)
 
 
-def place(options: Options, replicas: int = 1) -> dict[str, Any]:
-    """Nodes that a pod of so many may be on, and what its images are pulled with, as part of its spec; if alone, it leaves lost nodes soon."""
+def place(options: Options) -> dict[str, Any]:
+    """Nodes that a pod may be on, and what its images are pulled with, as part of its spec; it leaves lost nodes."""
     made = placed(options.placement, options.image_pull_secrets)
-    return made | {"tolerations": [*made.get("tolerations", []), *leave_lost_nodes(replicas)]}
+    return made | {"tolerations": [*made.get("tolerations", []), *leave_lost_nodes()]}
 
 
 def container(

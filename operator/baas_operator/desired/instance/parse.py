@@ -141,9 +141,11 @@ def _upstreams(given: Given) -> list[Upstream]:
 def _routes(given: Given) -> list[Route]:
     """Parse Server checks its keys itself. LiveQuery's address, in clients, is the server's own, without a slash at its end."""
     path, page = parse_config.SERVER_PATH, parse_config.DASHBOARD_PATH
+    query = (given.spec.components.server or Server()).query_timeout_seconds
     made = [
-        Route(f"{path}/", "server", "public", rewrite=f"{path}/"),
+        Route(f"{path}/", "server", "public", rewrite=f"{path}/", timeout_seconds=query + 2),
         Route(path, "server", "public", rewrite=path, websocket=True),
+        Route(path, "server", "public", rewrite=path),
     ]
     if _has_dashboard(given.spec):
         made += [

@@ -192,7 +192,8 @@ def _routes(given: Given) -> list[Route]:
     """Of two that fit, the first counts. Ways without a key are those that people follow out of a mail, another site or a page: what they
     show instead is looked at behind the gateway."""
     there = _Parts.of(given.spec)
-    made = [Route("/rest/v1/", "rest", "api-key", read_try_seconds=(given.spec.components.rest or Rest()).statement_seconds + 0.5)]
+    statement = (given.spec.components.rest or Rest()).statement_seconds
+    made = [Route("/rest/v1/", "rest", "api-key", timeout_seconds=statement + 2, read_try_seconds=statement + 0.5)]
     if there.auth:
         made += [Route(f"/auth/v1{path}", "auth", "public", rewrite=path) for path in _OPEN_AUTH]
         made.append(Route("/auth/v1/admin/", "auth", "service-key", rewrite="/admin/"))

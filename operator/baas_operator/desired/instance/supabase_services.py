@@ -40,7 +40,8 @@ def public_url(given: Given) -> str:
 def auth(given: Given, options: Auth) -> Component:
     """GoTrue. It migrates its tables when it starts: of pods that start at once, one may lose that race; it ends, and starts again."""
     name, url = given.owner.name, public_url(given)
-    mails = _NO_MAIL in options.settings or any(each.name == _NO_MAIL for each in options.env)
+    said = {*options.settings, *(each.name for each in options.env)}
+    mails = _NO_MAIL in said
     defaults = {
         # Without a mail server nobody could ever confirm an address.
         "GOTRUE_MAILER_AUTOCONFIRM": "false" if mails else "true",
@@ -78,7 +79,7 @@ def auth(given: Given, options: Auth) -> Component:
         uid=1000,
         ports={"http": AUTH_PORT},
         headless=True,
-        env=defaults | options.settings | fixed,
+        env={key: value for key, value in defaults.items() if key not in said} | options.settings | fixed,
         secret_env={
             "GOTRUE_DB_DATABASE_URL": (names.role_secret(name, "auth"), names.POOLER_URI if given.pooled else "uri"),
             "GOTRUE_JWT_SECRET": (names.service_secret(name, "auth"), "secret"),

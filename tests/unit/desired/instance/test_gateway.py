@@ -178,3 +178,25 @@ def test_there_is_no_way_to_drain_without_a_key() -> None:
 def test_what_can_not_be_is_said(wrong: GatewayInput, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         gateway_files(wrong)
+
+
+@pytest.mark.parametrize(("limits", "bytes_"), [
+    ({}, 512 * 2**20), ({"cpu": "1"}, 512 * 2**20), ({"memory": "256Mi"}, 256 * 2**20 * 8 // 10), ({"memory": "4Gi"}, 512 * 2**20),
+])  # fmt: skip
+def test_it_refuses_before_the_kernel_ends_it(limits: dict[str, str], bytes_: int) -> None:
+    said = Gateway.model_validate({"resources": {"limits": limits}} if limits else {})
+    assert gateway_spec(said, tls=False, trusted_hops=0).limits.heap_bytes == bytes_
+
+
+def test_requests_have_the_time_that_the_user_says_and_files_may_stall_for_a_minute() -> None:
+    said = gateway_spec(Gateway.model_validate({"limits": {"timeoutSeconds": 90}}), tls=False, trusted_hops=0)
+    files = Route("/files/", "meta", "public", timeout_seconds=300, body_bytes=10)
+    made = {
+        each["match"].get("prefix"): each["route"]
+        for each in _public(replace(PLAIN, spec=said, routes=(*ROUTES, files)))
+        if "route" in each
+    }
+    assert (made["/rest/v1/"]["timeout"], made["/rest/v1/"]["idle_timeout"]) == ("90s", "90s")
+    assert made["/files/"]["timeout"] == "300s"
+    assert "idle_timeout" not in made["/files/"]
+    assert made["/realtime/v1/"]["timeout"] == "0s"

@@ -98,8 +98,8 @@ def test_the_dashboard_is_there_when_asked_for_alone() -> None:
     without, with_it = given(), given(ALL)
 
     assert "dashboard" not in named(without)
-    assert [route.prefix for route in PARSE.routes(without)] == ["/parse/", "/parse"]
-    assert [route.prefix for route in PARSE.routes(with_it)] == ["/parse/", "/parse", "/dashboard/", "/dashboard"]
+    assert [(route.prefix, route.websocket) for route in PARSE.routes(without)] == [("/parse/", False), ("/parse", True), ("/parse", False)]
+    assert [route.prefix for route in PARSE.routes(with_it)] == ["/parse/", "/parse", "/parse", "/dashboard/", "/dashboard"]
     assert [each.name for each in PARSE.upstreams(with_it)] == ["server", "dashboard"]
     assert {each.name for each in PARSE.secrets(with_it.spec, OWNER)} - {each.name for each in PARSE.secrets(without.spec, OWNER)} == {
         "shop-dashboard"

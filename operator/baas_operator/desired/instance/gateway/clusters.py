@@ -20,6 +20,9 @@ METADATA = "baas"
 _CONNECTIONS = (1024, 512, 256, 128)
 """Connections, and requests under way, that a gateway pod gives to an upstream, by its priority; half as many more may wait for one.
 All components share what the gateway has: what matters less stops first, and what matters most never waits behind it."""
+_STREAMS = 4096
+"""WebSockets and gRPC streams that a gateway pod gives to an upstream. They are open for hours, and are counted apart (Envoy's priority
+HIGH): however many there are, requests go on. Less than half of the connections that a pod takes (`Limits.connections`)."""
 _RETRY_PERCENT = 50
 """Of what is under way, so much may be tried again at once: what a component of two pods has on the one that breaks."""
 _ANY_HEALTHY = 100_000
@@ -151,7 +154,7 @@ def _breakers(priority: int, *, elsewhere: bool = False) -> Config:
             "max_connections": most, "max_pending_requests": most // 2, "max_requests": most,
             "retry_budget": {"budget_percent": {"value": _RETRY_PERCENT}, "min_retry_concurrency": most if elsewhere else most // 16},
             "track_remaining": True,
-        }]
+        }, {"priority": "HIGH", "max_connections": _STREAMS, "max_pending_requests": most // 2, "max_requests": _STREAMS}]
     }  # fmt: skip
 
 

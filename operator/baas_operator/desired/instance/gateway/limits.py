@@ -67,7 +67,7 @@ def rate_filter(given: GatewayInput) -> Config:
 
 
 def _most(given: GatewayInput, route: Route) -> int | None:
-    if route.websocket or route.grpc:
+    if route.endless:
         return None
     return route.body_bytes or given.spec.limits.body_bytes
 

@@ -62,7 +62,8 @@ class Upstream:
 class Route:
     """One path of the API. `prefix` begins and ends with `/`, or is one exact path when it does not end so.
 
-    `body_bytes` and `timeout_seconds` bound what one request may be; a WebSocket has no end of its own. `idempotent_reads`: GET and HEAD
+    `body_bytes` and `timeout_seconds` bound what one request may be, the latter where it is more than `Limits` says; a WebSocket has no end
+    of its own, and its route takes nothing else. `idempotent_reads`: GET and HEAD
     may be sent again, to another pod. `read_try_seconds`: a read that got no answer by then is sent to another pod, and in the end to the
     fallback: just above what the database lets a statement take (`statement_timeout`), it ends no read that is merely slow, and helps those
     that were on their way to a database when it froze. None: they wait until `timeout_seconds`.
@@ -72,12 +73,17 @@ class Route:
     upstream: str
     access: Access
     rewrite: str = "/"
-    timeout_seconds: int = 30
+    timeout_seconds: int = 0
     body_bytes: int | None = None
     websocket: bool = False
     grpc: bool = False
     idempotent_reads: bool = True
     read_try_seconds: float | None = None
+
+    @property
+    def endless(self) -> bool:
+        """Whether what comes here stays open for as long as somebody is there."""
+        return self.websocket or self.grpc
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,8 @@ class Limits:
     per_address: Rate | None = None
     """Of one client address on routes that ask for no key."""
     body_bytes: int = 50 * 1024 * 1024
+    timeout_seconds: int = 30
+    """How long an answer may take once the request is there."""
     connections: int = 10_000
     """Connections of clients that one pod takes."""
     heap_bytes: int = 512 * 1024 * 1024

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from baas_operator.api.common import Resources
 from baas_operator.api.instance import gateway as api
 from baas_operator.desired.instance.gateway.model import GatewaySpec, Limits, Rate
+from baas_operator.desired.quantity import parse_bytes
 
 
 def gateway_spec(said: api.Gateway, *, tls: bool, trusted_hops: int, replicas: int | None = None) -> GatewaySpec:
@@ -17,6 +19,8 @@ def gateway_spec(said: api.Gateway, *, tls: bool, trusted_hops: int, replicas: i
             per_key=_rate(limits.per_client),
             per_address=_rate(limits.per_client),
             body_bytes=limits.body_bytes,
+            timeout_seconds=limits.timeout_seconds,
+            heap_bytes=_heap(said.resources),
         ),
         cors_origins=tuple(said.cors.origins),
         tls=tls,
@@ -24,6 +28,13 @@ def gateway_spec(said: api.Gateway, *, tls: bool, trusted_hops: int, replicas: i
         tracing=said.tracing.endpoint if said.tracing else None,
         trace_percent=said.tracing.sample_percent if said.tracing else 0,
     )
+
+
+def _heap(said: Resources) -> int:
+    """Memory at which it begins to refuse: before the kernel ends it, with all that is under way."""
+    most = Limits().heap_bytes
+    limit = said.limits.memory if said.limits else None
+    return min(most, parse_bytes(limit) * 8 // 10) if limit else most
 
 
 def _rate(said: api.KeyLimit | None) -> Rate | None:

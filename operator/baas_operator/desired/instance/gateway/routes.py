@@ -30,7 +30,11 @@ _EXPOSED = (
     "content-range", "content-profile", "content-location", "location", "preference-applied", "etag", "retry-after", "x-request-id",
     "x-total-count", "upload-offset", "tus-resumable", "x-parse-job-status-id", "x-parse-push-status-id", DEGRADED_HEADER,
 )  # fmt: skip
-_WEBSOCKET_IDLE_SECONDS = 3600
+_STREAM_IDLE_SECONDS = 3600
+_IDLE_SECONDS = 60
+"""How long nothing may come of a request, or go: as Envoy counts by itself (`listeners.py`)."""
+_READS: Config = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+_WEBSOCKET: Config = {"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}}
 
 
 def public_routes(given: GatewayInput) -> str:
@@ -71,44 +75,52 @@ def _match(route: Route, *headers: Config) -> Config:
 
 
 def _routes(given: GatewayInput, route: Route) -> list[Config]:
-    if route.websocket or route.grpc:
-        return [_route(given, route, route.upstream, _WRITES)]
+    if route.endless:
+        return [_stream(given, route)]
     upstream = next(each for each in given.upstreams if each.name == route.upstream)
-    reads = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
-    made = [_route(given, route, write_cluster(upstream), _HELD_WRITES if upstream.patient else _WRITES)]
+    made = [_request(given, route, write_cluster(upstream), _HELD_WRITES if upstream.patient else _WRITES)]
     if route.idempotent_reads:
         tries = {"per_try_timeout": seconds(route.read_try_seconds)} if route.read_try_seconds else {}
-        retries = _HELD_READS if upstream.patient and not upstream.fallback else _READS
-        made.insert(0, _route(given, route, read_cluster(upstream), retries | tries, reads))
+        retries = _HELD_READS if upstream.patient and not upstream.fallback else _READ_RETRIES
+        made.insert(0, _request(given, route, read_cluster(upstream), retries | tries, _READS))
     return made
 
 
-def _route(given: GatewayInput, route: Route, cluster: str, retries: Config, *headers: Config) -> Config:
-    # Without an end of its own: what it asks of a WebSocket and of a gRPC stream is that something is heard now and then.
-    endless = route.websocket or route.grpc
+def _stream(given: GatewayInput, route: Route) -> Config:
+    """Without an end of its own: what is asked of a WebSocket and of a gRPC stream is that something is heard now and then. They are
+    counted apart from requests; what is no WebSocket is no business of a route for them."""
     action: Config = {
-        "cluster": cluster,
-        "prefix_rewrite": route.rewrite,
-        "timeout": seconds(0 if endless else route.timeout_seconds),
-        "retry_policy": retries,
-    }
-    if endless:
-        action["idle_timeout"] = seconds(_WEBSOCKET_IDLE_SECONDS)
+        "cluster": route.upstream, "prefix_rewrite": route.rewrite, "timeout": seconds(0), "retry_policy": _WRITES, "priority": "HIGH",
+        "idle_timeout": seconds(_STREAM_IDLE_SECONDS),
+    }  # fmt: skip
     if route.websocket:
         action["upgrade_configs"] = [{"upgrade_type": "websocket"}]
-    kind = "reads" if headers else "writes"
-    name = route.prefix.strip("/").replace("/", "_").replace(".", "_")  # a dot would end the name of the route in Envoy's statistics
-    made: Config = {
-        "match": _match(route, *headers),
-        "route": action,
-        "stat_prefix": f"{name}_{kind}",
-        "typed_per_filter_config": access(route.access) | body_limit(given, route),
-    }
+    return _made(given, route, action, "writes", *([_WEBSOCKET] if route.websocket else []))
+
+
+def _request(given: GatewayInput, route: Route, cluster: str, retries: Config, *headers: Config) -> Config:
+    longest = given.spec.limits.timeout_seconds
+    timeout = max(longest, route.timeout_seconds)
+    action: Config = {"cluster": cluster, "prefix_rewrite": route.rewrite, "timeout": seconds(timeout), "retry_policy": retries}
+    # Files flow: where for so long nothing does, whoever sends or takes them is gone.
+    if timeout > _IDLE_SECONDS and not route.body_bytes:
+        action["idle_timeout"] = seconds(timeout)
+    made = _made(given, route, action, "reads" if headers else "writes", *headers)
     if headers:
         made["metadata"] = {"filter_metadata": {FILTER: {READS_KEY: True}}}
     if headers and cluster != route.upstream:
         made["response_headers_to_add"] = [header(DEGRADED_HEADER, f"%UPSTREAM_METADATA({METADATA}:{DEGRADED_KEY})%")]
     return made
+
+
+def _made(given: GatewayInput, route: Route, action: Config, kind: str, *headers: Config) -> Config:
+    name = route.prefix.strip("/").replace("/", "_").replace(".", "_")  # a dot would end the name of the route in Envoy's statistics
+    return {
+        "match": _match(route, *headers),
+        "route": action,
+        "stat_prefix": f"{name}_{kind}",
+        "typed_per_filter_config": access(route.access) | body_limit(given, route),
+    }
 
 
 def _retries(retry_on: str, **more: object) -> Config:
@@ -136,7 +148,7 @@ _HELD: Config = {
 }
 _HELD_WRITES = _retries("connect-failure,refused-stream,retriable-headers", **_HELD)
 _HELD_READS = _retries("connect-failure,refused-stream,reset,retriable-headers", **_HELD)
-_READS = _retries(
+_READ_RETRIES = _retries(
     "connect-failure,refused-stream,reset,gateway-error",
     # Twice where it belongs, and then where it would go if there were nobody.
     retry_priority=extension(
