@@ -27,7 +27,9 @@ RATE = 200
 MIX = {"read": 10, "list": 6, "rpc": 1, "write": 3}
 """Kind of request -> how often, of twenty."""
 DEADLINE_SECONDS = 10.0
-CONNECTIONS = 100
+CONNECTIONS = 1000
+"""Of the client: more than it ever needs. With 100 of them, writes that waited for the next primary had them all, and reads waited in the
+client, where no gateway could answer them: many clients have no connections in common."""
 POLL_SECONDS = 4.0
 """How often a backend under load is asked how it is: each question starts a kubectl, on the processors that are measured."""
 PATIENCE_SECONDS = 20.0
