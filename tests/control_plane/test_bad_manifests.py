@@ -161,6 +161,7 @@ CREATIONS = [
     Bad("extension in a schema of PostgreSQL", DB, database(name="a", extensions=[{"name": "x", "schema": "pg_catalog"}]),
         ("PostgreSQL's own", "choose another name")),
     Bad("schema of PostgreSQL", DB, database(name="a", schemas=[{"name": "information_schema"}]), ("PostgreSQL's own",)),
+    Bad("schema of the operator's", DB, database(name="a", schemas=[{"name": "baas_operator"}]), ("are the operator's",)),
     Bad("zone with a blank", DB, {"placement": {"preferredZones": ["zone a"]}}, ("preferredZones[0]", "should match")),
     Bad("zone twice", DB, {"placement": {"preferredZones": ["a", "a"]}}, ("preferredZones[1]", "Duplicate value")),
     Bad("window without a schedule", DB, {"maintenanceWindows": [{}]}, ("schedule", "Required value")),

@@ -52,8 +52,9 @@ Schema = Annotated[
     Field(
         json_schema_extra=rules(
             rule(
-                "!self.startsWith('pg_') && self != 'information_schema'",
-                "a schema pg_* or information_schema is PostgreSQL's own: choose another name.",
+                "!self.startsWith('pg_') && !(self in ['information_schema', 'baas_operator', 'baas_probe'])",
+                "a schema pg_* or information_schema is PostgreSQL's own, and baas_operator and baas_probe are the operator's: "
+                "choose another name.",
             )
         )
     ),

@@ -109,8 +109,8 @@ class Limits(ApiModel):
     body_bytes: Annotated[int, Field(ge=1024, le=5 * 2**30)] = 50 * 2**20
     """Largest body of a request."""
     timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
-    """Longest time that the answer to a request may take. Files have five minutes, functions and meta a minute, and the data API what
-    `rest.statementSeconds` lets a statement take, where that is longer."""
+    """Longest time that the answer to a request may take. Files have five minutes, functions and meta a minute, and data what statements
+    may take (`rest.statementSeconds`), where that is longer."""
 
 
 class IngressOptions(ApiModel):

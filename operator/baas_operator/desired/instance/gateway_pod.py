@@ -85,7 +85,7 @@ def _files(given: Given, upstreams: list[Upstream], routes: list[Route], drain_k
             spec=gateway_spec(
                 given.spec.components.gateway,
                 tls=terminates_tls(given.spec.components.gateway), trusted_hops=int(fronted(given.spec.components.gateway)),
-                replicas=given.gateways,
+                replicas=given.gateways, defaults=given.spec.isolation.limit_range,
             ),
             ports=_PORTS,
             drain_key=drain_key,

@@ -12,7 +12,7 @@ from baas_operator.desired.database import names as database_names
 from baas_operator.desired.instance import names, parse_config
 from baas_operator.desired.instance.component import Component, Flow, Mount
 from baas_operator.desired.instance.engine import Bootstrap, EngineDefinition, Given, ProgramKeys
-from baas_operator.desired.instance.gateway.model import Route, Upstream
+from baas_operator.desired.instance.gateway.model import WAIT_SECONDS, Route, Upstream
 from baas_operator.desired.instance.logins import RoleLogin
 from baas_operator.desired.meta import Owner
 from baas_operator.desired.pods import http_probe
@@ -143,7 +143,7 @@ def _routes(given: Given) -> list[Route]:
     path, page = parse_config.SERVER_PATH, parse_config.DASHBOARD_PATH
     query = (given.spec.components.server or Server()).query_timeout_seconds
     made = [
-        Route(f"{path}/", "server", "public", rewrite=f"{path}/", timeout_seconds=query + 2),
+        Route(f"{path}/", "server", "public", rewrite=f"{path}/", timeout_seconds=query + WAIT_SECONDS),
         Route(path, "server", "public", rewrite=path, websocket=True),
         Route(path, "server", "public", rewrite=path),
     ]

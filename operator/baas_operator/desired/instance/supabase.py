@@ -14,7 +14,7 @@ from baas_operator.desired.instance import names
 from baas_operator.desired.instance import supabase_services as services
 from baas_operator.desired.instance.component import DRAIN_SECONDS, Beside, Component, Flow, Mount
 from baas_operator.desired.instance.engine import Bootstrap, EngineDefinition, Given
-from baas_operator.desired.instance.gateway.model import Route, Upstream
+from baas_operator.desired.instance.gateway.model import WAIT_SECONDS, Route, Upstream
 from baas_operator.desired.instance.logins import RoleLogin, role_password
 from baas_operator.desired.instance.probes import READS, SCHEMA_ANNOTATION, probe_schemas
 from baas_operator.desired.meta import Owner
@@ -193,7 +193,8 @@ def _routes(given: Given) -> list[Route]:
     show instead is looked at behind the gateway."""
     there = _Parts.of(given.spec)
     statement = (given.spec.components.rest or Rest()).statement_seconds
-    made = [Route("/rest/v1/", "rest", "api-key", timeout_seconds=statement + 2, read_try_seconds=statement + 0.5)]
+    # A read may be sent twice, and a write wait before it runs.
+    made = [Route("/rest/v1/", "rest", "api-key", timeout_seconds=2 * statement + WAIT_SECONDS, read_try_seconds=statement + 0.5)]
     if there.auth:
         made += [Route(f"/auth/v1{path}", "auth", "public", rewrite=path) for path in _OPEN_AUTH]
         made.append(Route("/auth/v1/admin/", "auth", "service-key", rewrite="/admin/"))

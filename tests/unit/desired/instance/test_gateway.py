@@ -11,6 +11,7 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from baas_operator.api.instance.gateway import Gateway
+from baas_operator.api.instance.isolation import ContainerDefaults
 from baas_operator.desired.instance.gateway import (
     GatewayInput,
     GatewaySpec,
@@ -188,7 +189,7 @@ def test_it_refuses_before_the_kernel_ends_it(limits: dict[str, str], bytes_: in
     assert gateway_spec(said, tls=False, trusted_hops=0).limits.heap_bytes == bytes_
 
 
-def test_requests_have_the_time_that_the_user_says_and_files_may_stall_for_a_minute() -> None:
+def test_requests_have_the_time_that_the_user_says_and_silence_ends_none_sooner() -> None:
     said = gateway_spec(Gateway.model_validate({"limits": {"timeoutSeconds": 90}}), tls=False, trusted_hops=0)
     files = Route("/files/", "meta", "public", timeout_seconds=300, body_bytes=10)
     made = {
@@ -196,7 +197,17 @@ def test_requests_have_the_time_that_the_user_says_and_files_may_stall_for_a_min
         for each in _public(replace(PLAIN, spec=said, routes=(*ROUTES, files)))
         if "route" in each
     }
-    assert (made["/rest/v1/"]["timeout"], made["/rest/v1/"]["idle_timeout"]) == ("90s", "90s")
-    assert made["/files/"]["timeout"] == "300s"
-    assert "idle_timeout" not in made["/files/"]
+    assert (made["/rest/v1/"]["timeout"], made["/rest/v1/"]["idle_timeout"]) == ("90s", "95s")
+    assert (made["/files/"]["timeout"], made["/files/"]["idle_timeout"]) == ("300s", "305s")
     assert made["/realtime/v1/"]["timeout"] == "0s"
+
+
+def test_the_namespaces_default_limit_counts_where_the_gateway_says_none() -> None:
+    defaults = ContainerDefaults.model_validate({"default": {"memory": "256Mi"}})
+    said = gateway_spec(Gateway(), tls=False, trusted_hops=0, defaults=defaults)
+    assert said.limits.heap_bytes == 256 * 2**20 * 8 // 10
+
+    (rest,) = [each for each in _resources(replace(PLAIN, spec=said), "clusters.yaml") if each["name"] == "rest"]
+    requests, streams = rest["circuit_breakers"]["thresholds"]
+    assert streams["max_requests"] == said.limits.heap_bytes // 2**18
+    assert streams["retry_budget"] == requests["retry_budget"], "clients that all come again after a pod went are led elsewhere"

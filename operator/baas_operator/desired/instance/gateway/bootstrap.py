@@ -9,7 +9,7 @@ from baas_operator.desired.instance.gateway.typed import CLUSTERS, LISTENERS, Co
 _STATISTICS = (
     r"cluster\..*\.(upstream_rq_(total|xx|[0-9]xx|active|pending_active|pending_overflow|timeout|per_try_timeout|retry.*|time|rx_reset|tx_reset)"
     r"|upstream_cx_(active|total|overflow|connect_fail|connect_timeout)|membership_(total|healthy|degraded)"
-    r"|health_check\.(failure|success)|outlier_detection\.ejections_(active|enforced_total)|circuit_breakers\.default\.(cx|rq|rq_pending|rq_retry)_open"
+    r"|health_check\.(failure|success)|outlier_detection\.ejections_(active|enforced_total)|circuit_breakers\.(default|high)\.(cx|rq|rq_pending|rq_retry)_open"
     r"|update_(failure|success)|lb_healthy_panic)",
     r"http\.(http|https|health)\.(downstream_rq_(total|[0-9]xx|time|active|timeout|too_large|overload_close)|downstream_cx_(active|total|upgrades_active)"
     r"|jwt_authn\..*|rbac\..*|cors\..*|rate_limit\..*|rds\..*\.(config_reload|update_(success|rejected|failure)))",

@@ -20,9 +20,9 @@ METADATA = "baas"
 _CONNECTIONS = (1024, 512, 256, 128)
 """Connections, and requests under way, that a gateway pod gives to an upstream, by its priority; half as many more may wait for one.
 All components share what the gateway has: what matters less stops first, and what matters most never waits behind it."""
-_STREAMS = 4096
-"""WebSockets and gRPC streams that a gateway pod gives to an upstream. They are open for hours, and are counted apart (Envoy's priority
-HIGH): however many there are, requests go on. Less than half of the connections that a pod takes (`Limits.connections`)."""
+_STREAM_BYTES = 2 * KEPT_BYTES
+"""Of a pod's memory, for each of the WebSockets and gRPC streams that it gives to an upstream: as much as one may have on its way in both
+directions. They are open for hours, and counted apart (Envoy's priority HIGH): however many there are, requests go on."""
 _RETRY_PERCENT = 50
 """Of what is under way, so much may be tried again at once: what a component of two pods has on the one that breaks."""
 _ANY_HEALTHY = 100_000
@@ -67,7 +67,8 @@ def clusters(given: GatewayInput) -> str:
         check = _LAST_CHECK if standby else _QUICK_CHECK if each.fallback else _CHECK
         # Shown to clients by the routes, as a header of every answer that came from here instead of from where it belongs.
         shown = f"{each.name}-from-standby" if standby else None
-        made.append(_cluster(each, each.name, check, last=standby, shown=shown, grpc=each.name in grpc))
+        streams = given.spec.limits.heap_bytes // _STREAM_BYTES
+        made.append(_cluster(each, each.name, check, last=standby, shown=shown, grpc=each.name in grpc, streams=streams))
     made += [_or(each, each.fallback, read_cluster(each)) for each in given.upstreams if each.fallback]
     for each in given.upstreams:
         if each.patient:
@@ -81,7 +82,7 @@ def clusters(given: GatewayInput) -> str:
 
 def _cluster(
     upstream: Upstream, name: str, check: Config, *,
-    last: bool, shown: str | None = None, refusals: list[Config] | None = None, grpc: bool = False,
+    last: bool, shown: str | None = None, refusals: list[Config] | None = None, grpc: bool = False, streams: int = 0,
 ) -> Config:  # fmt: skip
     """The pods of an upstream. `last`: there is nobody else to go to. `refusals`: answers to a health check that put a pod out no sooner
     than silence does; None: any but 200 does at once."""
@@ -119,7 +120,7 @@ def _cluster(
             "enforcing_consecutive_gateway_failure": 0 if last else 100, "enforcing_consecutive_5xx": 0, "enforcing_success_rate": 0,
             "interval": "0.5s", "base_ejection_time": "1s", "max_ejection_time": "2s", "max_ejection_percent": 50 if last else 100,
         },
-        "circuit_breakers": _breakers(upstream.priority),
+        "circuit_breakers": _breakers(upstream.priority, streams=streams),
         "upstream_connection_options": {"tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 3, "keepalive_interval": 1}},
         "upstream_bind_config": {"socket_options": [
             {"level": _TCP, "name": _TCP_USER_TIMEOUT, "int_value": _LOST_MILLISECONDS, "state": "STATE_PREBIND"},
@@ -144,18 +145,18 @@ def _protocol(upstream: Upstream, grpc: bool) -> Config:
     return typed(HTTP_OPTIONS, explicit_http_config={"http_protocol_options": {}}, **filters)
 
 
-def _breakers(priority: int, *, elsewhere: bool = False) -> Config:
+def _breakers(priority: int, *, elsewhere: bool = False, streams: int = 0) -> Config:
     """`elsewhere`: what is tried again goes where there is room, so that all may be tried again at once: when a zone goes, or a database,
     every read that was under way breaks at the same moment. (Envoy counts no requests of an aggregate, of which a share would be: the
-    smallest budget is all that one has.) Where it goes is kept from too much by its own limits."""
+    smallest budget is all that one has.) Where it goes is kept from too much by its own limits. `streams`: how many there may be, beside
+    requests."""
     most = _CONNECTIONS[min(priority, len(_CONNECTIONS) - 1)]
-    return {
-        "thresholds": [{
-            "max_connections": most, "max_pending_requests": most // 2, "max_requests": most,
-            "retry_budget": {"budget_percent": {"value": _RETRY_PERCENT}, "min_retry_concurrency": most if elsewhere else most // 16},
-            "track_remaining": True,
-        }, {"priority": "HIGH", "max_connections": _STREAMS, "max_pending_requests": most // 2, "max_requests": _STREAMS}]
-    }  # fmt: skip
+    again = {"budget_percent": {"value": _RETRY_PERCENT}, "min_retry_concurrency": most if elsewhere else most // 16}
+    limits = {"max_pending_requests": most // 2, "retry_budget": again, "track_remaining": True}
+    thresholds: list[Config] = [{"max_connections": most, "max_requests": most, **limits}]
+    if streams:
+        thresholds.append({"priority": "HIGH", "max_connections": streams, "max_requests": streams, **limits})
+    return {"thresholds": thresholds}
 
 
 def _or(upstream: Upstream, other: str, name: str) -> Config:

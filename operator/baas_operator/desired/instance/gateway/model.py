@@ -15,6 +15,9 @@ DRAIN_SECONDS = 12
 FINISH_SECONDS = 48
 """How long it waits then, at most, for what is under way: with the above a minute, as for every component."""
 
+WAIT_SECONDS = 13
+"""How long what a component does at the most may have waited before: for a primary (`clusters.py`), and for a connection to it."""
+
 UNDONE_HEADER = "baas-undone"
 """Of an answer that says that nothing was done; between a component and the gateway's router, no client sees it."""
 

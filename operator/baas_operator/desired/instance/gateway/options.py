@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from baas_operator.api.common import Resources
 from baas_operator.api.instance import gateway as api
+from baas_operator.api.instance.isolation import ContainerDefaults
 from baas_operator.desired.instance.gateway.model import GatewaySpec, Limits, Rate
 from baas_operator.desired.quantity import parse_bytes
 
 
-def gateway_spec(said: api.Gateway, *, tls: bool, trusted_hops: int, replicas: int | None = None) -> GatewaySpec:
+def gateway_spec(
+    said: api.Gateway, *, tls: bool, trusted_hops: int, replicas: int | None = None, defaults: ContainerDefaults | None = None
+) -> GatewaySpec:
     """The settings of a gateway. A client that names no user is counted by its address, with a key or without. `tls`: it ends here;
-    `trusted_hops`: proxies of the cluster in front; `replicas`: pods that an autoscaler has made of it."""
+    `trusted_hops`: proxies of the cluster in front; `replicas`: pods that an autoscaler has made of it; `defaults`: of containers there."""
     limits = said.limits
     return GatewaySpec(
         replicas=replicas or said.replicas,
@@ -20,7 +23,7 @@ def gateway_spec(said: api.Gateway, *, tls: bool, trusted_hops: int, replicas: i
             per_address=_rate(limits.per_client),
             body_bytes=limits.body_bytes,
             timeout_seconds=limits.timeout_seconds,
-            heap_bytes=_heap(said.resources),
+            heap_bytes=_heap(said.resources, defaults),
         ),
         cors_origins=tuple(said.cors.origins),
         tls=tls,
@@ -30,10 +33,10 @@ def gateway_spec(said: api.Gateway, *, tls: bool, trusted_hops: int, replicas: i
     )
 
 
-def _heap(said: Resources) -> int:
+def _heap(said: Resources, defaults: ContainerDefaults | None) -> int:
     """Memory at which it begins to refuse: before the kernel ends it, with all that is under way."""
     most = Limits().heap_bytes
-    limit = said.limits.memory if said.limits else None
+    limit = (said.limits and said.limits.memory) or (defaults and defaults.default and defaults.default.memory)
     return min(most, parse_bytes(limit) * 8 // 10) if limit else most
 
 

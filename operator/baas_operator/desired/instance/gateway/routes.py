@@ -34,7 +34,10 @@ _STREAM_IDLE_SECONDS = 3600
 _IDLE_SECONDS = 60
 """How long nothing may come of a request, or go: as Envoy counts by itself (`listeners.py`)."""
 _READS: Config = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
-_WEBSOCKET: Config = {"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}}
+_WEBSOCKET: tuple[Config, ...] = (
+    {"name": ":method", "string_match": {"exact": "GET"}},
+    {"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}},
+)
 
 
 def public_routes(given: GatewayInput) -> str:
@@ -95,16 +98,16 @@ def _stream(given: GatewayInput, route: Route) -> Config:
     }  # fmt: skip
     if route.websocket:
         action["upgrade_configs"] = [{"upgrade_type": "websocket"}]
-    return _made(given, route, action, "writes", *([_WEBSOCKET] if route.websocket else []))
+    return _made(given, route, action, "writes", *(_WEBSOCKET if route.websocket else ()))
 
 
 def _request(given: GatewayInput, route: Route, cluster: str, retries: Config, *headers: Config) -> Config:
     longest = given.spec.limits.timeout_seconds
     timeout = max(longest, route.timeout_seconds)
     action: Config = {"cluster": cluster, "prefix_rewrite": route.rewrite, "timeout": seconds(timeout), "retry_policy": retries}
-    # Files flow: where for so long nothing does, whoever sends or takes them is gone.
-    if timeout > _IDLE_SECONDS and not route.body_bytes:
-        action["idle_timeout"] = seconds(timeout)
+    # Above it, or it would be this that ends what takes too long, and be counted as something else.
+    if timeout > _IDLE_SECONDS:
+        action["idle_timeout"] = seconds(timeout + 5)
     made = _made(given, route, action, "reads" if headers else "writes", *headers)
     if headers:
         made["metadata"] = {"filter_metadata": {FILTER: {READS_KEY: True}}}
@@ -142,9 +145,10 @@ def _retries(retry_on: str, **more: object) -> Config:
 _WRITES = _retries("connect-failure,refused-stream")
 _HELD: Config = {
     "retriable_headers": [{"name": UNDONE_HEADER, "present_match": True}],
-    # For about 7 s, if nobody gives the pods up before (`clusters.py`): each wait is a random part of half a second.
-    "num_retries": 30,
-    "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
+    # For some ten seconds, if nobody gives the pods up before (`clusters.py`): each wait is a random part of a second. Twice as often, two
+    # hundred that waited took the processor that the next primary needed to become one.
+    "num_retries": 25,
+    "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
 }
 _HELD_WRITES = _retries("connect-failure,refused-stream,retriable-headers", **_HELD)
 _HELD_READS = _retries("connect-failure,refused-stream,reset,retriable-headers", **_HELD)
