@@ -33,9 +33,8 @@ class Rest(Component):
             json_schema_extra=rules(
                 rule(
                     "self.all(s, !s.startsWith('pg_') && !(s in ['information_schema', 'auth', 'storage', 'baas_probe', 'baas_operator']))",
-                    "rest.schemas has a schema of the system or of a component (pg_*, information_schema, auth, "
-                    "storage, baas_probe, baas_operator): "
-                    "exposing it gives away what is not for clients. Name your own.",
+                    "rest.schemas has a schema of the system or of a component (pg_*, information_schema, auth, storage, "
+                    "baas_probe, baas_operator): exposing it gives away what is not for clients. Name your own.",
                 )
             ),
         ),

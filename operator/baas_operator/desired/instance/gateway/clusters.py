@@ -61,13 +61,13 @@ def clusters(given: GatewayInput) -> str:
     """The file of all clusters."""
     fallbacks = {each.fallback for each in given.upstreams if each.fallback}
     grpc = {each.upstream for each in given.routes if each.grpc}
+    streams = given.spec.limits.heap_bytes // _STREAM_BYTES
     made = []
     for each in given.upstreams:
         standby = each.name in fallbacks
         check = _LAST_CHECK if standby else _QUICK_CHECK if each.fallback else _CHECK
         # Shown to clients by the routes, as a header of every answer that came from here instead of from where it belongs.
         shown = f"{each.name}-from-standby" if standby else None
-        streams = given.spec.limits.heap_bytes // _STREAM_BYTES
         made.append(_cluster(each, each.name, check, last=standby, shown=shown, grpc=each.name in grpc, streams=streams))
     made += [_or(each, each.fallback, read_cluster(each)) for each in given.upstreams if each.fallback]
     for each in given.upstreams:

@@ -9,7 +9,7 @@ from baas_operator.desired.instance.gateway.keys import OWN_HEADERS, role_filter
 from baas_operator.desired.instance.gateway.limits import body_filters
 from baas_operator.desired.instance.gateway.model import KEPT_BYTES, GatewayInput
 from baas_operator.desired.instance.gateway.postgrest import AGAIN, UNKNOWN
-from baas_operator.desired.instance.gateway.routes import CORS_FILTER, PUBLIC, REDIRECT
+from baas_operator.desired.instance.gateway.routes import CORS_FILTER, IDLE_SECONDS, PUBLIC, READS, REDIRECT
 from baas_operator.desired.instance.gateway.typed import (
     CERTIFICATE,
     JWT_FILTER,
@@ -23,6 +23,7 @@ from baas_operator.desired.instance.gateway.typed import (
     from_file,
     header,
     resources,
+    seconds,
     typed,
 )
 from baas_operator.desired.instance.gateway.waiting import waiting_listener
@@ -100,7 +101,7 @@ def _listener(given: GatewayInput, name: str, port: int, routes: str, file: str,
             "max_concurrent_streams": 100, "initial_stream_window_size": 65_536, "initial_connection_window_size": 1_048_576,
         },
         request_headers_timeout="10s",
-        stream_idle_timeout="60s",
+        stream_idle_timeout=seconds(IDLE_SECONDS),
         early_header_mutation_extensions=[_nothing_of_ours()],
         local_reply_config=_local_replies(),
         access_log=[_access_log()],
@@ -143,8 +144,8 @@ def _status(code: int) -> Config:
 
 def _broken_off_write() -> Config:
     """A write that had been sent when its connection broke: without `Retry-After`, since it may be done."""
-    reads = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}, "invert_match": True}
-    every = [_status(503), {"response_flag_filter": {"flags": ["UC", "UR", "LR", "UPE"]}}, {"header_filter": {"header": reads}}]
+    writes = {"header": {**READS, "invert_match": True}}
+    every = [_status(503), {"response_flag_filter": {"flags": ["UC", "UR", "LR", "UPE"]}}, {"header_filter": writes}]
     return {"and_filter": {"filters": every}}
 
 

@@ -31,9 +31,9 @@ _EXPOSED = (
     "x-total-count", "upload-offset", "tus-resumable", "x-parse-job-status-id", "x-parse-push-status-id", DEGRADED_HEADER,
 )  # fmt: skip
 _STREAM_IDLE_SECONDS = 3600
-_IDLE_SECONDS = 60
-"""How long nothing may come of a request, or go: as Envoy counts by itself (`listeners.py`)."""
-_READS: Config = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+IDLE_SECONDS = 60
+"""How long nothing may come of a request, or go: unless a route says otherwise (`listeners.py`)."""
+READS: Config = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
 _WEBSOCKET: tuple[Config, ...] = (
     {"name": ":method", "string_match": {"exact": "GET"}},
     {"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}},
@@ -85,7 +85,7 @@ def _routes(given: GatewayInput, route: Route) -> list[Config]:
     if route.idempotent_reads:
         tries = {"per_try_timeout": seconds(route.read_try_seconds)} if route.read_try_seconds else {}
         retries = _HELD_READS if upstream.patient and not upstream.fallback else _READ_RETRIES
-        made.insert(0, _request(given, route, read_cluster(upstream), retries | tries, _READS))
+        made.insert(0, _request(given, route, read_cluster(upstream), retries | tries, READS))
     return made
 
 
@@ -106,7 +106,7 @@ def _request(given: GatewayInput, route: Route, cluster: str, retries: Config, *
     timeout = max(longest, route.timeout_seconds)
     action: Config = {"cluster": cluster, "prefix_rewrite": route.rewrite, "timeout": seconds(timeout), "retry_policy": retries}
     # Above it, or it would be this that ends what takes too long, and be counted as something else.
-    if timeout > _IDLE_SECONDS:
+    if timeout > IDLE_SECONDS:
         action["idle_timeout"] = seconds(timeout + 5)
     made = _made(given, route, action, "reads" if headers else "writes", *headers)
     if headers:
