@@ -74,7 +74,7 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
             rest, reads, other = [await stack.enter_async_context(StandIn(name).running()) for name in ("rest", "reads", "other")]
             key = Key("first")
             upstreams = (
-                upstream(rest, fallback="reads", priority=priorities[0], postgrest=True, holds=True),
+                upstream(rest, fallback="reads", priority=priorities[0], postgrest=True, waits=True),
                 upstream(reads, priority=priorities[0], postgrest=True),
                 upstream(other, priority=priorities[1], waits=waits),
                 *more,

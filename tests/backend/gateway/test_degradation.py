@@ -82,12 +82,16 @@ async def test_a_write_that_was_not_done_waits_for_a_moment(build: Build) -> Non
     """The component's check says at once that there is no primary, and the component that nothing was done."""
     world = await build()
     url = f"{world.gateway.url}/rest/v1/notes"
+    await asyncio.sleep(1)  # the gateway has just begun to ask who is well
     world.rest.says, world.rest.well = (503, ENDED), False
     asked = [asyncio.create_task(ask(world.session, "POST", url, headers=world.anon, data=b'{"title": "held"}')) for _ in range(40)]
     await asyncio.sleep(1.5)
     assert not [each for each in asked if each.done()], "all of them wait, also those that come when it is known"
+    before = len(world.rest.seen)
     asked += [asyncio.create_task(ask(world.session, "POST", url, headers=world.anon, data=b'{"title": "held"}')) for _ in range(10)]
-    world.rest.says = None
+    await asyncio.sleep(1)
+    assert len(world.rest.seen) == before, "in the gateway: who is becoming the next primary is not asked"
+    world.rest.says, world.rest.well = None, True
     answers = await asyncio.gather(*asked)
     assert {each.status for each in answers} == {200}
     assert {json.loads(each.body)["length"] for each in answers} == {len(b'{"title": "held"}')}, "sent whole each time"

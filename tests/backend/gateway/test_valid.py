@@ -15,7 +15,7 @@ from tests.backend.gateway.harness.envoy import program
 from tests.backend.gateway.harness.keys import ISSUER, Key, key_set
 from tests.backend.gateway.harness.static import as_static
 
-REST = Upstream("rest", "shop-rest.shop.svc", 3000, 3001, "/ready", fallback="reads", priority=0, postgrest=True, holds=True)
+REST = Upstream("rest", "shop-rest.shop.svc", 3000, 3001, "/ready", fallback="reads", priority=0, postgrest=True, waits=True)
 READS = Upstream("reads", "shop-reads.shop.svc", 3000, 3001, "/ready", priority=0, postgrest=True)
 META = Upstream("meta", "shop-meta.shop.svc", 8080, 8080, "/health", priority=3)
 PLAIN = GatewayInput(

@@ -132,7 +132,7 @@ def _upstreams(given: Given) -> list[Upstream]:
     def host(component: str) -> str:
         return f"{given.owner.name}-{component}.{given.owner.namespace}.svc"
 
-    made = [Upstream("server", host("server"), parse_config.SERVER_PORT, parse_config.ADMIN_PORT, "/ready", priority=0, holds=True)]
+    made = [Upstream("server", host("server"), parse_config.SERVER_PORT, parse_config.ADMIN_PORT, "/ready", priority=0, waits=True)]
     if _has_dashboard(given.spec):
         made.append(Upstream("dashboard", host("dashboard"), parse_config.DASHBOARD_PORT, parse_config.DASHBOARD_PORT, "/live", priority=3))
     return made

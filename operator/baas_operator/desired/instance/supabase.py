@@ -164,7 +164,7 @@ def _upstreams(given: Given) -> list[Upstream]:
             fallback=READS if there.reads else None,
             priority=0,
             postgrest=True,
-            holds=True,
+            waits=True,
         )
     ]
     if there.reads:
@@ -182,10 +182,10 @@ def _upstreams(given: Given) -> list[Upstream]:
 
 def _upstream(
     given: Given, name: str, port: int, health_port: int, path: str, *,
-    fallback: str | None = None, priority: int, postgrest: bool = False, holds: bool = False, waits: bool = False,
+    fallback: str | None = None, priority: int, postgrest: bool = False, waits: bool = False,
 ) -> Upstream:  # fmt: skip
     host = f"{given.owner.name}-{name}.{given.owner.namespace}.svc"
-    return Upstream(name, host, port, health_port, path, fallback, priority, postgrest, holds, waits)
+    return Upstream(name, host, port, health_port, path, fallback, priority, postgrest, waits)
 
 
 def _routes(given: Given) -> list[Route]:

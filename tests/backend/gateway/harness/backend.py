@@ -60,7 +60,7 @@ class Backend:
     @property
     def upstreams(self) -> tuple[Upstream, ...]:
         return (
-            Upstream("rest", "127.0.0.1", self.rest.port, self.check.admin_port, "/ready", "reads", 0, postgrest=True, holds=True),
+            Upstream("rest", "127.0.0.1", self.rest.port, self.check.admin_port, "/ready", "reads", 0, postgrest=True, waits=True),
             Upstream("reads", "127.0.0.1", self.reads.port, self.reads.admin_port, "/ready", None, 0, postgrest=True),
         )
 

@@ -100,13 +100,13 @@ def test_a_write_is_tried_again_only_if_it_has_not_arrived() -> None:
 
 
 def test_a_write_waits_where_it_is_told_what_was_not_done() -> None:
-    held = replace(PLAIN, upstreams=(replace(UPSTREAMS[0], holds=True), *UPSTREAMS[1:]))
+    held = replace(PLAIN, upstreams=(replace(UPSTREAMS[0], waits=True), *UPSTREAMS[1:]))
     reads, writes = [route["route"] for route in _public(held)[:-1] if route["match"].get("prefix") == "/rest/v1/"]
-    assert (reads["cluster"], writes["cluster"]) == ("rest-or-reads", "rest-or-late")
+    assert (reads["cluster"], writes["cluster"]) == ("rest-or-reads", "rest-or-waiting")
     assert "retriable_headers" not in reads["retry_policy"]
     assert set(writes["retry_policy"]["retry_on"].split(",")) == {"connect-failure", "refused-stream", "retriable-headers"}
     made = {each["name"]: each for each in _resources(held, "clusters.yaml")}
-    assert made["rest-or-late"]["cluster_type"]["typed_config"]["clusters"] == ["rest", "rest-late"]
+    assert made["rest-or-waiting"]["cluster_type"]["typed_config"]["clusters"] == ["rest", "rest-waiting"]
     where = [made[name]["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"] for name in ("rest", "rest-late")]
     assert where[0] == where[1]
     (removed,) = [each["response_headers_to_remove"] for each in _resources(held, "routes.yaml")]

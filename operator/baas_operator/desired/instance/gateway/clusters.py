@@ -1,7 +1,7 @@
 """Upstreams as Envoy's clusters: how pods are found, how one that does not answer is found out, and how much each may get.
 
 Who answers reads when a component has no healthy pod is a cluster too: an aggregate of the component and its fallback, in that order.
-Writes that are held have one as well: of the component, and of the same pods once more, which are given up later there.
+Writes that are held have one as well: of the component, and of the room that they wait in (`waiting.py`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LAST_CHECK = {**_QUICK_CHECK, "unhealthy_threshold": 2}
 """Where reads go then, there is nobody after that, and all of them come at once: one late answer puts nobody out. What says no by itself is
 out at once all the same (Envoy counts up to the threshold only what did not answer), and what takes no connection by outlier detection."""
 _LATE_CHECK = health_check(0.8, 0.4, misses=6)
-"""Where writes are held: pods that say no are given up after 4 to 4.8 s, those that fell silent after 7.2 s at the latest.
+"""Where requests wait: pods that say no are given up after 4 to 4.8 s, those that fell silent after 7.2 s at the latest.
 Longer than a primary takes to move, and mostly than one takes to be replaced whose zone has gone (2.6 to 5.6 s, bench/README.md);
 shorter than anybody's patience. From then on writes are refused at once."""
 _ANY_ANSWER = {"start": 100, "end": 600}
@@ -54,7 +54,7 @@ def read_cluster(upstream: Upstream) -> str:
 
 def write_cluster(upstream: Upstream) -> str:
     """Name of the cluster that takes writes for an upstream."""
-    return f"{upstream.name}-or-late" if upstream.patient else upstream.name
+    return f"{upstream.name}-or-waiting" if upstream.waits else upstream.name
 
 
 def clusters(given: GatewayInput) -> str:
@@ -71,11 +71,10 @@ def clusters(given: GatewayInput) -> str:
         made.append(_cluster(each, each.name, check, last=standby, shown=shown, grpc=each.name in grpc, streams=streams))
     made += [_or(each, each.fallback, read_cluster(each)) for each in given.upstreams if each.fallback]
     for each in given.upstreams:
-        if each.patient:
-            # Who says no is who is waited for: its pods are asked all the same, or nobody is.
-            made.append(_cluster(each, late(each), _LATE_CHECK, last=True, refusals=[_ANY_ANSWER]))
-            made.append(_or(each, late(each) if each.holds else room(each), write_cluster(each)))
         if each.waits:
+            # The same pods, given up later: nobody is sent there, it says for how long they are waited for.
+            made.append(_cluster(each, late(each), _LATE_CHECK, last=True, refusals=[_ANY_ANSWER]))
+            made.append(_or(each, room(each), write_cluster(each)))
             made.append(waiting_room(given, each))
     return resources(*(typed("envoy.config.cluster.v3.Cluster", **each) for each in made))
 

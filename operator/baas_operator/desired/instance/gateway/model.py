@@ -39,9 +39,9 @@ class Upstream:
 
     `fallback`: the upstream that answers reads while this one has no healthy pod. `priority`: under overload lower numbers are shed last
     (0 auth and rest, 1 storage, 2 functions, 3 meta and dashboard). `postgrest`: it answers as PostgREST does, whose errors of a database
-    that went away are put in order (`postgrest.py`). `holds`: it tells what certainly was not done (UNDONE_HEADER), which waits for a
-    moment: a primary that is moved is back by then (`clusters.py`). `waits`: it does not, so what waits is what comes while none of its
-    pods is well, and is sent to none (`waiting.py`). Writes wait, and reads where nobody else answers them.
+    that went away are put in order (`postgrest.py`). `waits`: what comes while none of its pods is well waits for a moment, and is sent to
+    none (`waiting.py`): a primary that is moved is back by then. So does what it says was certainly not done (UNDONE_HEADER). Writes wait,
+    and reads where nobody else answers them.
     """
 
     name: str
@@ -52,13 +52,7 @@ class Upstream:
     fallback: str | None = None
     priority: int = 1
     postgrest: bool = False
-    holds: bool = False
     waits: bool = False
-
-    @property
-    def patient(self) -> bool:
-        """Whether requests wait for it at all."""
-        return self.holds or self.waits
 
 
 @dataclass(frozen=True)

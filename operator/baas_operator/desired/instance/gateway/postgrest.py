@@ -13,7 +13,8 @@ what may be done. What a function of the user's raises (`PT503` and such, or a c
 of another status. That a session was ended is known to be undone because PostgREST tells of it only if it was so at BEGIN, or at COMMIT
 before that was done: after it, hasql tells of the last error that libpq has, which is the connection's and has no SQLSTATE.
 
-What waited for a connection until PostgREST gave up (PGRST003) has waited enough, and is told so.
+What waited for a connection until PostgREST gave up (PGRST003) has waited enough, and is told so. What waits in the gateway (`waiting.py`)
+comes by here as well, since Envoy takes the filters of the cluster that a route names: it is known by its words.
 
 Known limits: an error of more than KEPT_BYTES (it repeats a value of the client's) comes out as 500. An error that answers HEAD
 has no body, so that only 503 and 504 are tried again there. A function that hands on what ended a session of its own elsewhere (dblink),
@@ -29,11 +30,14 @@ READS_KEY = "reads"
 """In a route's metadata, under the filter's name: what it asks for may be asked again."""
 FILTER = "postgrest"
 AGAIN = "The backend can not answer this at the moment. Try again."
+WAITING = f'{{"code": 503, "message": "{AGAIN}"}}'
+"""What the gateway says to itself of what it has sent to nobody."""
 UNKNOWN = "The backend broke off. Whether this was done is not known: look before you try again."
 
 _LUA = """
 local looked_at = {["400"] = true, ["503"] = true, ["504"] = true}
 local broken = '{"code":"","details":null,"hint":null,"message":""}'
+local waiting = 'WAITING'
 local unsent = '"details":"no connection to the server\\\\n"'
 local begins = {  -- functions of the user's raise any code, ours too: where these are not the words, they are somebody else's
   PGRST000 = "Database connection error", PGRST001 = "Database client error",
@@ -43,6 +47,7 @@ local begins = {  -- functions of the user's raise any code, ours too: where the
 
 local function outcome(status, text)
   if status == "400" then return text == broken and "unknown" or nil end
+  if text == waiting then return "undone" end
   local code = string.match(text, '"code":"(%w*)"') or ""
   if string.match(code, "^08") then return "unknown" end
   if not begins[code] or not string.find(text, '"message":"' .. begins[code], 1, true) then return end
@@ -73,7 +78,11 @@ end
 
 def upstream_filters() -> list[Config]:
     """The filters of a cluster of PostgREST. A Lua call costs an answer of another status some microseconds; no request is looked at."""
-    source = _LUA.replace("AGAIN", AGAIN).replace("UNKNOWN", UNKNOWN).replace("READS", READS_KEY).replace("UNDONE_HEADER", UNDONE_HEADER)
+    source = _LUA
+    for name, value in (
+        ("WAITING", WAITING), ("AGAIN", AGAIN), ("UNKNOWN", UNKNOWN), ("READS", READS_KEY), ("UNDONE_HEADER", UNDONE_HEADER),
+    ):  # fmt: skip
+        source = source.replace(name, value)
     return [
         extension(FILTER, "envoy.extensions.filters.http.lua.v3.Lua", default_source_code={"inline_string": source}),
         extension("codec", "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"),

@@ -81,10 +81,10 @@ def _routes(given: GatewayInput, route: Route) -> list[Config]:
     if route.endless:
         return [_stream(given, route)]
     upstream = next(each for each in given.upstreams if each.name == route.upstream)
-    made = [_request(given, route, write_cluster(upstream), _HELD_WRITES if upstream.patient else _WRITES)]
+    made = [_request(given, route, write_cluster(upstream), _HELD_WRITES if upstream.waits else _WRITES)]
     if route.idempotent_reads:
         tries = {"per_try_timeout": seconds(route.read_try_seconds)} if route.read_try_seconds else {}
-        retries = _HELD_READS if upstream.patient and not upstream.fallback else _READ_RETRIES
+        retries = _HELD_READS if upstream.waits and not upstream.fallback else _READ_RETRIES
         made.insert(0, _request(given, route, read_cluster(upstream), retries | tries, READS))
     return made
 
@@ -145,10 +145,9 @@ def _retries(retry_on: str, **more: object) -> Config:
 _WRITES = _retries("connect-failure,refused-stream")
 _HELD: Config = {
     "retriable_headers": [{"name": UNDONE_HEADER, "present_match": True}],
-    # For some ten seconds, if nobody gives the pods up before (`clusters.py`): each wait is a random part of a second. Twice as often, two
-    # hundred that waited took the processor that the next primary needed to become one.
-    "num_retries": 25,
-    "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
+    # For some ten seconds, if nobody gives the pods up before (`clusters.py`): each wait is a random part of half a second.
+    "num_retries": 50,
+    "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
 }
 _HELD_WRITES = _retries("connect-failure,refused-stream,retriable-headers", **_HELD)
 _HELD_READS = _retries("connect-failure,refused-stream,reset,retriable-headers", **_HELD)

@@ -1,16 +1,15 @@
-"""Where requests wait for a component of which no pod is well, when the component itself can not be asked what was done: in the gateway.
+"""Where requests wait for a component of which no pod is well: in the gateway.
 
-What has been sent to nobody has certainly not been done. So while no pod is well, requests go to a listener of the gateway's own, which
-answers that nothing was done (UNDONE_HEADER), and the router asks again, until a pod is well or the component is given up (`clusters.py`):
-then the listener says of itself that it is not well, and requests are refused at once.
+What has been sent to nobody has certainly not been done, and takes no processor from who is becoming the next primary: each question to a
+PostgREST without one is a connection to a database, with its handshake and its password. So while no pod is well, requests go to a listener
+of the gateway's own, which answers that nothing was done (UNDONE_HEADER), and the router asks again, until a pod is well or the component
+is given up (`clusters.py`): then the listener says of itself that it is not well, and requests are refused at once.
 """
 
 from __future__ import annotations
 
-import json
-
 from baas_operator.desired.instance.gateway.model import UNDONE_HEADER, WAITED_HEADER, GatewayInput, Upstream
-from baas_operator.desired.instance.gateway.postgrest import AGAIN
+from baas_operator.desired.instance.gateway.postgrest import WAITING
 from baas_operator.desired.instance.gateway.typed import HTTP_OPTIONS, Config, address, extension, header, health_check, one_place, typed
 
 LISTENER = "waiting"
@@ -42,7 +41,7 @@ def waiting_listener(given: GatewayInput) -> Config:
     ]  # fmt: skip
     answer = {
         "match": {"prefix": "/"},
-        "direct_response": {"status": 503, "body": {"inline_string": json.dumps({"code": 503, "message": AGAIN})}},
+        "direct_response": {"status": 503, "body": {"inline_string": WAITING}},
         "response_headers_to_add": [header(UNDONE_HEADER, "1"), header("retry-after", "1"), header("content-type", "application/json")],
     }
     routes = {"name": LISTENER, "virtual_hosts": [{"name": LISTENER, "domains": ["*"], "routes": [answer]}]}
