@@ -89,6 +89,8 @@ def _postgrest(given: Given, name: str, options: Rest | Reads, uri: str) -> Comp
         "PGRST_DB_POOL": str(_REST_POOL),
         "PGRST_DB_POOL_ACQUISITION_TIMEOUT": "5",
         "PGRST_DB_POOL_MAX_IDLETIME": "30",
+        # Sessions at a standby that was promoted stay there: until they end, the loss of the primary would take reads along.
+        "PGRST_DB_POOL_MAX_LIFETIME": "1800" if writes else "60",
         "PGRST_DB_MAX_ROWS": str(rest.max_rows),
         # A standby takes no LISTEN (PostgreSQL manual, "Hot Standby"): there a change of the schema is seen when a pod starts, so pods are
         # rolled for one (policy/standby_schema.py).
@@ -257,10 +259,12 @@ def _plain_uri(owner: Owner, *hosts: str) -> str:
 def _uri(owner: Owner, hosts: tuple[str, ...], sessions: str) -> str:
     """Connection URI of the authenticator, with `{username}` and `{password}` still to be filled in.
 
-    tcp_user_timeout and keepalives end a connection to a server that lost power within seconds (libpq, "Connection parameters").
+    tcp_user_timeout and keepalives end a connection to a server that lost power within seconds, also one that is being made (libpq,
+    "Connection parameters"; Linux, tcp(7)). A server that is merely busy has longer: whenever a connection can not be had, PostgREST throws
+    away those that it has and reads its schema cache anew, so who gives up early brings more of what it gave up for.
     """
     return (
-        f"{_plain_uri(owner, *hosts)}?sslmode=require&target_session_attrs={sessions}&connect_timeout=2&tcp_user_timeout=3000"
+        f"{_plain_uri(owner, *hosts)}?sslmode=require&target_session_attrs={sessions}&connect_timeout=5&tcp_user_timeout=3000"
         "&keepalives_idle=3&keepalives_interval=1&keepalives_count=3&application_name=postgrest"
     )
 

@@ -29,7 +29,7 @@ class PostgREST:
         numbers = ",".join(str(port) for port in ports)
         self._environment = {
             "PGRST_DB_URI": f"host={hosts} port={numbers} user=authenticator dbname=postgres target_session_attrs={target}"
-            " connect_timeout=2 tcp_user_timeout=3000 keepalives_idle=3 keepalives_interval=1 keepalives_count=3",
+            " connect_timeout=5 tcp_user_timeout=3000 keepalives_idle=3 keepalives_interval=1 keepalives_count=3",
             "PGRST_DB_SCHEMAS": "public", "PGRST_DB_ANON_ROLE": "anon", "PGRST_DB_POOL": "10", "PGRST_DB_POOL_ACQUISITION_TIMEOUT": "5",
             "PGRST_JWT_SECRET": jwks, "PGRST_SERVER_PORT": str(self.port), "PGRST_SERVER_HOST": "127.0.0.1",
             "PGRST_ADMIN_SERVER_PORT": str(self.admin_port), "PGRST_LOG_LEVEL": "warn", **settings,

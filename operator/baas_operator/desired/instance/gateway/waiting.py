@@ -17,6 +17,8 @@ _HEALTH = "envoy.extensions.filters.http.health_check.v3.HealthCheck"
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _EVERY_SECONDS = 0.5
+_MISSES = 4
+"""Late answers that put the room out, as a gateway has that gets no processor; it says by itself, and at once, when nobody is waited for."""
 
 
 def late(upstream: Upstream) -> str:
@@ -69,7 +71,7 @@ def waiting_room(given: GatewayInput, upstream: Upstream) -> Config:
         "load_assignment": one_place(room(upstream), "127.0.0.1", given.ports.waiting),
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "health_checks": [{
-            **health_check(_EVERY_SECONDS, 1, misses=1), "healthy_threshold": 1,
+            **health_check(_EVERY_SECONDS, 1, misses=_MISSES), "healthy_threshold": 1,
             "http_health_check": {"path": "/", "host": LISTENER, "request_headers_to_add": [header(WAITED_HEADER, upstream.name)]},
         }],
         "typed_extension_protocol_options": {HTTP_OPTIONS: typed(HTTP_OPTIONS, explicit_http_config={"http_protocol_options": {}})},
