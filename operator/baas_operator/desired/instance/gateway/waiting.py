@@ -18,7 +18,7 @@ _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConn
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _EVERY_SECONDS = 0.5
 _MISSES = 4
-"""Late answers that put the room out: a gateway that gets no processor has some. When nobody is waited for, it says so, and is out at once."""
+"""Late answers that put the room out: a gateway without a processor has some. Once nobody is waited for, it says so and is out at once."""
 
 
 def late(upstream: Upstream) -> str:
