@@ -261,7 +261,8 @@ def _uri(owner: Owner, hosts: tuple[str, ...], sessions: str) -> str:
 
     tcp_user_timeout and keepalives end a connection to a server that lost power within seconds, also one that is being made (libpq,
     "Connection parameters"; Linux, tcp(7)). A server that is merely busy has longer: whenever a connection can not be had, PostgREST throws
-    away those that it has and reads its schema cache anew, so who gives up early brings more of what it gave up for.
+    away those that it has and reads its schema cache anew (its issue 3175 and pull request 4645), so who gives up early brings more of what
+    it gave up for.
     """
     return (
         f"{_plain_uri(owner, *hosts)}?sslmode=require&target_session_attrs={sessions}&connect_timeout=5&tcp_user_timeout=3000"
