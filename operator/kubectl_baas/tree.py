@@ -13,7 +13,7 @@ from typing import Literal
 
 from kubectl_baas.health import complaints
 from kubectl_baas.text import age, human_bytes, parse_time, plural
-from kubectl_baas.views import DatabaseView, Fleet, InstanceView, ObjectView, OperationView, OperatorView, QueueView
+from kubectl_baas.views import DatabaseView, Fleet, InstanceView, MemberView, ObjectView, OperationView, OperatorView, QueueView
 
 Style = Literal["plain", "name", "dim", "good", "warn", "bad"]
 
@@ -105,8 +105,7 @@ def _database(view: DatabaseView, look: _Look, *, top: bool) -> Node:
                 Cell(each.name, "name" if each.role == "primary" else "plain"),
                 Cell(each.zone or "no zone", "plain" if each.zone else "warn"),
                 Cell(each.role, "warn" if each.role == "unknown" else "plain"),
-                Cell(each.state),
-                _readiness(each.ready),
+                *_said(each),
                 Cell(f"timeline {each.timeline}" if each.timeline is not None else "", "dim"),
                 Cell(f"lag {human_bytes(each.lag_bytes)}" if each.lag_bytes is not None else "",
                      "warn" if each.lag_bytes else "dim"),
@@ -219,6 +218,14 @@ def _counted(there: int, wanted: int | None, unit: str) -> Cell:
 
 def _readiness(ready: bool) -> Cell:
     return Cell("ready", "good") if ready else Cell("not ready", "bad")
+
+
+def _said(member: MemberView) -> tuple[Cell, Cell]:
+    """A member's state and readiness. Of one whose role is not known, both are what was last heard: for most of a minute after its node
+    lost power, its pod counts as ready."""
+    if member.role == "unknown":
+        return Cell("does not answer", "bad"), Cell("") if member.ready else _readiness(False)
+    return Cell(member.state), _readiness(member.ready)
 
 
 def _align(rows: Iterable[Node]) -> list[Node]:

@@ -14,7 +14,7 @@ from kubectl_baas.show import print_trees
 from kubectl_baas.text import age, human_bytes
 from kubectl_baas.tree import Node, build_trees
 
-from .test_plugin_example import NOW, healthy_database, lost_database, lost_instance, lost_queue, operation
+from .test_plugin_example import NOW, healthy_database, lost_database, lost_instance, lost_queue, member, operation
 
 ZONE_LOST = """\
 shop  BaasInstance  Not Ready  supabase  http://shop-gateway.prod.svc:8000
@@ -23,9 +23,9 @@ shop  BaasInstance  Not Ready  supabase  http://shop-gateway.prod.svc:8000
 +-- rest     2/3  2 zones  Unschedulable: no node in zone-b
 +-- database shop-db  Ready  primary shop-db-2  2/3 members  2 zones
 |   +-- ! ZoneTolerant=False ZoneMissing  Members are ready in 2 zones; the loss of one more stops writes.
-|   +-- shop-db-0  zone-a   standby  streaming  ready      timeline 2  lag 3 MiB
-|   +-- shop-db-1  no zone  unknown  unknown    not ready
-|   `-- shop-db-2  zone-c   primary  running    ready      timeline 2
+|   +-- shop-db-0  zone-a   standby  streaming        ready      timeline 2  lag 3 MiB
+|   +-- shop-db-1  no zone  unknown  does not answer  not ready
+|   `-- shop-db-2  zone-c   primary  running          ready      timeline 2
 `-- queue shop-events  Not Ready  2/3 servers  2 zones
     +-- ! StreamWithoutLeader  Stream audit has no leader: its messages can not be read or written.
     +-- ! Reconciling=True WaitingForServers  Waiting for shop-events-1.
@@ -85,6 +85,14 @@ def test_a_database_alone_stands_at_the_top() -> None:
         "shop-db-1  zone-b  standby  streaming  ready  timeline 1  lag 0",
         "shop-db-2  zone-c  standby  streaming  ready  timeline 1  lag 0",
     ]
+
+
+def test_a_member_that_lost_power_is_not_called_running_and_ready() -> None:
+    """Until Kubernetes calls its node lost its pod is ready, and Patroni's last word on it stands."""
+    database = lost_database()
+    database["status"]["members"][1] = member(1, "zone-b", "unknown", "running", timeline=1)
+    (tree,) = build_trees(build_fleet([], [database], []), now=NOW)
+    assert "shop-db-1  zone-b  unknown  does not answer         timeline 1" in lines(tree)
 
 
 def test_namespaces_are_shown_when_there_are_several() -> None:
