@@ -37,7 +37,7 @@ def load(cluster: Cluster, references: Iterable[str], progress: Progress | None 
     if not everywhere:
         return []
     with (
-        progress.step(f"Images into the nodes: {' '.join(everywhere)}"),
+        progress.step(f"{len(everywhere)} image{'s' if len(everywhere) > 1 else ''} into the nodes"),
         tempfile.TemporaryDirectory(prefix="baas-lab-", dir=cluster.cache.root) as folder,
     ):
         archive = Path(folder) / "images.tar"
