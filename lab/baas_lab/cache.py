@@ -35,6 +35,11 @@ class Cache:
     def has(self, key: str) -> bool:
         return self.path(key).exists()
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has been built yet."""
+        return not any((self.root / "store").glob("[!.]*"))
+
     def ensure(self, key: str, build: Callable[[Path], None]) -> Path:
         """The entry `key`; if there is none, `build(target)` makes a file or a folder at `target`, a temporary name.
 

@@ -15,6 +15,14 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path)
 
 
+def test_it_is_empty_until_something_is_built(cache: Cache) -> None:
+    assert cache.empty
+    cache.path(".building-tool-1").mkdir(parents=True)
+    assert cache.empty
+    cache.ensure("tool-1", lambda target: target.mkdir())
+    assert not cache.empty
+
+
 def test_an_entry_is_built_once(cache: Cache) -> None:
     calls = []
 

@@ -8,8 +8,13 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { createInterface } from 'node:readline'
 import { setTimeout as pause } from 'node:timers/promises'
-import { createClient } from '@supabase/supabase-js'
 import WebSocket from 'ws'
+
+// On Node 20, supabase-js says as it is loaded that a later version of it will not run there. This is a version that does.
+const { warn } = console
+console.warn = (said, ...more) => String(said).includes('Node.js 20 and below are deprecated') || warn(said, ...more)
+const { createClient } = await import('@supabase/supabase-js')
+console.warn = warn
 
 const DEADLINE_MS = 2000 // a client without a deadline of its own hangs on a server that lost power
 const PAGE = 200
