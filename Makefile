@@ -63,7 +63,9 @@ prepare: $(UV) ## Build the programs and images of the lab and of tests, so that
 .PHONY: plugin
 plugin: $(UV) ## Install `kubectl baas` for this user, and say where it is.
 	@$(UV) export --quiet --frozen --no-hashes --no-emit-workspace --no-dev --output-file $(CACHE)/versions.txt
-	$(UV) tool install --force --reinstall --constraints $(CACHE)/versions.txt .
+	@$(UV) tool install --quiet --force --reinstall --constraints $(CACHE)/versions.txt .
+	@bin="$$($(UV) tool dir --bin)"; echo "$$bin has kubectl-baas, and baas-operator beside it."; \
+	case ":$$PATH:" in *":$$bin:"*) ;; *) echo "It is not on the PATH, where kubectl looks for its plugins." ;; esac
 
 # --- to prove it ---------------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ kubectl port-forward -n shop service/shop-events 14222:4222
 import asyncio
 import base64
 import json
+import logging
 import ssl
 import subprocess
 import uuid
@@ -43,4 +44,6 @@ async def main() -> None:
     await connection.close()
 
 
+# It warns as a TLS connection of nats-py ends (`returning true from eof_received() has no effect when using ssl`). Nothing comes of that.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 asyncio.run(main())
