@@ -32,6 +32,8 @@ _STOPPED_SECONDS = 5.0
 """Who still receives may hold it up for longer, such as a logical consumer that lags."""
 _EASED_SECONDS = 0.25
 """So long a transaction that is under way may take to its end before a shutdown breaks it off."""
+_COMMITTED_SECONDS = 1.5
+"""So long, if it is done but for being told so: with a busy disk or processor, standbys confirm later."""
 _EASED_LOOK_SECONDS = 0.005
 _SILENT_SECONDS = 0.2
 """So long whoever connects during a shutdown may take to say who it is, and to be told of it."""
@@ -274,9 +276,12 @@ class Postgres:
         """
         self._postmaster.signal(signal.SIGTERM)
         try:
-            until = time.monotonic() + _EASED_SECONDS
-            while self._postmaster.end_idle() and time.monotonic() < until:  # noqa: ASYNC110 - PostgreSQL tells nobody
-                await asyncio.sleep(_EASED_LOOK_SECONDS)
+            began = time.monotonic()
+            while self._postmaster.end_idle():
+                eased = time.monotonic() - began
+                if eased > _COMMITTED_SECONDS or (eased > _EASED_SECONDS and not self._postmaster.commits()):
+                    break
+                await asyncio.sleep(_EASED_LOOK_SECONDS)  # PostgreSQL tells nobody
         finally:
             process = self._postmaster.signal(signal.SIGINT)
         since = time.monotonic()

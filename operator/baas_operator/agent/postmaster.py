@@ -16,6 +16,9 @@ from baas_operator.desired.database.names import POSTGRES_PORT
 # where titles are switched off. A server that receives has `walsender` before its user (PostgreSQL's source, backend_startup.c,
 # `BackendInitialize`, and ps_status.c).
 _SESSION = re.compile(rb"^postgres: (?!(?:\S+: )?walsender ).*\(\d+\)(?: (?P<does>.+))?$", re.DOTALL)
+# What it does where it is about to be acknowledged: COMMIT, or any command that waits for standbys to confirm it (PostgreSQL's source,
+# syncrep.c, `SyncRepWaitForLSN`; who waits for a lock is `waiting`, and not said for what).
+_COMMITS = re.compile(rb"^COMMIT\b|waiting for [0-9A-F]+/[0-9A-F]+$")
 _STATUS_LINE = 7
 """Of `postmaster.pid`, from 0 (PostgreSQL's source, src/include/utils/pidfile.h, `LOCK_FILE_LINE_PM_STATUS`)."""
 
@@ -63,6 +66,15 @@ class Postmaster:
                     else:
                         others += 1
         return others
+
+    def commits(self) -> bool:
+        """Whether a session over the network is done with what it does but for being told so."""
+        for child in self._children():
+            with suppress(OSError):
+                found = _SESSION.match(self._title(child).rstrip(b"\0 "))
+                if found and _COMMITS.search(found["does"] or b""):
+                    return True
+        return False
 
     def finish_stop(self) -> bool:
         """Have a server go that takes in nobody new and goes on with who is there, as whoever stops it leaves it for a moment; whether it

@@ -82,8 +82,10 @@ async def broken(what: Awaitable[Any]) -> None:
 
 
 @pytest.mark.parametrize("how", ["INSERT INTO notes VALUES ('kept')", "BEGIN; INSERT INTO notes VALUES ('kept'); COMMIT"])
-async def test_a_commit_that_waits_for_its_standby_is_acknowledged(primary: Primary, how: str) -> None:
-    """A fast shutdown ends the wait, and the session without a word: PostgREST and whoever asked it can not know that it was done."""
+@pytest.mark.parametrize("seconds", [0.1, 0.8])
+async def test_a_commit_that_waits_for_its_standby_is_acknowledged(primary: Primary, how: str, seconds: float) -> None:
+    """A fast shutdown ends the wait, and the session without a word: PostgREST and whoever asked it can not know that it was done. Standbys
+    may take longer than a transaction that is under way."""
     control, writer, idle = [await primary.server.connect() for _ in range(3)]
     await control.execute("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'")
     await control.execute("SELECT pg_reload_conf()")
@@ -94,7 +96,7 @@ async def test_a_commit_that_waits_for_its_standby_is_acknowledged(primary: Prim
 
     await control.execute("ALTER SYSTEM RESET synchronous_standby_names")
     stopping = asyncio.create_task(stopped(primary))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(seconds)
     # This is to those who wait what a confirmation is, only that it can be had at a moment of the test's choice.
     primary.postmaster.signal(signal.SIGHUP)
     await stopping
@@ -105,6 +107,18 @@ async def test_a_commit_that_waits_for_its_standby_is_acknowledged(primary: Prim
     await primary.server.wait()
     again = await primary.server.connect()
     assert await again.fetchval("SELECT count(*) FROM notes") == 1
+
+
+async def test_a_commit_that_nobody_confirms_holds_nothing_up_for_long(primary: Primary) -> None:
+    control, writer = await primary.server.connect(), await primary.server.connect()
+    await control.execute("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'")
+    await control.execute("SELECT pg_reload_conf()")
+    await until(partial(writer.fetchval, "SHOW synchronous_standby_names"))
+    writing = asyncio.create_task(writer.execute("INSERT INTO notes VALUES ('kept')"))
+    await somebody_waits(control, "SyncRep")
+
+    assert await stopped(primary) < _SOON + 1
+    await broken(writing)
 
 
 @pytest.mark.parametrize("titles", ["on", "off"])

@@ -56,8 +56,9 @@ async def test_bad_keys_and_bad_tokens_reach_nothing(build: Build, stranger: Key
             assert status == 401, f"{what}, {list(headers)}: {status}"
             assert body["message"], what
             assert body["request_id"] == told["x-request-id"]
-    assert (await _get(world, "/rest/v1/notes"))[0] == 401
-    assert (await _get(world, f"/rest/v1/notes?apikey={anon}"))[0] == 401
+    for path in ("/rest/v1/notes", f"/rest/v1/notes?apikey={anon}"):
+        status, body, _ = await _get(world, path)
+        assert (status, body["message"]) == (401, "There is no API key: send it in the header apikey.")
     assert world.seen == 0
 
     user = world.key.token("authenticated", sub="alice")

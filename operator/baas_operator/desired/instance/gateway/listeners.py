@@ -43,6 +43,7 @@ _MESSAGES = {
     504: "The backend did not answer in time.",
 }
 """What a client is told instead of what Envoy says to its operators."""
+_NO_KEY = "There is no API key: send it in the header apikey."
 
 
 def listeners(given: GatewayInput) -> str:
@@ -149,8 +150,17 @@ def _broken_off_write() -> Config:
     return {"and_filter": {"filters": every}}
 
 
+def _without_key() -> Config:
+    """A request that has no key at all; a WebSocket's may be among its parameters."""
+    absent = [{"header_filter": {"header": {"name": each, "present_match": False}}} for each in ("apikey", "authorization", "upgrade")]
+    return {"and_filter": {"filters": [_status(401), *absent]}}
+
+
 def _local_replies() -> Config:
-    mappers: list[Config] = [{"filter": _broken_off_write(), "status_code": 502, "body": {"inline_string": UNKNOWN}}]
+    mappers: list[Config] = [
+        {"filter": _broken_off_write(), "status_code": 502, "body": {"inline_string": UNKNOWN}},
+        {"filter": _without_key(), "body": {"inline_string": _NO_KEY}},
+    ]
     for code, message in _MESSAGES.items():
         mapper: Config = {"filter": _status(code), "body": {"inline_string": message}}
         if code == 503:
