@@ -221,10 +221,10 @@ def _readiness(ready: bool) -> Cell:
 
 
 def _said(member: MemberView) -> tuple[Cell, Cell]:
-    """A member's state and readiness. Of one whose role is not known, both are what was last heard: for most of a minute after its node
-    lost power, its pod counts as ready."""
-    if member.role == "unknown":
-        return Cell("does not answer", "bad"), Cell("") if member.ready else _readiness(False)
+    """A member's state and readiness. Of one whose role is not known that is what was last heard: for most of a minute after its node lost
+    power, its pod counts as ready."""
+    if member.role == "unknown" and member.ready:
+        return Cell(f"{member.state}, as last heard", "warn"), Cell("")
     return Cell(member.state), _readiness(member.ready)
 
 

@@ -23,9 +23,9 @@ shop  BaasInstance  Not Ready  supabase  http://shop-gateway.prod.svc:8000
 +-- rest     2/3  2 zones  Unschedulable: no node in zone-b
 +-- database shop-db  Ready  primary shop-db-2  2/3 members  2 zones
 |   +-- ! ZoneTolerant=False ZoneMissing  Members are ready in 2 zones; the loss of one more stops writes.
-|   +-- shop-db-0  zone-a   standby  streaming        ready      timeline 2  lag 3 MiB
-|   +-- shop-db-1  no zone  unknown  does not answer  not ready
-|   `-- shop-db-2  zone-c   primary  running          ready      timeline 2
+|   +-- shop-db-0  zone-a   standby  streaming  ready      timeline 2  lag 3 MiB
+|   +-- shop-db-1  no zone  unknown  unknown    not ready
+|   `-- shop-db-2  zone-c   primary  running    ready      timeline 2
 `-- queue shop-events  Not Ready  2/3 servers  2 zones
     +-- ! StreamWithoutLeader  Stream audit has no leader: its messages can not be read or written.
     +-- ! Reconciling=True WaitingForServers  Waiting for shop-events-1.
@@ -92,7 +92,7 @@ def test_a_member_that_lost_power_is_not_called_running_and_ready() -> None:
     database = lost_database()
     database["status"]["members"][1] = member(1, "zone-b", "unknown", "running", timeline=1)
     (tree,) = build_trees(build_fleet([], [database], []), now=NOW)
-    assert "shop-db-1  zone-b  unknown  does not answer         timeline 1" in lines(tree)
+    assert "shop-db-1  zone-b  unknown  running, as last heard         timeline 1" in lines(tree)
 
 
 def test_namespaces_are_shown_when_there_are_several() -> None:

@@ -54,7 +54,7 @@ class Deposed:
             if (await self._dcs.fresh()).lock.term != term:
                 return False
             _log.warning("%s has the lock, and PostgreSQL is a primary here: stopping it, as Patroni does not", self._dcs.state.lock.leader)
-            await self._postgres.stop()
+            await self._postgres.stop(committed_seconds=0)  # nobody confirms anything here
         except (KubeError, UnavailableError, aiohttp.ClientError, TimeoutError, OSError) as error:
             _log.info("could not see to it: %s", str(error) or type(error).__name__)
             return not self._postgres.runs

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from baas_operator.desired.instance.gateway import GatewayInput, Route, Upstream
+from baas_operator.desired.instance.gateway.postgrest import WAITING
 from tests.backend.gateway.conftest import Build, World, upstream
 from tests.backend.gateway.harness.backend import Backend, backend
 from tests.backend.gateway.harness.envoy import Gateway, running, until
@@ -82,6 +83,20 @@ async def test_what_a_user_raises_with_our_codes_is_not_asked_for_again(build: B
     world.rest.says = said = (503, f'{{"code":"{code}","details":null,"hint":null,"message":"closed today"}}')
     answer = await ask(world.session, "POST", f"{world.gateway.url}/rest/v1/rpc/of_mine", headers=world.anon, data=b"{}")
     assert (answer.status, answer.body, len(world.rest.seen)) == (*said, 1)
+
+
+async def test_who_calls_a_function_that_says_no_stops_nobody_else(build: Build) -> None:
+    """Functions answer with what status they like. Were a pod put out for that, everybody's writes would wait for it to come back."""
+    world = await build()
+    url = f"{world.gateway.url}/rest/v1/notes"
+    world.rest.says = (503, RAISED)
+    for _ in range(12):
+        assert (await ask(world.session, "POST", f"{world.gateway.url}/rest/v1/rpc/of_mine", headers=world.anon, data=b"{}")).status == 503
+    world.rest.says = None
+    write = await ask(world.session, "POST", url, headers=world.anon, data=b"{}")
+    read = await ask(world.session, "GET", url, headers=world.anon)
+    assert (write.status, read.status, read.headers.get("baas-degraded")) == (200, 200, None)
+    assert write.seconds < 0.3
 
 
 async def test_all_reads_under_way_may_break_at_once(build: Build, figure: Callable[[str], None]) -> None:
@@ -221,6 +236,26 @@ async def _broken(session: aiohttp.ClientSession, method: str, url: str, data: B
     if how == "with COMMIT":
         data.relay.cut()
     return list(await asyncio.gather(*asked))
+
+
+@pytest.mark.parametrize(("status", "said"), [(503, WAITING), (503, NO_CONNECTION), (503, CLIENT_ERROR), (504, WAITING), (400, EMPTY)])
+async def test_what_a_function_has_done_is_not_done_again_whatever_it_says(tmp_path: Path, status: int, said: str) -> None:
+    """Status and body of an answer are a function's to choose, also those by which the gateway knows that nothing was done."""
+    key = Key("first")
+    async with backend(tmp_path, key_set(key)) as data:
+        given = GatewayInput(
+            upstreams=data.upstreams, routes=(Route("/rest/v1/", "rest", "api-key"),), jwks=key_set(key), issuer=ISSUER
+        )  # fmt: skip
+        with running(tmp_path / "gateway", given) as gateway:
+            await gateway.wait()
+            async with aiohttp.ClientSession(headers={"apikey": key.token("anon")}) as session:
+                await _serving(data, session, f"{gateway.url}/rest/v1")
+                before = await data.written(data.primary)
+                body = f'{{"status": "{status}", "said": {said}}}'.encode()
+                headers = {"content-type": "application/json"}
+                answer = await ask(session, "POST", f"{gateway.url}/rest/v1/rpc/write_and_say", data=body, headers=headers)
+                assert (answer.status, answer.body) == (status, said)
+                assert await data.written(data.primary) == before + 1
 
 
 async def test_two_pods_that_go_one_after_the_other_are_both_out_at_once(tmp_path: Path, figure: Callable[[str], None]) -> None:

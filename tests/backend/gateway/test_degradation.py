@@ -105,6 +105,20 @@ async def test_a_write_that_was_not_done_waits_for_a_moment(build: Build) -> Non
     assert told.seconds < 1, "nobody keeps what is as large as that"
     assert 1 < answer.seconds < HELD_SECONDS + 1, "and not for ever"
 
+    world.rest.well = True
+    await asyncio.sleep(1)
+    world.rest.well = False
+    await asyncio.sleep(1)
+    slow = await ask(world.session, "POST", url, headers=world.anon, data=_pieces(10, 30_000))
+    assert (slow.status, slow.headers.get("retry-after")) == (503, "1"), "also where it outgrows what is kept while its request waits"
+
+
+async def _pieces(many: int, size: int) -> AsyncIterator[bytes]:
+    """A body that comes as over a network."""
+    for _ in range(many):
+        yield b"1" * size
+        await asyncio.sleep(0.03)
+
 
 async def test_what_comes_while_no_pod_is_well_waits_for_a_moment_and_is_sent_to_none(build: Build, figure: Callable[[str], None]) -> None:
     """Of a component that does not tell what was done. Its check says at once that it is not well, and requests wait in the gateway."""

@@ -22,6 +22,11 @@ INSERT INTO notes (title) SELECT 'note ' || number FROM generate_series(1, 20) n
 GRANT ALL ON notes TO anon, authenticated, service_role;
 CREATE FUNCTION nap() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1 FROM pg_sleep(0.5)';
 CREATE FUNCTION write_slowly() RETURNS int LANGUAGE sql AS $$INSERT INTO notes (title) VALUES ('written'); SELECT 1 FROM pg_sleep(0.5)$$;
+CREATE FUNCTION write_and_say(status text, said json) RETURNS json LANGUAGE plpgsql AS $$BEGIN
+  INSERT INTO notes (title) VALUES ('written');
+  PERFORM set_config('response.status', status, true);
+  RETURN said;
+END$$;
 """
 _CHECK = {"PGRST_DB_POOL": "2", "PGRST_DB_POOL_ACQUISITION_TIMEOUT": "1", "PGRST_DB_CHANNEL_ENABLED": "false"}
 """PostgREST whose /ready asks the database each time: with a channel, /ready tells of the channel's connection alone, which a frozen server

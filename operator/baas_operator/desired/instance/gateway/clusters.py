@@ -113,10 +113,12 @@ def _cluster(
         "health_checks": [{**check, "healthy_threshold": 1, "http_health_check": asked}],
         # A pod that is put out comes back with its next good health check: this bridges the time that a health check needs, and no more.
         # So all may be out at once: reads then go elsewhere, and writes wait a moment or are told. Where nobody else is, answers put
-        # nobody out: half a pool of connections that break together is no reason to send away who may be the last.
+        # nobody out: half a pool of connections that break together is no reason to send away who may be the last. Nor where requests
+        # wait: a function of the user's answers 503 as often as anybody likes to call it, and everybody's writes would wait for that.
         "outlier_detection": {
             "consecutive_gateway_failure": 5, "consecutive_local_origin_failure": 3, "split_external_local_origin_errors": True,
-            "enforcing_consecutive_gateway_failure": 0 if last else 100, "enforcing_consecutive_5xx": 0, "enforcing_success_rate": 0,
+            "enforcing_consecutive_gateway_failure": 0 if last or upstream.waits else 100,
+            "enforcing_consecutive_5xx": 0, "enforcing_success_rate": 0,
             "interval": "0.5s", "base_ejection_time": "1s", "max_ejection_time": "2s", "max_ejection_percent": 50 if last else 100,
         },
         "circuit_breakers": _breakers(upstream.priority, streams=streams),

@@ -160,6 +160,8 @@ def _local_replies() -> Config:
     mappers: list[Config] = [
         {"filter": _broken_off_write(), "status_code": 502, "body": {"inline_string": UNKNOWN}},
         {"filter": _without_key(), "body": {"inline_string": _NO_KEY}},
+        # A body that outgrew what is kept of one while its request waited: it has been sent to nobody.
+        {"filter": _status(507), "status_code": 503, "body": {"inline_string": AGAIN}, "headers_to_add": [header("retry-after", "1")]},
     ]
     for code, message in _MESSAGES.items():
         mapper: Config = {"filter": _status(code), "body": {"inline_string": message}}

@@ -13,12 +13,15 @@ what may be done. What a function of the user's raises (`PT503` and such, or a c
 of another status. That a session was ended is known to be undone because PostgREST tells of it only if it was so at BEGIN, or at COMMIT
 before that was done: after it, hasql tells of the last error that libpq has, which is the connection's and has no SQLSTATE.
 
+What a function of the user's answers with comes with a `Content-Range`, whatever status and body it has chosen (12.0, Response.hs: all
+answers to what was done but a PUT's do, and a function may set another, not take it away). That was committed, and is not touched.
+
 What waited for a connection until PostgREST gave up (PGRST003) has waited enough, and is told so. What waits in the gateway (`waiting.py`)
 comes by here as well, since Envoy takes the filters of the cluster that a route names: it is known by its words.
 
-Known limits: an error of more than KEPT_BYTES (it repeats a value of the client's) comes out as 500. An error that answers HEAD
-has no body, so that only 503 and 504 are tried again there. A function that hands on what ended a session of its own elsewhere (dblink),
-in the same words, can not be told apart.
+Known limits: an error of more than KEPT_BYTES (it repeats a value of the client's) comes out as 500. An error that answers HEAD has no
+body, so that only 503 and 504 are tried again there; where there is no `reads`, none, and it does not wait. A function that hands on what
+ended a session of its own elsewhere (dblink), in the same words, can not be told apart.
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ end
 function envoy_on_response(handle)
   handle:headers():remove("UNDONE_HEADER")  -- functions of the user's set headers, also of what was done
   local status = handle:headers():get(":status")
-  if not looked_at[status] then return end
+  if not looked_at[status] or handle:headers():get("content-range") then return end
   local body = handle:body()
   if not body then return end
   local found, waited = outcome(status, body:getBytes(0, math.min(body:length(), 8192)))
