@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -126,14 +126,15 @@ class OursBackend(OurKind[Outcome]):
 
     @contextmanager
     def loaded(
-        self, node: str, *, rate: int = RATE, mix: dict[str, int] | None = None, url: str | None = None, prefix: str = "/rest/v1"
+        self, node: str, *, rate: int = RATE, mix: dict[str, int] | None = None, urls: Sequence[str] = (), prefix: str = "/rest/v1"
     ) -> Iterator[Loading]:
-        """Have a client at work on a node, until the block ends. `url` and `prefix`: other than the gateway's."""
+        """Have a client at work on a node, until the block ends. `urls`, by turns, and `prefix`: other than the gateway's."""
         pod = _LoadPod(self.lab, self.namespace, node, Images().operator)
         pod.start()
         run = f"run{uuid4().hex[:12]}"
+        gateway = f"http://{self.service_address(f'{self.name}-gateway')}:{GATEWAY_PORT}"
         given = {
-            "url": url or f"http://{self.service_address(f'{self.name}-gateway')}:{GATEWAY_PORT}", "prefix": prefix, "keys": self.keys(),
+            "urls": [*urls] or [gateway], "prefix": prefix, "keys": self.keys(),
             "rate": rate, "mix": mix or MIX, "run": run, "deadline": DEADLINE_SECONDS, "patience": PATIENCE_SECONDS,
             "connections": CONNECTIONS,
         }  # fmt: skip

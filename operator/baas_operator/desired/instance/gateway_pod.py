@@ -66,7 +66,7 @@ def gateway(given: Given, upstreams: list[Upstream], routes: list[Route]) -> Com
         service_type=options.service.type.value,
         node_port=options.service.node_port,
         external_traffic=None if options.service.type is ServiceType.CLUSTER_IP else options.service.external_traffic_policy.value,
-        cpu="50m",
+        cpu="100m",  # twice any component's: all of them wait while it waits for a processor
         memory="64Mi",
     )
 

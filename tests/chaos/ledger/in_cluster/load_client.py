@@ -5,9 +5,9 @@ what comes of the first attempt is written down: what failed there is what a cli
 careful client does: a write only where the answer says that it was not done and when to come again (`Retry-After`), a read also where there
 was no answer, for `patience` seconds in all. Connections are kept and reused, as HTTP clients do.
 
-Argument: JSON. `url` (an address: no name is resolved), `prefix` of its paths, `keys` (headers of each request), `rate` (requests a
-second), `mix` (kind -> weight), `run` (begins what is written), `deadline` (seconds that an attempt may take), `patience`, `connections`,
-`folder`, `most_seconds`. Kinds:
+Argument: JSON. `urls` (of addresses, as no name is resolved; they take turns), `prefix` of their paths, `keys` (headers of each request),
+`rate` (requests a second), `mix` (kind -> weight), `run` (begins what is written), `deadline` (seconds that an attempt may take),
+`patience`, `connections`, `folder`, `most_seconds`. Kinds:
 
 read    a row of the table `load` by its id
 list    ten rows of it
@@ -28,6 +28,7 @@ import os
 import random
 import sys
 import time
+from itertools import cycle
 
 import aiohttp
 
@@ -89,6 +90,7 @@ class Client:
     def __init__(self, session, settings, book):
         self.session, self.settings, self.book = session, settings, book
         self.run = settings["run"]
+        self.urls = cycle(settings["urls"])
         self.newest = 0
 
     async def one(self, kind, number):
@@ -119,7 +121,7 @@ class Client:
         return time.monotonic(), status, error, degraded, later
 
     def request(self, kind, number):
-        base, keys = self.settings["url"] + self.settings["prefix"], self.settings["keys"]
+        base, keys = next(self.urls) + self.settings["prefix"], self.settings["keys"]
         if kind == "read":
             return self.session.get(f"{base}/load?select=id,text&id=eq.{self.newest}&run=eq.{self.run}", headers=keys)
         if kind == "list":
