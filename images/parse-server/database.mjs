@@ -36,14 +36,15 @@ const SCHEMA_CHANGED = "baas:schema";
 const SCHEMA_KNOWN = 5000;  // milliseconds that a server goes by what it knows of classes and fields when nobody tells it
 
 // What the pool connects with. While the primary moves, a connection would be refused, or lead to one that takes no writes yet, and what
-// some request does next would fail: it waits instead. (Its connections so far were ended as they did nothing.)
+// some request does next would fail: it waits instead. (Its connections so far were ended as they did nothing.) What is known of the primary is
+// some milliseconds old, so a connection may be refused all the same: `unsent` says that nothing was asked over it.
 const patient = (database) => class extends pg.Client {
   waits = true;
 
   connect(callback) {
     database.untilPrimary(MOVES).then(() => {
       this.waits = false;
-      super.connect(callback);
+      super.connect((error, ...more) => callback(error && Object.assign(error, { unsent: true }), ...more));
     });
   }
 };
@@ -52,16 +53,22 @@ const patient = (database) => class extends pg.Client {
 // that writes, outside and inside a transaction, nobody knows whether it was done.
 const isLost = (error) => ["57P01", "57P02", "ECONNRESET", "EPIPE"].includes(error?.code) || /^Connection terminated/.test(error?.message ?? "");
 
-function asksReadsAgain(client) {
-  const once = client.query;
-  client.query = async function (text, ...more) {
-    try {
-      return await once.call(this, text, ...more);
-    } catch (error) {
-      if (!isLost(error) || !/^\s*SELECT\b/i.test(text)) throw error;
-      return once.call(this, text, ...more);
+// What was not sent is asked again in any case: the second half of a sign-up, after an account that is there.
+function asksAgain(client) {
+  const again = (once, mayRepeat) => async function (...given) {
+    for (const until = Date.now() + MOVES; ;) {
+      try {
+        return await once.apply(this, given);
+      } catch (error) {
+        if (!error.unsent && mayRepeat(error, ...given)) return once.apply(this, given);
+        if (!error.unsent || Date.now() > until) throw error;
+        await new Promise((resolve) => setTimeout(resolve, HURRY / 5));
+      }
     }
   };
+  client.query = again(client.query, (error, text) => isLost(error) && /^\s*SELECT\b/i.test(text));
+  // Of a transaction, and of a task, the connection is made before anything of it runs.
+  for (const name of ["tx", "task"]) client[name] = again(client[name], () => false);
 }
 
 // `caches` carry to all servers that a class or a field is new: without that, one denies what another has just made.
@@ -71,7 +78,7 @@ export function storageAdapter(options, { poolSize, queryTimeoutMs }, caches, da
   const adapter = new PostgresStorageAdapter({
     databaseOptions: { ...options, Client: patient(database), max: poolSize, query_timeout: queryTimeoutMs, schemaCacheTtl: SCHEMA_KNOWN, initOptions },
   });
-  asksReadsAgain(adapter._client);
+  asksAgain(adapter._client);
   adapter._notifySchemaChange = () => caches.createPublisher().publish(SCHEMA_CHANGED, "");
   caches.createSubscriber().subscribe(SCHEMA_CHANGED, () => schemaCache.clear());
   return adapter;

@@ -246,6 +246,25 @@ async def test_requests_wait_while_the_primary_moves(rig: Rig, standby: Postgres
         door.stop()
 
 
+async def test_what_was_not_sent_is_asked_again(rig: Rig) -> None:
+    """A primary that moves refuses connections some milliseconds before its servers know. A sign-up's second half would fail then, after an
+    account that is there."""
+    server = rig.server()
+    server.wait()
+    assert sign_up(server, "first") == 201
+    # The server's own connection, by which it knows of its database, goes on.
+    await sql(
+        rig.postgres, "ALTER ROLE shop_owner NOLOGIN",
+        """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+           WHERE usename = 'shop_owner' AND application_name = 'parse-server' AND query NOT LIKE '%pg_is_in_recovery%'""",
+    )  # fmt: skip
+    asked = asyncio.create_task(asyncio.to_thread(sign_up, server, "second"))
+    await asyncio.sleep(0.7)
+    assert not asked.done(), "it waits"
+    await sql(rig.postgres, "ALTER ROLE shop_owner LOGIN")
+    assert await asked == 201
+
+
 async def test_requests_that_idempotency_remembers_are_forgotten(rig: Rig) -> None:
     server = rig.server()
     server.wait()
