@@ -30,7 +30,8 @@ class Stoppable:
     async def look(self) -> object:
         return await self._inner.look()
 
-    async def stop(self) -> None:
+    async def stop(self, *, committed_seconds: float) -> None:
+        assert committed_seconds == 0, "nobody confirms its commits"
         self.stops += 1
         self._inner.away = True
 
