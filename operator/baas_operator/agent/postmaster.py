@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,23 +58,17 @@ class Postmaster:
         their COMMIT. Where titles are switched off (`update_process_title`) all count as others.
         """
         others = 0
-        for child in self._children():
-            with suppress(OSError):
-                if found := _SESSION.match(self._title(child).rstrip(b"\0 ")):
-                    if found["does"] == b"idle":
-                        os.kill(child, signal.SIGTERM)
-                    else:
-                        others += 1
+        for session, does in self._sessions():
+            if does == b"idle":
+                with suppress(OSError):
+                    os.kill(session, signal.SIGTERM)
+            else:
+                others += 1
         return others
 
     def commits(self) -> bool:
         """Whether a session over the network is done with what it does but for being told so."""
-        for child in self._children():
-            with suppress(OSError):
-                found = _SESSION.match(self._title(child).rstrip(b"\0 "))
-                if found and _COMMITS.search(found["does"] or b""):
-                    return True
-        return False
+        return any(_COMMITS.search(does) for _, does in self._sessions())
 
     def finish_stop(self) -> bool:
         """Have a server go that takes in nobody new and goes on with who is there, as whoever stops it leaves it for a moment; whether it
@@ -121,6 +115,14 @@ class Postmaster:
                     os.kill(int(each.parent.name), signal.SIGKILL)
                     found = True
         return found
+
+    def _sessions(self) -> Iterator[tuple[int, bytes]]:
+        """Processes of sessions over the network, each with what it does; nothing where titles are switched off. One at a time, as a title
+        that was read earlier may be true no more."""
+        for child in self._children():
+            with suppress(OSError):
+                if found := _SESSION.match(self._title(child).rstrip(b"\0 ")):
+                    yield child, found["does"] or b""
 
     def _children(self) -> list[int]:
         if (process := self.process) is None:

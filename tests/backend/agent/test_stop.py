@@ -76,6 +76,14 @@ async def somebody_waits(connection: Any, what: str) -> None:
     await until(lambda: connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = $1", what))
 
 
+async def nobody_confirms(control: Any, writer: Any) -> None:
+    """Have commits wait for a standby that there is not, from now on, as both sessions know."""
+    await control.execute("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'")
+    await control.execute("SELECT pg_reload_conf()")
+    for each in control, writer:
+        await until(partial(each.fetchval, "SHOW synchronous_standby_names"))
+
+
 async def broken(what: Awaitable[Any]) -> None:
     with pytest.raises(BROKEN):
         await what
@@ -87,10 +95,7 @@ async def test_a_commit_that_waits_for_its_standby_is_acknowledged(primary: Prim
     """A fast shutdown ends the wait, and the session without a word: PostgREST and whoever asked it can not know that it was done. Standbys
     may take longer than a transaction that is under way."""
     control, writer, idle = [await primary.server.connect() for _ in range(3)]
-    await control.execute("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'")
-    await control.execute("SELECT pg_reload_conf()")
-    for each in control, writer:
-        await until(partial(each.fetchval, "SHOW synchronous_standby_names"))
+    await nobody_confirms(control, writer)
     writing = asyncio.create_task(writer.execute(how))
     await somebody_waits(control, "SyncRep")
 
@@ -111,9 +116,7 @@ async def test_a_commit_that_waits_for_its_standby_is_acknowledged(primary: Prim
 
 async def test_a_commit_that_nobody_confirms_holds_nothing_up_for_long(primary: Primary) -> None:
     control, writer = await primary.server.connect(), await primary.server.connect()
-    await control.execute("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'")
-    await control.execute("SELECT pg_reload_conf()")
-    await until(partial(writer.fetchval, "SHOW synchronous_standby_names"))
+    await nobody_confirms(control, writer)
     writing = asyncio.create_task(writer.execute("INSERT INTO notes VALUES ('kept')"))
     await somebody_waits(control, "SyncRep")
 
