@@ -9,7 +9,7 @@ import pytest
 from tests.harness.api import Object
 from tests.harness.manifests import own
 
-from .harness.children import Child, children, expire_lease, selector, wait_judged, wait_quiet
+from .harness.children import Child, children, expire_lease, selector, wait_collector, wait_judged, wait_quiet
 from .harness.cluster import ControlPlane
 from .harness.operator import OperatorProcess
 
@@ -18,6 +18,7 @@ GONE_SECONDS = 30.0
 
 @pytest.fixture(scope="module", autouse=True)
 def operator(cp: ControlPlane) -> Iterator[OperatorProcess]:
+    wait_collector(cp)
     with cp.operator() as running:
         yield running
 
