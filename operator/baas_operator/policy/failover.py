@@ -34,7 +34,7 @@ from P, which they do as they fence, and as publicly. It is promoted only once `
 of the log (`hindrance`; Patroni asks its agent before each promotion). The call comes first, as it changes the version of the synchronous
 state: from then on P, if it wakes, can not strike off those who turn away.
 
-docs/decisions/early-release.md tells the story; tests/unit/policy/test_failover.py walks interleavings at random.
+docs/decisions/early-release.md tells the story; tests/unit/policy/test_failover_stories.py walks interleavings at random.
 """
 
 from __future__ import annotations
