@@ -8,7 +8,7 @@ before the operator ever sees it; the operator trusts what passed.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -41,6 +41,16 @@ class ApiModel(BaseModel):
         frozen=True,
         use_attribute_docstrings=True,
     )
+
+    @classmethod
+    def stored(cls, said: object) -> Self:
+        """What the cluster holds, as far as this operator knows it. The API server lets nobody write what its CRDs do not know; newer ones
+        than this operator's fill in fields of theirs.
+
+        Raises:
+            pydantic.ValidationError: what it does know is not as it should be.
+        """
+        return cls.model_validate(said or {}, extra="ignore")
 
 
 def rule(expression: str, message: str) -> dict[str, str]:

@@ -37,6 +37,8 @@ _OPTIONS = {
 }  # fmt: skip
 """Settings of the session from its first moment, whatever the server's, the database's or the role's are (libpq's PGOPTIONS)."""
 _DIGEST = 16
+DATABASE_ANNOTATION = "baas-operator.io/database-uid"
+"""On a Job: the uid of the object whose database it works in."""
 _MESSAGE_BYTES = 2000
 """Kubernetes takes 4096 of a container's last words."""
 
@@ -71,13 +73,15 @@ def build_sql_job(
     owner: Owner, name: str, component: str, *, image: str, sql: str, host: str, superuser_secret: str,
     roles: Mapping[str, SecretRequest], keys: Mapping[str, str] = MappingProxyType({}), passwords: str = "",
     again_seconds: int | None = None, more: Mapping[str, str] | None = None, where: Mapping[str, Any] | None = None,
+    database_uid: str = "",
 ) -> list[Manifest]:  # fmt: skip
     """ConfigMap with the SQL and the Job that runs it as superuser; another image alone makes no new Job.
 
     `roles`: folder -> Secret with the role's password; `keys`: folder -> its key there, where that is not `password`. `passwords`: their
     `digest`; nothing is done while the pod has others. psql retries nothing; the kubelet restarts the container with back-off until it has
     worked once. `again_seconds`: the Job is deleted so long after it has. `more`: files that the SQL calls, beside it. `where`: more of the
-    pod's spec; a Job's can not be changed, so another makes a new Job.
+    pod's spec; a Job's can not be changed, so another makes a new Job. `database_uid`: of the object that the database belongs to; one that
+    was begun anew under its name, with the passwords that were kept, is another.
     """
     connection = f"host={host} port=5432 user=postgres dbname=postgres sslmode=require connect_timeout=5 target_session_attrs=read-write"
     folders = sorted(roles)
@@ -86,7 +90,7 @@ def build_sql_job(
     where = dict(where or {})
     files = {"run.sql": sql, **(more or {})}
     done = (files, script, connection, options, superuser_secret, {key: each.name for key, each in roles.items()})
-    full = f"{name}-{checksum(*done, *([where] if where else []), *([dict(keys)] if keys else []))[:8]}"
+    full = f"{name}-{checksum(*done, *(each for each in (where, dict(keys), database_uid) if each))[:8]}"
     volumes: list[dict[str, Any]] = [
         {"name": "sql", "configMap": {"name": full}},
         {"name": "superuser", "secret": {"secretName": superuser_secret, "defaultMode": 0o440}},
@@ -111,6 +115,7 @@ def build_sql_job(
             "Job",
             full,
             component,
+            annotations={DATABASE_ANNOTATION: database_uid} if database_uid else None,
             spec={
                 "backoffLimit": 100,
                 **({"ttlSecondsAfterFinished": again_seconds} if again_seconds else {}),

@@ -25,7 +25,7 @@ from baas_operator.desired.secrets import (
 from baas_operator.engine.certificates import CannotSignError
 from baas_operator.engine.client import Client
 from baas_operator.engine.differ import HASH_ANNOTATION, up_to_date, with_hash
-from baas_operator.engine.errors import ApiError, Refused, Waiting
+from baas_operator.engine.errors import CHILD_GOING, OLD_CHILDREN_GOING, ApiError, Refused, Waiting
 from baas_operator.engine.generate import build_secret, complete, outline
 from baas_operator.engine.large import refuse_too_large, refuse_unkept
 from baas_operator.engine.store import Key, Store, key_of, owner_of
@@ -72,9 +72,9 @@ async def _ours(client: Client, store: Store, manifest: Manifest) -> Manifest | 
         remedy = "create this object under another name" if belongs else "delete it or give this object another name"
         raise Refused("NameTaken", f"{key.kind} {key.name!r} exists in namespace {key.namespace} and belongs to {whose}: {remedy}.")
     if theirs and mine and theirs != mine:
-        raise Waiting("OldChildrenGoing", f"{key.kind} {key.name!r} of an earlier object is still being deleted", 2.0)
+        raise Waiting(OLD_CHILDREN_GOING, f"{key.kind} {key.name!r} of an earlier object is still being deleted", 2.0)
     if live["metadata"].get("deletionTimestamp"):
-        raise Waiting("ChildGoing", f"{key.kind} {key.name!r} is being deleted", 1.0)
+        raise Waiting(CHILD_GOING, f"{key.kind} {key.name!r} is being deleted", 1.0)
     store.put(live)
     return live
 

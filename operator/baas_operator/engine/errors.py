@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+CHILD_GOING = "ChildGoing"
+OLD_CHILDREN_GOING = "OldChildrenGoing"
+"""Reasons to wait: a child is being deleted, its own or one of an earlier object of the same name."""
+
 
 class ApiError(Exception):
     """The API server refused a request. `status` is the HTTP status, `message` its own sentence."""

@@ -109,7 +109,7 @@ def _copied(store: Store, resource: Manifest) -> dict[tuple[str, str], Manifest]
         each = todo.pop()
         namespace = each["metadata"]["namespace"]
         try:
-            copied = EventQueueSpec.model_validate(each.get("spec") or {}).streams
+            copied = EventQueueSpec.stored(each.get("spec")).streams
         except ValidationError:  # it is told where that object is seen to
             continue
         for key in {key for stream in copied for one in stream.others() if (key := within_cluster(one, namespace))}:
@@ -157,7 +157,7 @@ async def ask_operands(view: View) -> JetStreamState | Probed | None:
         return await _ask_probers(view)
     if view.resource["kind"] != EVENT_QUEUE.name:
         return None
-    spec = EventQueueSpec.model_validate(view.spec)
+    spec = EventQueueSpec.stored(view.spec)
     pods = [pod for pod in view.all(POD, queue_names.COMPONENT) if is_ready(pod)]
     login = queue_login(view, queue_names.ADMIN)
     if login is None or len(pods) < spec.replicas // 2 + 1:

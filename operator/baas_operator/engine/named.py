@@ -31,7 +31,7 @@ async def referred_secrets(client: Client, resource: Manifest) -> dict[str, Mani
     if resource["kind"] != EVENT_QUEUE.name:
         return {}
     namespace = resource["metadata"]["namespace"]
-    wanted = {each.secret for each in links(EventQueueSpec.model_validate(resource.get("spec") or {}), namespace)}
+    wanted = {each.secret for each in links(EventQueueSpec.stored(resource.get("spec")), namespace)}
     found = await _ask(client, namespace, ((SECRET, name) for name in sorted(wanted)))
     return {name: each for (_, name), each in found.items() if _has_good_authority(each)}
 
@@ -45,7 +45,7 @@ async def referred_versions(client: Client, resource: Manifest) -> dict[str, str
     if resource["kind"] != BAAS_INSTANCE.name:
         return {}
     try:
-        spec = BaasInstanceSpec.model_validate(resource.get("spec") or {})
+        spec = BaasInstanceSpec.stored(resource.get("spec"))
     except ValidationError:  # it is told where that object is seen to
         return {}
     wanted = [(SECRET, name) for name in sorted(names_of_secrets(spec))]

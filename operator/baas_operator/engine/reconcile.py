@@ -15,6 +15,8 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from pydantic import ValidationError
+
 from baas_operator.api.kinds import JOB, OPERATION, SECRET
 from baas_operator.desired.meta import Manifest
 from baas_operator.engine import applier
@@ -30,7 +32,7 @@ from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.engine.summarize import forget, summarize
 from baas_operator.engine.taking import Taking
 from baas_operator.engine.teardown import FINALIZER, let_go, set_finalizer, tear_down
-from baas_operator.engine.told import Problem, as_before, suspended, with_problems
+from baas_operator.engine.told import Problem, as_before, not_understood, suspended, with_problems, with_wait
 from baas_operator.observe.probes import Probed
 from baas_operator.observe.queue import JetStreamState
 from baas_operator.observe.view import View
@@ -70,7 +72,14 @@ class Reconciler:
         started = time.monotonic()
         outcome = "error"
         try:
-            result, outcome = await self._steps(key)
+            try:
+                result, outcome = await self._steps(key)
+            except ValidationError as error:
+                if (resource := self._store.get(*key)) is None or not error.title.endswith("Spec"):
+                    raise
+                outcome = "refused"
+                changed = await summarize(self._client, self._store, resource, not_understood(resource, error), self._config.identity)
+                return Outcome(told=changed)
             return result
         finally:
             RECONCILES.labels(kind=key.kind, outcome=outcome).inc()
@@ -121,6 +130,7 @@ class Reconciler:
                 after, outcome = problem.seconds, "waiting"
                 if problem.reason in (NOT_SWITCHED_OVER, UNANSWERED):
                     plan = with_answer(plan, problem.message)
+                plan = with_wait(plan, problem)
             case ApiError(conflict=True):
                 after, outcome = 0.1, "waiting"  # somebody else was faster: look again
             case ApiError(terminating=True):

@@ -1,13 +1,15 @@
-"""What is told where a plan's own conditions do not say it: that it was not carried out, that something was refused, or that it is
-suspended."""
+"""What is told where a plan's own conditions do not say it: that it was not carried out or waits, that something was refused, or that it
+is suspended."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pydantic import ValidationError
+
 from baas_operator.desired.meta import Manifest
-from baas_operator.engine.errors import ApiError, Failing, Refused
+from baas_operator.engine.errors import CHILD_GOING, OLD_CHILDREN_GOING, ApiError, Failing, Refused, Waiting
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, SUSPENDED, ZONE_TOLERANT, Condition
 from baas_operator.observe.text import sentence
 from baas_operator.policy.plan import Plan
@@ -30,6 +32,33 @@ def with_problems(plan: Plan, problems: Sequence[Problem], more: str = "") -> Pl
         kept = [each for each in kept if each.type != READY]
         kept.insert(0, Condition(READY, False, told.reason, message))
     return replace(plan, conditions=(*kept, told))
+
+
+def with_wait(plan: Plan, wait: Waiting) -> Plan:
+    """The plan's own conditions, and that a child which is being deleted holds up what is behind it. Children of an earlier object of this
+    name, which are on their way out, prove nothing of this one."""
+    if wait.reason not in (OLD_CHILDREN_GOING, CHILD_GOING):
+        return plan
+    going = Condition(RECONCILING, True, wait.reason, str(wait))
+    told = [each for each in plan.conditions if each.type != RECONCILING]
+    if wait.reason == OLD_CHILDREN_GOING:
+        told = [replace(each, status=False, reason=going.reason, message=going.message) if each.type in _SAFE else each for each in told]
+    return replace(plan, conditions=(*told, going))
+
+
+_SAFE = (READY, ZONE_TOLERANT)
+"""Conditions that somebody may rely on."""
+
+
+def not_understood(resource: Manifest, error: ValidationError) -> Plan:
+    """Nothing is done, what was said last is said, and why. A newer operator's CRDs take what this one does not know."""
+    wrong = error.errors()[0]
+    where = ".".join(["spec", *map(str, wrong["loc"])])
+    message = (
+        f"{where}: {sentence(wrong['msg'])} This operator does not understand it and leaves everything as it is: install the operator that "
+        "belongs to the CRDs of the cluster, or correct the field."
+    )
+    return with_problems(as_before(resource), [Refused("SpecNotUnderstood", message)])
 
 
 def _sentence(problem: Problem) -> str:

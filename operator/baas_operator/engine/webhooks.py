@@ -18,5 +18,5 @@ async def enable_webhook(effect: EnableWebhook, view: View) -> Forgotten:
         Waiting: nobody answers; it may have been forgotten all the same.
     """
     async with asked(view, effect.queue) as connection:
-        spec = EventQueueSpec.model_validate(view.others[(EVENT_QUEUE.name, effect.queue)]["spec"])
+        spec = EventQueueSpec.stored(view.others[(EVENT_QUEUE.name, effect.queue)]["spec"])
         return Forgotten((await State(connection, notes_copies(spec)).enable(effect.webhook)).disabled)

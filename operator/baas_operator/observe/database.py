@@ -216,7 +216,7 @@ def _last_failover(view: View, slice_now: Manifest | None) -> LastFailover | Non
         (view.resource.get("status") or {}).get("lastFailover"),
     ):
         try:
-            told = LastFailover.model_validate(found)
+            told = LastFailover.stored(found)
         except ValueError:
             continue  # there was none, or a hand made it something else
         if read_time(told.at) is not None and told.at.endswith("Z"):

@@ -39,7 +39,7 @@ _LOOK_AGAIN_SECONDS = 30.0
 
 def plan_database(view: View) -> Plan:
     """Decide about a DatabaseReplica."""
-    spec = DatabaseReplicaSpec.model_validate(view.spec)
+    spec = DatabaseReplicaSpec.stored(view.spec)
     seen = observe_database(view)
     workload = view.child(STATEFUL_SET, view.owner.name)
     if workload is None and (finding := zones_missing(spec, view)):

@@ -66,7 +66,7 @@ def outboxes_databases(spec: EventQueueSpec, view: View) -> Mapping[str, Databas
     for name in {each.database_ref.name for each in spec.outboxes}:
         database = view.others.get((DATABASE_REPLICA.name, name))
         if database is not None:
-            found[name] = DatabaseReplicaSpec.model_validate(database.get("spec") or {})
+            found[name] = DatabaseReplicaSpec.stored(database.get("spec"))
     return found
 
 
@@ -75,7 +75,7 @@ def told_of_webhooks(spec: EventQueueSpec, view: View, said: Sequence[Dispatcher
     if said or not any(view.all(POD, names.DISPATCHER)):
         return webhook_statuses(spec.webhooks, said)
     declared = {each.name for each in spec.webhooks}
-    return [WebhookStatus.model_validate(each) for each in _before(view, "webhooks") if each.get("name") in declared]
+    return [WebhookStatus.stored(each) for each in _before(view, "webhooks") if each.get("name") in declared]
 
 
 def told_of_outboxes(spec: EventQueueSpec, view: View, said: Sequence[DispatcherReport]) -> list[OutboxStatus]:
@@ -83,7 +83,7 @@ def told_of_outboxes(spec: EventQueueSpec, view: View, said: Sequence[Dispatcher
     if said or not any(view.all(POD, names.DISPATCHER)):
         return outbox_statuses(spec.outboxes, said)
     declared = {each.name for each in spec.outboxes}
-    return [OutboxStatus.model_validate(each) for each in _before(view, "outboxes") if each.get("name") in declared]
+    return [OutboxStatus.stored(each) for each in _before(view, "outboxes") if each.get("name") in declared]
 
 
 def _before(view: View, what: str) -> Sequence[Mapping[str, object]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from baas_operator.api.common import ApiModel, DeletionPolicy
+from baas_operator.api.common import ApiModel, DeletionPolicy, LocalRef
 from baas_operator.api.instance.spec import BaasInstanceSpec
 from baas_operator.api.instance.status import BaasInstanceStatus, ComponentStatus
 from baas_operator.api.instance.supabase import Auth
-from baas_operator.api.kinds import BAAS_INSTANCE, CONFIG_MAP, DATABASE_REPLICA, DEPLOYMENT, EVENT_QUEUE, JOB, POD, SECRET
+from baas_operator.api.kinds import BAAS_INSTANCE, CONFIG_MAP, DATABASE_REPLICA, DEPLOYMENT, EVENT_QUEUE, JOB, POD, SECRET, Kind
 from baas_operator.desired.instance import names
 from baas_operator.desired.instance.build import InstanceFacts, build_instance, components, instance_secrets
 from baas_operator.desired.instance.component import Component
@@ -19,6 +19,7 @@ from baas_operator.desired.instance.probes import ROLE as PROBE_ROLE
 from baas_operator.desired.key_set import key_ids
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.secrets import SecretRequest
+from baas_operator.desired.sql_job import DATABASE_ANNOTATION
 from baas_operator.observe.conditions import READY, STALLED, ZONE_TOLERANT, find, is_true
 from baas_operator.observe.instance import (
     job_succeeded,
@@ -46,7 +47,8 @@ from baas_operator.policy.telling import untold
 
 @dataclass(frozen=True)
 class _Situation:
-    """`wanted`: the components that there should be; `components`: how those are that there are; `answering`: what probers say."""
+    """`wanted`: the components that there should be; `components`: how those are that there are; `answering`: what probers say;
+    `queueless`: why there is no queue, where somebody has to act."""
 
     spec: BaasInstanceSpec
     view: View
@@ -55,11 +57,17 @@ class _Situation:
     job: str | None
     answering: Answering
     programs: Programs
+    queueless: Finding | None
 
     @property
     def vital(self) -> frozenset[str]:
         """Components without which it does not serve."""
         return frozenset(each.name for each in self.wanted if not each.optional)
+
+    @property
+    def unmade(self) -> list[str]:
+        """Components that there should be and that are not there."""
+        return sorted({each.name for each in self.wanted} - {each.name for each in self.components})
 
     @property
     def database(self) -> str:
@@ -72,13 +80,15 @@ class _Situation:
 
 def plan_instance(view: View) -> Plan:
     """Decide about a BaasInstance."""
-    spec = BaasInstanceSpec.model_validate(view.spec)
+    spec = BaasInstanceSpec.stored(view.spec)
     name = view.owner.name
-    if finding := _missing(view, spec):
+    gateway = view.child(DEPLOYMENT, f"{name}-gateway")
+    queueless = _missing(view, "queueRef", EVENT_QUEUE, spec.queue_ref)
+    # The data API needs no queue: a backend that is there goes on without.
+    if finding := _missing(view, "databaseRef", DATABASE_REPLICA, spec.database_ref) or (None if gateway else queueless):
         return refusal(finding.reason, finding.message)
     database = view.others.get((DATABASE_REPLICA.name, names.database_name(name, spec)))
     public = view.child(SECRET, names.api_keys_secret(name))
-    gateway = view.child(DEPLOYMENT, f"{name}-gateway")
     already = any(job["metadata"]["name"].startswith(f"{name}-bootstrap-") for job in view.all(JOB))
     jwks = public_set(secret_text(public, "jwks.json"))
     signing = read_signing(view.child(SECRET, names.signing_key_secret(name)))
@@ -102,24 +112,25 @@ def plan_instance(view: View) -> Plan:
         logins=logins,
         pooled=_pooled(view, database, requests),
         passwords=passwords_digest(view, spec, logins),
+        database_uid=_database_uid(view, database),
+        # As many gateways as there are share what the instance may let in.
+        replicas=_scaled(view, ["gateway"]),
     )
     wanted = components(spec, view.owner, view.images, facts)
-    facts = replace(
-        facts,
-        started=_started(view, wanted),
-        replicas={each.name: scaled for each in wanted if (scaled := scaled_to(view, each.name)) is not None},
-    )
+    facts = replace(facts, started=_started(view, wanted), replicas=_scaled(view, [each.name for each in wanted]))
     made = as_made(view, build_instance(spec, view.owner, view.images, facts, wanted))
     logging_in = workloads_of(made)
     manifests = tuple(one_at_a_time(view, wanted, made))
     job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), f"{name}-bootstrap")
     # The gateway first: that is what clients meet.
     seen = tuple(state for each in (wanted[-1], *wanted[:-1]) if (state := observe_component(view, each.name)))
-    it = _Situation(spec, view, tuple(wanted), seen, job, judge_probes(view, spec), workers)
-    if finding := _contested(it):
+    it = _Situation(spec, view, tuple(wanted), seen, job, judge_probes(view, spec), workers, queueless)
+    keys = plan_keys(view, spec.keys, requests, token_seconds=(spec.components.auth or Auth()).token_seconds)
+    # Nothing can be said of components without the keys that count, and what is not said is pruned.
+    keyless = keys.stalled if public is not None and jwks is None else None
+    if finding := _contested(it) or keyless:
         return refusal(finding.reason, finding.message, status=_status(it), ready=_unready(it) is None)
     spread = Rebalanced() if spec.hibernate else rebalance(view, wanted, manifests)
-    keys = plan_keys(view, spec.keys, requests, token_seconds=(spec.components.auth or Auth()).token_seconds)
     passwords = plan_passwords(
         view, keys.requests, logging_in, job=job if facts.passwords else None, rotation_days=spec.keys.password_rotation_days
     )
@@ -188,27 +199,37 @@ def _started(view: View, wanted: list[Component]) -> frozenset[str]:
     )
 
 
-def _missing(view: View, spec: BaasInstanceSpec) -> Finding | None:
-    for field, kind, ref in (
-        ("databaseRef", DATABASE_REPLICA, spec.database_ref),
-        ("queueRef", EVENT_QUEUE, spec.queue_ref),
-    ):
-        if ref is None:
-            continue
-        other = view.others.get((kind.name, ref.name))
-        if other is None:
+def _scaled(view: View, components: Iterable[str]) -> dict[str, int]:
+    """Replicas that autoscalers gave to components."""
+    return {each: scaled for each in components if (scaled := scaled_to(view, each)) is not None}
+
+
+def _database_uid(view: View, database: Manifest | None) -> str:
+    """Which DatabaseReplica is meant, or was when the bootstrap was last made: one that is away for a moment is no other."""
+    if database is not None:
+        return str(database["metadata"]["uid"])
+    said = [(job["metadata"].get("annotations") or {}).get(DATABASE_ANNOTATION) for job in view.all(JOB, "bootstrap")]
+    return next((str(uid) for uid in said if uid), "")
+
+
+def _missing(view: View, field: str, kind: Kind, ref: LocalRef | None) -> Finding | None:
+    """What is wrong with a reference of the spec."""
+    if ref is None:
+        return None
+    other = view.others.get((kind.name, ref.name))
+    if other is None:
+        return Finding(
+            f"{kind.name}NotFound",
+            f"spec.{field} names the {kind.name} {ref.name!r}, which is not in namespace {view.owner.namespace}: "
+            f"create it, and this {BAAS_INSTANCE.name} goes on by itself.",
+        )
+    for each in other["metadata"].get("ownerReferences") or []:
+        if each["kind"] == BAAS_INSTANCE.name:
             return Finding(
-                f"{kind.name}NotFound",
-                f"spec.{field} names the {kind.name} {ref.name!r}, which is not in namespace {view.owner.namespace}: "
-                f"create it, and this {BAAS_INSTANCE.name} goes on by itself.",
+                f"{kind.name}OfAnother",
+                f"spec.{field} names the {kind.name} {ref.name!r}, which was made for the {each['kind']} {each['name']!r} and is "
+                f"deleted with it: create a {kind.name} of its own, and refer to that.",
             )
-        for each in other["metadata"].get("ownerReferences") or []:
-            if each["kind"] == BAAS_INSTANCE.name:
-                return Finding(
-                    f"{kind.name}OfAnother",
-                    f"spec.{field} names the {kind.name} {ref.name!r}, which was made for the {each['kind']} {each['name']!r} and is "
-                    f"deleted with it: create a {kind.name} of its own, and refer to that.",
-                )
     return None
 
 
@@ -254,9 +275,13 @@ def _unready(it: _Situation) -> Finding | None:
     for each in it.components:
         if each.ready == 0 and each.name in it.vital:
             return Finding("ComponentDown", f"{each.name} does not serve: {each.reason}")
-    if len(it.components) < len(it.wanted):
-        return Finding("CreatingComponents", "The components are being made.")
+    if it.vital & set(it.unmade):
+        return _creating(it)
     return it.answering.unready
+
+
+def _creating(it: _Situation) -> Finding:
+    return Finding("CreatingComponents", f"Being made: {', '.join(it.unmade)}.")
 
 
 def _bootstrapping(it: _Situation) -> Finding | None:
@@ -286,8 +311,10 @@ def _incomplete(it: _Situation) -> Finding | None:
             return Finding("ComponentsNotReady", f"{each.name}: {each.reason}")
         if not rolled_out(it.view.child(DEPLOYMENT, f"{it.view.owner.name}-{each.name}")):
             return Finding("RollingOut", f"{each.name} is being rolled out.")
+    if it.unmade:
+        return _creating(it)
     queue = it.view.others.get((EVENT_QUEUE.name, it.queue))
-    if queue is None or not is_true(queue, READY):
+    if it.queueless is None and (queue is None or not is_true(queue, READY)):
         why = find(queue, READY) if queue else None
         return Finding("QueueNotReady", f"{it.queue}: {why['message'] if why else 'not reconciled yet.'}")
     return None
@@ -296,17 +323,15 @@ def _incomplete(it: _Situation) -> Finding | None:
 def _lacking(it: _Situation) -> Finding | None:
     """What only somebody else can put right: it serves all the same."""
     said = lacking(it.spec, it.view.kinds)
-    return Finding("KindMissing", said) if said else None
+    return it.queueless or (Finding("KindMissing", said) if said else None)
 
 
 def _fragile(it: _Situation) -> Finding | None:
     if it.spec.hibernate:
         return _unready(it)
     for kind, name in ((DATABASE_REPLICA, it.database), (EVENT_QUEUE, it.queue)):
-        other = it.view.others.get((kind.name, name))
-        if other is None or not is_true(other, ZONE_TOLERANT):
-            why = find(other, ZONE_TOLERANT) if other else None
-            return Finding(f"{kind.name}NotZoneTolerant", f"{name}: {why['message'] if why else 'not reconciled yet.'}")
+        if why := _intolerant(it.view.others.get((kind.name, name))):
+            return Finding(f"{kind.name}NotZoneTolerant", f"{name}: {why}")
     for each in it.components:
         if each.name not in it.vital:
             continue
@@ -317,9 +342,21 @@ def _fragile(it: _Situation) -> Finding | None:
         if each.zones == 1:
             one = "The only ready pod" if each.ready == 1 else "All ready pods"
             return Finding("ComponentInOneZone", f"{one} of {each.name} {are(each.ready)} in one zone: without it nothing would serve.")
-    if len(it.components) < len(it.wanted):
-        return Finding("CreatingComponents", "The components are being made.")
+    if it.vital & set(it.unmade):
+        return _creating(it)
     return None
+
+
+def _intolerant(other: Manifest | None) -> str | None:
+    """Why nobody can say that what a backend uses survives the loss of a zone. One that is suspended says what it said last."""
+    if other is None:
+        return "not reconciled yet."
+    if other["metadata"].get("deletionTimestamp"):
+        return "it is being deleted."
+    if (other.get("spec") or {}).get("suspend"):
+        return "spec.suspend of it is true, so what it says is as last observed."
+    why = find(other, ZONE_TOLERANT)
+    return None if is_true(other, ZONE_TOLERANT) else str(why["message"]) if why else "not reconciled yet."
 
 
 def _endpoint(it: _Situation) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from baas_operator.api.operation import Action, OperationPhase, OperationSpec, OperationStatus
 from baas_operator.observe.view import View
-from baas_operator.policy.operations.common import LOOK_AGAIN_SECONDS, before, deadline, end, pending, said
+from baas_operator.policy.operations.common import LOOK_AGAIN_SECONDS, before, begun_for, deadline, end, pending, said, suspended
 from baas_operator.policy.operations.dead_letters import advanced, plan_dead_letters
 from baas_operator.policy.operations.keys import plan_rotate_keys
 from baas_operator.policy.operations.passwords import plan_rotate_passwords
@@ -26,10 +26,10 @@ _ACTIONS: Mapping[Action, Callable[[View, OperationSpec, OperationStatus, View],
 
 def plan_operation(view: View) -> Plan:
     """Decide about an Operation."""
-    status = OperationStatus.model_validate(view.resource.get("status") or {})
+    status = OperationStatus.stored(view.resource.get("status"))
     if status.phase is not None and status.phase.over:
         return said(status)
-    spec = OperationSpec.model_validate(view.spec)
+    spec = OperationSpec.stored(view.spec)
     begun = bool(status.steps)
     if not begun and view.now > deadline(view, spec):
         why = f" The last that was said: {status.conditions[0].message}" if status.conditions else ""
@@ -51,6 +51,9 @@ def plan_operation(view: View) -> Plan:
         )
         return pending(view, spec, why_wait, LOOK_AGAIN_SECONDS * len(earlier))
     other = View(resource=target, children=view.other_children.get(key, {}), nodes=view.nodes, now=view.now)
+    # Who asks for something of what is suspended knows why; what the operator had in mind by itself is not begun.
+    if not begun and begun_for(view.resource) and (refused := suspended(view, status, other)):
+        return refused
     return _ACTIONS[spec.action](view, spec, status, other)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from baas_operator.api.instance.spec import BaasInstanceSpec
 from baas_operator.api.instance.status import ProbeStatus
 from baas_operator.api.kinds import POD
@@ -120,7 +122,10 @@ def _status(verdict: Verdict, before: ProbeStatus | None) -> ProbeStatus:
 def _before(view: View, probes: Probes) -> dict[str, ProbeStatus]:
     """What the status says, of transactions that are still asked for."""
     names = {each.name for each in probes.transactions}
-    told = [ProbeStatus.model_validate(each) for each in (view.resource.get("status") or {}).get("probes") or []]
+    try:
+        told = [ProbeStatus.stored(each) for each in (view.resource.get("status") or {}).get("probes") or []]
+    except ValidationError:  # written by hand, or by another operator
+        return {}
     return {each.transaction: each for each in told if each.transaction in names}
 
 

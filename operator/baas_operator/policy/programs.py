@@ -24,7 +24,7 @@ from baas_operator.desired.instance.programs import (
     programs,
     secrets_of,
 )
-from baas_operator.desired.meta import Manifest, checksum
+from baas_operator.desired.meta import CHECKSUM_ANNOTATION, Manifest, checksum
 from baas_operator.desired.queue.programs import QueueProgram
 from baas_operator.observe.conditions import PROGRAMS_HEALTHY, Condition
 from baas_operator.observe.programs import Seen, observe_job, observe_worker
@@ -79,7 +79,7 @@ def look_at_programs(
             started=frozenset(each.program.name for each in judged if each.runs),
             soft=frozenset(each.program.name for each in judged if each.soft),
             scaled=scaled,
-            rolls={each.name: _rolls(spec, view, queue, keys, each, versions) for each in declared},
+            rolls={each.name: _rolled(view, queue, each) or _rolls(spec, view, queue, keys, each, versions) for each in declared},
         ),
         statuses=tuple(each.status for each in judged),
         condition=_condition(spec, unhealthy),
@@ -115,7 +115,7 @@ class _Queue:
         resource = view.others.get((EVENT_QUEUE.name, name))
         children = view.other_children.get((EVENT_QUEUE.name, name), {})
         try:
-            spec = EventQueueSpec.model_validate(resource.get("spec") or {}) if resource else None
+            spec = EventQueueSpec.stored(resource.get("spec")) if resource else None
         except ValidationError:  # it is told where that object is seen to
             spec = None
         streams = ((resource or {}).get("status") or {}).get("streams") or []
@@ -212,6 +212,22 @@ def _waits(queue: _Queue, one: QueueProgram) -> Finding | None:
             "stays, see its conditions; a workqueue gives each message to one consumer, and one of another backend may take these.",
         )
     return None
+
+
+def _rolled(view: View, queue: _Queue, program: Program) -> str | None:
+    """The hash that a program's pods were made with, while its login can not be seen: a queue that is being made anew finds it where it was
+    kept."""
+    one = QueueProgram(view.owner.name, program)
+    if not one.has_login or one.secret(queue.name) in queue.secrets:
+        return None
+    if isinstance(program, ScheduledJob):
+        there = view.child(CRON_JOB, cron_job(view.owner.name, program))
+        spec = ((there or {}).get("spec") or {}).get("jobTemplate", {}).get("spec") or {}
+    else:
+        there = view.child(DEPLOYMENT, f"{view.owner.name}-{component_of(program)}")
+        spec = (there or {}).get("spec") or {}
+    found = (spec.get("template", {}).get("metadata", {}).get("annotations") or {}).get(CHECKSUM_ANNOTATION)
+    return str(found) if found else None
 
 
 def _rolls(

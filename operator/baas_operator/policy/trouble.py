@@ -71,7 +71,7 @@ _M = TypeVar("_M", bound=ApiModel)
 def read_noted(model: type[_M], found: object) -> _M | None:
     """A part of the status as an earlier look wrote it; none where another version, or a hand, wrote something else."""
     try:
-        made = model.model_validate(found)
+        made = model.stored(found)
         if isinstance(made, (Trouble, Repaired)):
             to_time(made.since if isinstance(made, Trouble) else made.at)
     except (ValidationError, ValueError):

@@ -111,6 +111,74 @@ async def test_a_plan_without_a_password_is_never_carried_out_whatever_else_vani
     assert queue.live("StatefulSet", "mq") is not None
 
 
+async def test_an_object_that_is_made_again_is_not_ready_by_the_children_of_the_one_before() -> None:
+    """`kubectl delete`, `apply` and `wait --for=condition=Ready`, all before the garbage collector has come by."""
+    database = Operator(DATABASE_REPLICA, "db")
+    await database.reconcile()
+    again = own(DATABASE_REPLICA, "db")
+    again["metadata"] |= {"uid": "another", "resourceVersion": "9000"}
+    database.api.objects[database.key] = copy.deepcopy(again)
+    database.store.put(again)
+
+    await database.reconcile()
+
+    told = {each["type"]: each for each in database.api.objects[database.key]["status"]["conditions"]}
+    for which in ("Ready", "ZoneTolerant"):
+        assert (told[which]["status"], told[which]["reason"]) == ("False", "OldChildrenGoing")
+    assert told["Reconciling"]["status"] == "True"
+    assert "of an earlier object is still being deleted" in told["Reconciling"]["message"]
+
+
+async def test_a_child_that_does_not_go_is_told_as_it_holds_up_what_is_behind_it(queue: Operator) -> None:
+    await queue.reconcile()
+    before = queue.ready()
+    going = copy.deepcopy(queue.live("Service", "mq"))
+    assert going
+    going["metadata"] |= {"deletionTimestamp": "2026-05-01T12:00:00Z", "finalizers": ["theirs/cleanup"], "resourceVersion": "9000"}
+    queue.store.put(going)
+
+    await queue.reconcile()
+
+    told = {each["type"]: each for each in queue.api.objects[queue.key]["status"]["conditions"]}
+    assert (told["Reconciling"]["status"], told["Reconciling"]["reason"]) == ("True", "ChildGoing")
+    assert "Service 'mq' is being deleted" in told["Reconciling"]["message"]
+    assert (queue.ready()["status"], queue.ready()["reason"]) == (before["status"], before["reason"]), "what serves goes on serving"
+
+
+async def changed(operator: Operator, **spec: object) -> list[tuple[str, str]]:
+    """The writes after the API server has taken that spec."""
+    live = operator.api.objects[operator.key]
+    live["metadata"] |= {"generation": 2, "resourceVersion": "9000"}
+    live["spec"] |= spec
+    operator.store.put(copy.deepcopy(live))
+    return await operator.reconcile()
+
+
+async def test_a_field_that_newer_crds_fill_in_stops_no_work() -> None:
+    database = Operator(DATABASE_REPLICA, "db")
+    await database.reconcile()
+    database.delete_by_hand("Service", "db-r")
+
+    writes = await changed(database, later={"enabled": True})
+
+    assert ("apply", "Service/db-r") in writes
+
+
+async def test_a_spec_that_is_not_understood_is_told_and_left_as_it_is() -> None:
+    database = Operator(DATABASE_REPLICA, "db")
+    await database.reconcile()
+    database.delete_by_hand("Service", "db-r")
+
+    writes = await changed(database, durability="of tomorrow")
+
+    assert writes == [("status", "DatabaseReplica/db")]
+    status = database.api.objects[database.key]["status"]
+    told = {each["type"]: each for each in status["conditions"]}
+    assert status["observedGeneration"] == 2
+    assert (told["Stalled"]["status"], told["Stalled"]["reason"]) == ("True", "SpecNotUnderstood")
+    assert told["Stalled"]["message"].startswith("spec.durability: ")
+
+
 async def test_drift_is_put_right(queue: Operator) -> None:
     await queue.reconcile()
     live = copy.deepcopy(queue.live("Service", "mq"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -233,6 +234,116 @@ def test_what_is_referred_to_and_missing_is_refused(field: str, kind: Any, other
     found = shop.plan()
     assert not found.refused
     assert kind.name not in kinds(found), "one that was brought is not made"
+
+
+def test_a_backend_that_serves_goes_on_without_the_queue_that_it_refers_to() -> None:
+    shop = Backend(queueRef={"name": "theirs"})
+    shop.has(EVENT_QUEUE, "theirs", WELL)
+    shop.serving()
+    before = shop.plan()
+    del shop.others[EVENT_QUEUE.name, "theirs"]
+
+    plan = shop.plan()
+
+    assert not plan.refused, "keys are revoked and pods are healed without a queue, too"
+    assert status(plan, READY)
+    assert (plan.status["components"], plan.manifests) == (before.status["components"], before.manifests)
+    assert reason(plan, STALLED) == "EventQueueNotFound"
+    assert "create it" in message(plan, STALLED)
+    assert reason(plan, ZONE_TOLERANT) == "EventQueueNotZoneTolerant"
+
+
+@pytest.mark.parametrize("name", ["meta", "reads"])
+def test_a_component_without_which_it_serves_makes_nothing_unready_while_it_is_not_there(name: str) -> None:
+    shop = Backend(components={"meta": {"enabled": True}}).serving()
+    del shop.applied["Deployment", f"shop-{name}"]
+
+    plan = shop.plan()
+
+    assert status(plan, READY)
+    assert status(plan, ZONE_TOLERANT)
+    assert (reason(plan, RECONCILING), message(plan, RECONCILING)) == ("CreatingComponents", f"Being made: {name}.")
+
+
+def test_a_component_without_which_it_does_not_serve_does() -> None:
+    shop = Backend().serving()
+    del shop.applied["Deployment", "shop-rest"]
+
+    plan = shop.plan()
+
+    assert reason(plan, READY) == reason(plan, ZONE_TOLERANT) == "CreatingComponents"
+
+
+def test_without_any_readable_keys_nothing_is_pruned() -> None:
+    shop = Backend().serving()
+    assert shop.keys
+    shop.keys["data"] = {}
+    shop.drawn = keyed(secret(shop.owner, "shop-signing-key", "instance", **{"keys.json": "nonsense"}))
+
+    plan = shop.plan()
+
+    assert plan.refused, "a plan without components would have all of them deleted"
+    assert status(plan, READY)
+    assert reason(plan, STALLED) == "KeySetUnreadable"
+    assert {each["name"] for each in plan.status["components"]} == set(COMPONENTS)
+
+
+def test_a_database_that_is_begun_anew_is_bootstrapped_anew() -> None:
+    shop = Backend(databaseRef={"name": "theirs"})
+    shop.has(DATABASE_REPLICA, "theirs", WELL)
+    shop.serving()
+    (first,) = (name for kind, name in shop.applied if kind == "Job")
+    shop.reconcile()
+    assert [name for kind, name in shop.applied if kind == "Job"] == [first]
+
+    shop.others[DATABASE_REPLICA.name, "theirs"]["metadata"]["uid"] = "another"
+    shop.reconcile()
+
+    assert [name for kind, name in shop.applied if kind == "Job"] != [first], "the passwords are the same, the database is not"
+
+
+def test_a_database_that_is_away_for_a_moment_is_no_other() -> None:
+    shop = Backend().serving()
+    jobs = [name for kind, name in shop.applied if kind == "Job"]
+    del shop.others[DATABASE_REPLICA.name, "shop-db"]
+
+    shop.reconcile()
+
+    assert [name for kind, name in shop.applied if kind == "Job"] == jobs
+
+
+@pytest.mark.parametrize(("kind", "name"), [(DATABASE_REPLICA, "shop-db"), (EVENT_QUEUE, "shop-events")])
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [({"spec": {"suspend": True}}, "spec.suspend of it is true"), ({"metadata": {"deletionTimestamp": "now"}}, "it is being deleted")],
+)
+def test_what_a_suspended_one_or_one_that_goes_said_last_is_no_word_of_today(
+    kind: Any, name: str, change: dict[str, dict[str, Any]], why: str
+) -> None:
+    shop = Backend().serving()
+    for field, said in change.items():
+        shop.others[kind.name, name].setdefault(field, {}).update(said)
+
+    plan = shop.plan()
+
+    assert reason(plan, ZONE_TOLERANT) == f"{kind.name}NotZoneTolerant"
+    assert why in message(plan, ZONE_TOLERANT)
+
+
+def test_gateways_that_an_autoscaler_made_share_what_the_instance_lets_in() -> None:
+    limits = {"total": {"requestsPerSecond": 100}}
+    shop = Backend(components={"gateway": {"autoscaling": {"minReplicas": 3, "maxReplicas": 10}, "limits": limits}}).serving()
+    shop.keys = secret(shop.owner, "shop-api-keys", "instance", **{"jwks.json": '{"keys": [{"kid": "one"}]}'})
+
+    def per_pod() -> set[str]:
+        config = next(each for each in shop.plan().manifests if (each["kind"], each["metadata"]["name"]) == ("ConfigMap", "shop-gateway"))
+        return set(re.findall(r"tokens_per_fill\W+(\d+)", " ".join(config["data"].values())))
+
+    assert "34" in per_pod()
+    shop.applied["Deployment", "shop-gateway"]["spec"]["replicas"] = 10
+
+    assert "10" in per_pod()
+    assert "34" not in per_pod()
 
 
 @pytest.mark.parametrize(("field", "kind"), [("databaseRef", DATABASE_REPLICA), ("queueRef", EVENT_QUEUE)])

@@ -312,6 +312,19 @@ def test_pods_are_rolled_when_what_they_logged_in_with_is_another() -> None:
     assert len({before, rotated, issued, edited}) == 4
 
 
+@pytest.mark.parametrize("program", [{"workers": [MAILER]}, {"jobs": [REPORT | {"publish": ["reports.>"]}]}])
+def test_a_queue_that_is_made_anew_rolls_nothing(program: dict[str, Any]) -> None:
+    """Its Secrets are kept, so the login is the same; while there is no queue they can not be seen."""
+    shop = Backend(**program).serve()
+    shop.reconcile()
+    before = shop.look().facts.rolls
+    logins, shop.logins = shop.logins, {}
+
+    assert shop.look().facts.rolls == before
+    shop.logins = logins
+    assert shop.look().facts.rolls == before
+
+
 def test_a_key_that_it_was_not_given_rolls_nothing() -> None:
     shop = running(serviceKey=False)
     before = rolls(shop)

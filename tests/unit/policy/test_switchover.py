@@ -357,3 +357,22 @@ def test_under_async_no_standby_is_synchronous_and_any_that_streams_will_do() ->
     world.db.sync = ()
     world.reconcile()
     assert world.phase == "Running"
+
+
+def test_what_the_operator_had_in_mind_is_not_begun_once_its_target_is_suspended() -> None:
+    world = World()
+    world.db.resource["spec"]["suspend"] = True
+    world.operation["metadata"]["labels"] = {WHY_LABEL: Why.NODE_LEAVING.value}
+
+    plan = world.plan()
+
+    assert plan.status["phase"] == "Refused"
+    assert reason(plan, READY) == "TargetSuspended"
+    assert plan.effects == ()
+
+
+def test_somebody_may_switch_over_a_database_that_is_suspended() -> None:
+    world = World()
+    world.db.resource["spec"]["suspend"] = True
+
+    assert world.plan().status["phase"] == "Running"

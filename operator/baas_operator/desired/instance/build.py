@@ -36,7 +36,7 @@ class InstanceFacts:
     `pooled`: see engine.py; `bootstrap_wanted`: the SQL Job may run, as the database takes writes; `started`: components that may start, as
     what they need is there, None for all; `replicas`: pods of those that something else scales, by component; `kinds`: those of others
     that the cluster has (api/kinds.py, OPTIONAL_KINDS); `programs`: of workers and jobs; `passwords`: the digest of those that the
-    bootstrap sets (see sql_job.py), empty while not all of them are there.
+    bootstrap sets (see sql_job.py), empty while not all of them are there; `database_uid`: of the DatabaseReplica that is bootstrapped.
     """
 
     hard_spread: bool = True
@@ -57,6 +57,7 @@ class InstanceFacts:
     logins: Mapping[str, RoleLogin] = field(default_factory=dict)
     pooled: bool = True
     passwords: str = ""
+    database_uid: str = ""
 
 
 def instance_secrets(spec: BaasInstanceSpec, owner: Owner) -> list[SecretRequest]:
@@ -115,6 +116,7 @@ def build_instance(
             superuser_secret=database_names.role_secret(database, database_names.SUPERUSER),
             roles={folder: by_name[names.role_secret(owner.name, who)] for folder, (who, _) in wanted.files.items()},
             keys={folder: key for folder, (_, key) in wanted.files.items() if key != "password"}, passwords=facts.passwords,
+            database_uid=facts.database_uid,
         )  # fmt: skip
     if facts.jwks is not None:
         for component in parts:

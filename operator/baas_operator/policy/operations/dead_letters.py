@@ -61,8 +61,8 @@ def plan_dead_letters(view: View, spec: OperationSpec, status: OperationStatus, 
 
 def advanced(view: View, plan: Plan, work: LetterWork) -> Plan:
     """The plan of an Operation on dead letters, once the step that it asked for was done."""
-    spec = OperationSpec.model_validate(view.spec)
-    status = OperationStatus.model_validate(plan.status)
+    spec = OperationSpec.stored(view.spec)
+    status = OperationStatus.stored(plan.status)
     now = to_text(view.now, "milliseconds")
     steps = list(status.steps)
     if work.last is not None and len(steps) == 1:
@@ -93,7 +93,7 @@ def _unfit(spec: OperationSpec, queue: View) -> Finding | None:
     for text in (wanted.since, wanted.until):
         if text and read_time(text) is None:
             return Finding("FilterInvalid", f"{text!r} is no time: write it as 2026-05-01T12:00:00Z.")
-    keeping = list(dead_letters_of(EventQueueSpec.model_validate(queue.spec)))
+    keeping = list(dead_letters_of(EventQueueSpec.stored(queue.spec)))
     if spec.parameters.stream in keeping:
         return None
     known = f"those that have are {', '.join(sorted(keeping))}" if keeping else "none has"

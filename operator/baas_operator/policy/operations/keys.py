@@ -83,7 +83,7 @@ def _switch(view: View, spec: OperationSpec, status: OperationStatus, instance: 
         message = f"Key {kid} signs: the pods that still sign with the one before are being replaced."
         return going(view, spec, status.model_copy(update={"steps": steps}), message, told=_TOLD)
     steps[1] = steps[1].model_copy(update={"finished_at": to_text(view.now, "milliseconds")})
-    until = retires_at(BaasInstanceSpec.model_validate(instance.spec).keys, old) if old else None
+    until = retires_at(BaasInstanceSpec.stored(instance.spec).keys, old) if old else None
     result = OperationResult(
         key=kid, previous_key=before, retires_at=to_text(until) if until else None, duration_seconds=seconds(view, status),
     )  # fmt: skip

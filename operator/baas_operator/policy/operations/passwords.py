@@ -29,7 +29,7 @@ def plan_rotate_passwords(view: View, spec: OperationSpec, status: OperationStat
     """Decide about a rotation of the passwords of `instance`, the view of what the Operation is for."""
     if refused := suspended(view, status, instance):
         return refused
-    requests = [each for each in instance_secrets(BaasInstanceSpec.model_validate(instance.spec), instance.owner) if each.retires]
+    requests = [each for each in instance_secrets(BaasInstanceSpec.stored(instance.spec), instance.owner) if each.retires]
     found = {each.name: live for each in requests if (live := instance.child(SECRET, each.name)) is not None}
     if not status.steps:
         if len(found) < len(requests):

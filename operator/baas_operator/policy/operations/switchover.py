@@ -18,7 +18,7 @@ _PASSING = frozenset({"NoPrimary", "TargetNotStreaming", "TargetLags", "TargetNo
 
 def unfit(name: str | None, database: View, seen: DatabaseObservation) -> Finding | Member:
     """The member to switch over to (the one with the least lag, when `name` is None), or why there is none."""
-    spec = DatabaseReplicaSpec.model_validate(database.spec)
+    spec = DatabaseReplicaSpec.stored(database.spec)
     if seen.primary is None:
         return Finding("NoPrimary", "There is no primary to switch over from: wait until the database is Ready.")
     if name == seen.primary.name:

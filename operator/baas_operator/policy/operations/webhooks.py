@@ -41,7 +41,7 @@ def plan_enable_webhook(view: View, spec: OperationSpec, status: OperationStatus
 
 def enabled(view: View, plan: Plan, came: Forgotten) -> Plan:
     """The plan of such an Operation once that was done."""
-    spec, status = OperationSpec.model_validate(view.spec), OperationStatus.model_validate(plan.status)
+    spec, status = OperationSpec.stored(view.spec), OperationStatus.stored(plan.status)
     (step,) = status.steps
     result = OperationResult(duration_seconds=round((view.now - to_time(step.started_at)).total_seconds(), 2))
     status = status.model_copy(update={
@@ -55,7 +55,7 @@ def enabled(view: View, plan: Plan, came: Forgotten) -> Plan:
 
 
 def _unfit(name: str, queue: View) -> Finding | None:
-    declared = {each.name: each for each in EventQueueSpec.model_validate(queue.spec).webhooks}
+    declared = {each.name: each for each in EventQueueSpec.stored(queue.spec).webhooks}
     if name not in declared:
         known = f"those that it has are {', '.join(sorted(declared))}" if declared else "it has none"
         return Finding("WebhookNotFound", f"{queue.owner.name} has no webhook {name!r}; {known}: check parameters.webhook.")
@@ -63,6 +63,6 @@ def _unfit(name: str, queue: View) -> Finding | None:
         return Finding(
             "WebhookPaused", f"Webhook {name} is paused by `enabled: false`: set that to true in the spec of {queue.owner.name}."
         )
-    told = EventQueueStatus.model_validate({"webhooks": (queue.resource.get("status") or {}).get("webhooks") or []}).webhooks
+    told = EventQueueStatus.stored({"webhooks": (queue.resource.get("status") or {}).get("webhooks") or []}).webhooks
     state = next((each for each in told if each.name == name), None)
     return misconfigured(state) if state else None

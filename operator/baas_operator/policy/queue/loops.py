@@ -63,7 +63,7 @@ def _specs(view: View) -> dict[tuple[str, str], EventQueueSpec]:
     found = {}
     for key, other in view.queues.items():
         try:
-            found[key] = EventQueueSpec.model_validate(other.get("spec") or {})
+            found[key] = EventQueueSpec.stored(other.get("spec"))
         except ValidationError:  # of an older version: it is told where it belongs, and has to hold up nothing here
             continue
     return found

@@ -60,7 +60,7 @@ _STUCK = ("StreamRefused", "StorageOverpromised", "ServerStuck", "CopyCredential
 
 def plan_queue(view: View) -> Plan:
     """Decide about an EventQueue."""
-    spec = with_probes(with_programs(EventQueueSpec.model_validate(view.spec), view.owner.name, programs_of(view)), view)
+    spec = with_probes(with_programs(EventQueueSpec.stored(view.spec), view.owner.name, programs_of(view)), view)
     if finding := _contradiction(spec, domain(view.owner.namespace, view.owner.name), view.owner.namespace):
         return refusal(finding.reason, finding.message, ready=_serves(observe_queue(view), spec))
     workload = view.child(STATEFUL_SET, view.owner.name)

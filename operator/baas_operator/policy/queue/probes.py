@@ -45,7 +45,7 @@ def _backends(view: View) -> list[Manifest]:
 
 def _asks(backend: Manifest) -> bool:
     try:
-        said = Prober.model_validate((backend.get("spec") or {}).get("prober") or {})
+        said = Prober.stored((backend.get("spec") or {}).get("prober"))
     except ValidationError:  # it is told where that object is seen to
         return False
     return said.enabled and said.publish

@@ -54,7 +54,7 @@ def _programs(spec: Mapping[str, Any]) -> list[Program]:
     for field, model in models:
         for each in spec.get(field) or []:
             try:
-                found.append(model.model_validate(each))
+                found.append(model.stored(each))
             except ValidationError:  # it is told where that object is seen to
                 continue
     return found
