@@ -20,6 +20,7 @@ from tests.backend.gateway.harness.load import ask, load
 from tests.jetstream.harness.servers import free_ports
 
 TLS = GatewaySpec(replicas=1, tls=True)
+OWN = ("shop-gateway", "shop-gateway.prod", "shop-gateway.prod.svc", "shop-gateway.prod.svc.cluster.local")
 
 
 def _serial(pem: str) -> int:
@@ -37,18 +38,47 @@ def _shown(world: World, *protocols: str) -> tuple[int, str | None]:
         return x509.load_der_x509_certificate(found).serial_number, made.selected_alpn_protocol()
 
 
-async def test_plain_http_leads_to_https_with_method_and_path(build: Build) -> None:
-    world = await build(spec=TLS, certificate=certificate())
+@pytest.mark.parametrize("hosts", [(), ("api.shop.example",)])
+async def test_plain_http_leads_to_https_with_method_and_path(build: Build, hosts: tuple[str, ...]) -> None:
+    world = await build(spec=TLS, certificate=certificate(), hosts=hosts, own_hosts=OWN)
+    http, https = world.gateway.given.ports.http, world.gateway.given.ports.https
+    # Whoever names the port of HTTP is led to that of HTTPS; else there is none to change, nor does anybody say that it came by HTTPS.
+    leads = {
+        f"127.0.0.1:{http}": f"127.0.0.1:{https}", f"api.shop.example:{http}": f"api.shop.example:{https}",
+        "api.shop.example": "api.shop.example", "api.shop.example:80": "api.shop.example", f"x{OWN[2]}:{http}": f"x{OWN[2]}:{https}",
+        f"{OWN[0]}.other.svc": f"{OWN[0]}.other.svc", OWN[2].replace("-", "x"): OWN[2].replace("-", "x"),
+    }  # fmt: skip
     for method in ("GET", "POST"):
-        answer = await ask(world.session, method, f"{world.gateway.url}/rest/v1/notes?a=1", headers=world.anon, allow_redirects=False)
-        assert answer.status == 308
-        assert answer.headers["location"].startswith("https://127.0.0.1")
-        assert answer.headers["location"].endswith("/rest/v1/notes?a=1")
+        for host, leads_to in leads.items():
+            headers = world.anon | {"host": host, "x-forwarded-proto": "https"}
+            answer = await ask(world.session, method, f"{world.gateway.url}/rest/v1/notes?a=1", headers=headers, allow_redirects=False)
+            assert (answer.status, answer.headers.get("location")) == (308, f"https://{leads_to}/rest/v1/notes?a=1"), host
     assert world.seen == 0
     assert (await ask(world.session, "GET", f"{world.gateway.health_url}/ready")).status == 200
-    answer = await ask(world.session, "GET", f"{world.gateway.tls_url}/rest/v1/notes", headers=world.anon, ssl=False)
+    for headers, status in ((world.anon, 200), ({}, 401)):
+        to = {"headers": headers | {"host": "api.shop.example"}, "ssl": False}
+        assert (await ask(world.session, "GET", f"{world.gateway.tls_url}/rest/v1/notes", **to)).status == status
+
+
+@pytest.mark.parametrize("hosts", [(), ("api.shop.example",)])
+async def test_who_is_inside_the_cluster_calls_the_service_by_plain_http(build: Build, hosts: tuple[str, ...]) -> None:
+    world = await build(spec=TLS, certificate=certificate(), hosts=hosts, own_hosts=OWN)
+    for name in (*OWN, OWN[2].upper()):
+        for host in (name, f"{name}:{world.gateway.given.ports.http}"):
+            for method in ("GET", "POST"):
+                headers = world.anon | {"host": host}
+                answer = await ask(world.session, method, f"{world.gateway.url}/rest/v1/notes", headers=headers, allow_redirects=False)
+                assert answer.status == 200, host
+    for headers in ({}, {"apikey": "let me in"}):
+        told = await ask(world.session, "GET", f"{world.gateway.url}/rest/v1/notes", headers=headers | {"host": OWN[2]})
+        assert told.status == 401, "the same is asked for"
+    async with world.session.ws_connect(
+        f"{world.gateway.url}/realtime/v1/socket?apikey={world.key.token('anon')}", headers={"host": OWN[2]}
+    ) as socket:
+        await socket.send_str("hello")
+        assert (await socket.receive(timeout=5)).data == "other heard hello"
+    answer = await ask(world.session, "GET", f"{world.gateway.tls_url}/rest/v1/notes", headers=world.anon | {"host": OWN[2]}, ssl=False)
     assert answer.status == 200
-    assert (await ask(world.session, "GET", f"{world.gateway.tls_url}/rest/v1/notes", ssl=False)).status == 401
 
 
 async def test_http2_is_offered_and_old_tls_is_not(build: Build) -> None:

@@ -50,7 +50,7 @@ class GatewayService(ApiModel):
     type: ServiceType = ServiceType.CLUSTER_IP
     """Type of the Service."""
     node_port: Annotated[int, Field(ge=30000, le=32767)] | None = None
-    """Port on every node; Kubernetes chooses one when left out."""
+    """Port on every node, which leads to HTTPS where TLS ends at the gateway; Kubernetes chooses one when left out."""
     external_traffic_policy: ExternalTraffic = ExternalTraffic.CLUSTER
     """Of NodePort and LoadBalancer. `Cluster`: any node leads to any gateway, which takes that node's address for the client's. `Local`: a
     node leads to its own gateways alone, which see the client's address; one without any takes nothing."""
@@ -66,7 +66,8 @@ class IssuerRef(ApiModel):
 
 
 class GatewayTls(ApiModel):
-    """TLS at the gateway. Plain HTTP is then answered with a redirect."""
+    """TLS at the gateway. Plain HTTP is then answered with a redirect, but to the names of its Service, which are for clients inside the
+    cluster."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(

@@ -81,7 +81,8 @@ def _files(given: Given, upstreams: list[Upstream], routes: list[Route], drain_k
             routes=tuple(routes),
             jwks=given.jwks,
             issuer=ISSUER,
-            hosts=_hosts(given),
+            hosts=tuple(given.spec.hosts),
+            own_hosts=_own_hosts(given),
             spec=gateway_spec(
                 given.spec.components.gateway,
                 tls=terminates_tls(given.spec.components.gateway), trusted_hops=int(fronted(given.spec.components.gateway)),
@@ -93,11 +94,7 @@ def _files(given: Given, upstreams: list[Upstream], routes: list[Route], drain_k
     )  # fmt: skip
 
 
-def _hosts(given: Given) -> tuple[str, ...]:
-    """Names that clients use; any where the user says none, else the Service's own, too, which those inside the cluster use."""
-    if not given.spec.hosts:
-        return ()
+def _own_hosts(given: Given) -> tuple[str, ...]:
+    """Names of the Service, which clients inside the cluster use."""
     service = f"{given.owner.name}-gateway"
-    inside = (service, f"{service}.{given.owner.namespace}", f"{service}.{given.owner.namespace}.svc")
-    # Each once, as somebody may say these, too: Envoy takes no routes where a domain is twice.
-    return tuple(dict.fromkeys((*given.spec.hosts, *inside, f"{inside[-1]}.cluster.local")))
+    return tuple(f"{service}{end}" for end in ("", *(f".{given.owner.namespace}{more}" for more in ("", ".svc", ".svc.cluster.local"))))

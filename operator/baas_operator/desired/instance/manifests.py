@@ -57,7 +57,9 @@ def _service(owner: Owner, name: str, component: Component, selector: dict[str, 
     )  # fmt: skip
     made["spec"]["type"] = component.service_type
     if component.node_port:
-        made["spec"]["ports"][0]["nodePort"] = component.node_port
+        # Where TLS ends here it is what clients use.
+        name = "https" if "https" in public else "http"
+        next(each for each in made["spec"]["ports"] if each["name"] == name)["nodePort"] = component.node_port
     if component.external_traffic:
         made["spec"]["externalTrafficPolicy"] = component.external_traffic
     return made

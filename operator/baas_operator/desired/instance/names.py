@@ -23,7 +23,7 @@ def gateway_host(owner: Owner) -> str:
 
 
 def gateway_url(owner: Owner) -> str:
-    """Where clients inside the cluster reach the backend."""
+    """Where clients inside the cluster reach the backend: by plain HTTP also where TLS ends at the gateway (`gateway/routes.py`)."""
     return f"http://{gateway_host(owner)}:{GATEWAY_PORT}"
 
 

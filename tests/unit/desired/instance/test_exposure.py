@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from baas_operator.api.instance.component import Component as Options
 from baas_operator.api.instance.spec import BaasInstanceSpec
 from baas_operator.api.kinds import CERTIFICATE, HTTP_ROUTE, OPTIONAL_KINDS, POD_MONITOR
 from baas_operator.desired.images import Images
+from baas_operator.desired.instance import names
 from baas_operator.desired.instance.build import InstanceFacts, build_instance
 from baas_operator.desired.instance.component import Component
 from baas_operator.desired.instance.exposure import certificate_secret, exposure_manifests, fronted, lacking, terminates_tls
@@ -30,6 +33,11 @@ def spec_of(**gateway: Any) -> BaasInstanceSpec:
 
 def made(kinds: frozenset[str] = ALL, **gateway: Any) -> dict[str, Manifest]:
     return {each["kind"]: each for each in exposure_manifests(spec_of(**gateway), OWNER, kinds=kinds)}
+
+
+def build(hosts: list[str] | None = None, **gateway: Any) -> list[Manifest]:
+    spec = BaasInstanceSpec.model_validate({"hosts": hosts or [], "components": {"gateway": gateway}})
+    return build_instance(spec, OWNER, Images(), InstanceFacts(jwks='{"keys": [{"kid": "a"}]}', kids=("a",)))
 
 
 def test_nothing_is_made_that_was_not_asked_for() -> None:
@@ -145,10 +153,29 @@ def test_without_the_prometheus_operator_there_are_none() -> None:
 def test_what_nodes_do_with_traffic_from_outside_is_as_asked_and_nothing_of_a_cluster_address(
     said: dict[str, str], policy: str | None
 ) -> None:
-    spec = BaasInstanceSpec.model_validate({"components": {"gateway": {"service": said}}})
-    built = build_instance(spec, OWNER, Images(), InstanceFacts(jwks='{"keys": [{"kid": "a"}]}', kids=("a",)))
+    built = build(service=said)
     policies = {
         each["metadata"]["name"]: each["spec"].get("externalTrafficPolicy") for each in built if each["kind"] == "Service"
     }  # fmt: skip
     assert policies.pop("shop-gateway") == policy
     assert set(policies.values()) == {None}, "others are for the cluster alone"
+
+
+@pytest.mark.parametrize(("tls", "port"), [(None, "http"), (OWN_CERTIFICATE, "https")])
+def test_the_node_port_leads_to_what_clients_outside_use(tls: dict[str, str] | None, port: str) -> None:
+    built = build(service={"type": "NodePort", "nodePort": 30080}, tls=tls)
+    (service,) = [each for each in built if (each["kind"], each["metadata"]["name"]) == ("Service", "shop-gateway")]
+    assert {each["name"]: each["nodePort"] for each in service["spec"]["ports"] if "nodePort" in each} == {port: 30080}
+
+
+@pytest.mark.parametrize("hosts", [[], HOSTS, ["shop-gateway.prod.svc"]])
+def test_what_is_called_inside_the_cluster_is_served_by_plain_http_also_with_tls(hosts: list[str]) -> None:
+    built = build(hosts, tls=OWN_CERTIFICATE)
+    (files,) = [each["data"] for each in built if (each["kind"], each["metadata"]["name"]) == ("ConfigMap", "shop-gateway")]
+    (routes,) = json.loads(files["routes.yaml"])["resources"]
+    for host in routes["virtual_hosts"]:
+        for redirect in host["routes"][:2]:
+            (own,) = [each for each in redirect["match"]["headers"] if each.get("invert_match")]
+            for called in (names.gateway_url(OWNER).removeprefix("http://"), "shop-gateway", "shop-gateway.prod.svc.cluster.local"):
+                assert re.fullmatch(own["string_match"]["safe_regex"]["regex"], called)
+    assert len(routes["virtual_hosts"][0]["domains"]) == len(set(routes["virtual_hosts"][0]["domains"]))

@@ -11,7 +11,7 @@ from baas_operator.desired.instance.gateway.keys import jwt_filter
 from baas_operator.desired.instance.gateway.limits import rate_filter
 from baas_operator.desired.instance.gateway.listeners import certificate, listeners
 from baas_operator.desired.instance.gateway.model import DRAIN_SECONDS, FINISH_SECONDS, GatewayInput
-from baas_operator.desired.instance.gateway.routes import public_routes, redirects
+from baas_operator.desired.instance.gateway.routes import public_routes
 from baas_operator.desired.instance.gateway.typed import (
     BOOTSTRAP,
     CERTIFICATE,
@@ -22,7 +22,6 @@ from baas_operator.desired.instance.gateway.typed import (
     LISTENERS,
     PUBLIC_ROUTES,
     RATE_FILTER,
-    REDIRECTS,
     Config,
     extension_file,
     resources,
@@ -49,7 +48,7 @@ def gateway_files(given: GatewayInput) -> dict[str, str]:
         extension_file(RATE_FILTER): resources(typed(EXTENSION, **rate_filter(given))),
     }
     if given.spec.tls:
-        files |= {REDIRECTS: redirects(), CERTIFICATE: certificate(given)}
+        files[CERTIFICATE] = certificate(given)
     return files
 
 

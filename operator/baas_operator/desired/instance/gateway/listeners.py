@@ -9,13 +9,12 @@ from baas_operator.desired.instance.gateway.keys import OWN_HEADERS, role_filter
 from baas_operator.desired.instance.gateway.limits import body_filters
 from baas_operator.desired.instance.gateway.model import KEPT_BYTES, GatewayInput
 from baas_operator.desired.instance.gateway.postgrest import AGAIN, UNKNOWN
-from baas_operator.desired.instance.gateway.routes import CORS_FILTER, IDLE_SECONDS, PUBLIC, READS, REDIRECT
+from baas_operator.desired.instance.gateway.routes import CORS_FILTER, IDLE_SECONDS, PUBLIC, READS
 from baas_operator.desired.instance.gateway.typed import (
     CERTIFICATE,
     JWT_FILTER,
     PUBLIC_ROUTES,
     RATE_FILTER,
-    REDIRECTS,
     Config,
     address,
     discovered,
@@ -51,11 +50,9 @@ def listeners(given: GatewayInput) -> str:
     made = [health_listener(given)]
     if any(each.waits for each in given.upstreams):
         made.append(waiting_listener(given))
+    made.append(_listener(given, "http", given.ports.http))
     if given.spec.tls:
-        made.append(_listener(given, "http", given.ports.http, REDIRECT, REDIRECTS, []))
-        made.append(_listener(given, "https", given.ports.https, PUBLIC, PUBLIC_ROUTES, _filters(given), tls=True))
-    else:
-        made.append(_listener(given, "http", given.ports.http, PUBLIC, PUBLIC_ROUTES, _filters(given)))
+        made.append(_listener(given, "https", given.ports.https, tls=True))
     return resources(*(typed("envoy.config.listener.v3.Listener", **each) for each in made))
 
 
@@ -80,13 +77,13 @@ def _filters(given: GatewayInput) -> list[Config]:
     ]
 
 
-def _listener(given: GatewayInput, name: str, port: int, routes: str, file: str, filters: list[Config], *, tls: bool = False) -> Config:
+def _listener(given: GatewayInput, name: str, port: int, *, tls: bool = False) -> Config:
     manager = typed(
         MANAGER,
         stat_prefix=name,
         codec_type="AUTO",
-        rds={"route_config_name": routes, "config_source": from_file(given, file)},
-        http_filters=[*filters, extension("envoy.filters.http.router", _ROUTER)],
+        rds={"route_config_name": PUBLIC, "config_source": from_file(given, PUBLIC_ROUTES)},
+        http_filters=[*_filters(given), extension("envoy.filters.http.router", _ROUTER)],
         use_remote_address=True,
         xff_num_trusted_hops=given.spec.trusted_hops,
         server_header_transformation="PASS_THROUGH",

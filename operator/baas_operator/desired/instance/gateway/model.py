@@ -138,14 +138,15 @@ class Ports:
 
 @dataclass(frozen=True)
 class GatewayInput:
-    """All that a gateway's configuration depends on. `jwks`: `{"keys": [...]}`, public keys only. `hosts`: empty means any; else every name
-    that clients use, those inside the cluster too."""
+    """All that a gateway's configuration depends on. `jwks`: `{"keys": [...]}`, public keys only. `hosts`: names that clients outside use,
+    empty means any. `own_hosts`: those of its Service, for clients inside the cluster: always served, and over plain HTTP too."""
 
     upstreams: tuple[Upstream, ...]
     routes: tuple[Route, ...]
     jwks: str
     issuer: str
     hosts: tuple[str, ...] = ()
+    own_hosts: tuple[str, ...] = ()
     spec: GatewaySpec = GatewaySpec()
     ports: Ports = Ports()
     folder: str = CONFIG_MOUNT

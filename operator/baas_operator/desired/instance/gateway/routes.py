@@ -6,6 +6,8 @@ certainly was not done there.
 
 from __future__ import annotations
 
+import re
+
 from baas_operator.desired.instance.gateway.clusters import DEGRADED_KEY, METADATA, read_cluster, write_cluster
 from baas_operator.desired.instance.gateway.keys import OWN_HEADERS, access
 from baas_operator.desired.instance.gateway.limits import body_limit
@@ -14,7 +16,6 @@ from baas_operator.desired.instance.gateway.postgrest import FILTER, READS_KEY
 from baas_operator.desired.instance.gateway.typed import Config, extension, header, resources, seconds, typed
 
 PUBLIC = "public"
-REDIRECT = "redirect"
 CORS_FILTER = "cors"
 DEGRADED_HEADER = "baas-degraded"
 _CORS = "envoy.extensions.filters.http.cors.v3"
@@ -46,12 +47,15 @@ def public_routes(given: GatewayInput) -> str:
     ordered = sorted(given.routes, key=lambda each: -len(each.prefix))
     routes = [made for route in ordered for made in _routes(given, route)]
     routes.append(_answer(404, "No such route."))
+    first = _to_https(given) if given.spec.tls else []
+    # Each once, as somebody may say these, too: Envoy takes no routes where a domain is twice.
+    domains = list(dict.fromkeys((*given.hosts, *given.own_hosts))) if given.hosts else ["*"]
     hosts = [{
-        "name": PUBLIC, "domains": list(given.hosts) or ["*"], "routes": routes,
+        "name": PUBLIC, "domains": domains, "routes": [*first, *routes],
         "typed_per_filter_config": {CORS_FILTER: _cors(given)},
     }]  # fmt: skip
     if given.hosts:
-        hosts.append({"name": "other", "domains": ["*"], "routes": [_answer(421, "This gateway does not serve that host.")]})
+        hosts.append({"name": "other", "domains": ["*"], "routes": [*first, _answer(421, "This gateway does not serve that host.")]})
     return resources(
         typed(
             _ROUTES, name=PUBLIC, virtual_hosts=hosts, ignore_port_in_host_matching=True,
@@ -61,11 +65,21 @@ def public_routes(given: GatewayInput) -> str:
     )  # fmt: skip
 
 
-def redirects() -> str:
-    """The file of the routes of plain HTTP where there is TLS: all to the same by HTTPS, with the same method."""
-    to_tls = {"match": {"prefix": "/"}, "redirect": {"https_redirect": True, "response_code": "PERMANENT_REDIRECT"}}
-    hosts = [{"name": REDIRECT, "domains": ["*"], "routes": [to_tls]}]
-    return resources(typed(_ROUTES, name=REDIRECT, virtual_hosts=hosts))
+def _to_https(given: GatewayInput) -> list[Config]:
+    """What comes over plain HTTP is led to the same by HTTPS, with the same method; but for the Service's own names, which components,
+    workers and others inside the cluster call, and no certificate is for. Who names the port of HTTP is led to that of HTTPS."""
+    port = given.ports.http
+    # Envoy says it itself of each connection: there is no proxy in front that would be believed where TLS ends here.
+    plain: list[Config] = [{"name": "x-forwarded-proto", "string_match": {"exact": "http"}}]
+    if given.own_hosts:
+        own = "|".join(re.escape(each) for each in given.own_hosts)
+        plain.append({"name": ":authority", "string_match": {"safe_regex": {"regex": f"(?i)({own})(:{port})?"}}, "invert_match": True})
+    redirect: Config = {"https_redirect": True, "response_code": "PERMANENT_REDIRECT"}
+    with_port = {"name": ":authority", "string_match": {"suffix": f":{port}"}}
+    return [
+        {"match": {"prefix": "/", "headers": [*plain, with_port]}, "redirect": redirect | {"port_redirect": given.ports.https}},
+        {"match": {"prefix": "/", "headers": plain}, "redirect": redirect},
+    ]
 
 
 def _answer(status: int, text: str) -> Config:
