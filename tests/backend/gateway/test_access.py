@@ -157,6 +157,38 @@ async def test_websockets_bring_their_key_in_the_query(build: Build, stranger: K
         assert (await socket.receive(timeout=5)).data == "other heard hello"
 
 
+SENT = {
+    "supabase-js": "authorization x-client-info apikey content-type x-retry-count traceparent tracestate baggage",  # its cors.ts
+    "its libraries": "accept prefer accept-profile content-profile x-supabase-api-version x-region x-upsert x-metadata cache-control "
+    "content-encoding",
+    "tus-js-client": "tus-resumable upload-length upload-defer-length upload-offset upload-metadata upload-concat x-http-method-override "
+    "x-request-id content-type",
+    "Parse's": "x-parse-master-key x-parse-rest-api-key x-parse-javascript-key x-parse-application-id x-parse-client-version "
+    "x-parse-session-token x-requested-with x-parse-revocable-session x-parse-request-id content-type pragma cache-control "
+    "x-parse-upload-mode x-parse-file-directory x-parse-file-metadata x-parse-file-tags x-parse-file-max-upload-size",
+}
+READ = {
+    "auth-js": "x-supabase-api-version x-total-count link",
+    "postgrest-js": "content-range retry-after",
+    "functions-js": "x-relay-error",
+    "storage-js": "content-length",
+    "tus-js-client": "location upload-offset upload-length",
+    "Parse's": "x-parse-job-status-id x-parse-push-status-id content-length location",
+}
+
+
+async def test_a_browser_may_send_and_read_what_the_client_libraries_do(build: Build) -> None:
+    world = await build()
+    for who, names in SENT.items():
+        asked = {"origin": "https://shop.example", "access-control-request-method": "GET"}
+        asked["access-control-request-headers"] = ",".join(names.split())
+        async with world.session.options(f"{world.gateway.url}/rest/v1/notes", headers=asked) as answer:
+            assert not set(names.split()) - set(answer.headers["access-control-allow-headers"].split(",")), who
+    told = (await _get(world, "/rest/v1/notes", **world.anon, origin="https://shop.example"))[2]
+    for who, names in READ.items():
+        assert not set(names.split()) - set(told["access-control-expose-headers"].split(",")), who
+
+
 async def test_preflights_are_answered_here_for_allowed_origins_alone(build: Build) -> None:
     from baas_operator.desired.instance.gateway import GatewaySpec
 

@@ -21,16 +21,24 @@ DEGRADED_HEADER = "baas-degraded"
 _CORS = "envoy.extensions.filters.http.cors.v3"
 _ROUTES = "envoy.config.route.v3.RouteConfiguration"
 _ALLOWED = (
-    "authorization", "apikey", "content-type", "accept", "prefer", "accept-profile", "content-profile", "range", "if-none-match",
-    "x-client-info", "x-supabase-api-version", "x-upsert", "x-metadata", "x-region", "cache-control", "x-request-id", "traceparent",
-    "tracestate", "baggage", "tus-resumable", "upload-length", "upload-offset", "upload-metadata", "x-parse-application-id",
-    "x-parse-rest-api-key", "x-parse-javascript-key", "x-parse-session-token", "x-parse-installation-id", "x-parse-request-id",
-    "x-parse-master-key", "x-parse-job-status-id", "x-parse-push-status-id", "x-http-method-override",
+    "authorization", "apikey", "content-type", "content-encoding", "accept", "prefer", "accept-profile", "content-profile", "range",
+    "if-none-match", "cache-control", "pragma", "x-requested-with", "x-client-info", "x-supabase-api-version", "x-retry-count", "x-upsert",
+    "x-metadata", "x-region", "x-request-id", "traceparent", "tracestate", "baggage", "tus-resumable", "upload-length",
+    "upload-defer-length", "upload-offset", "upload-metadata", "upload-concat", "x-parse-application-id", "x-parse-rest-api-key",
+    "x-parse-javascript-key", "x-parse-client-key", "x-parse-session-token", "x-parse-installation-id", "x-parse-request-id",
+    "x-parse-master-key", "x-parse-client-version", "x-parse-revocable-session", "x-parse-cloud-context",
+    "x-parse-upload-mode", "x-parse-file-directory", "x-parse-file-metadata", "x-parse-file-tags", "x-parse-file-max-upload-size",
+    "x-parse-job-status-id", "x-parse-push-status-id", "x-http-method-override",
 )  # fmt: skip
+"""What clients send from a browser: supabase-js 2.119 (`cors.ts`, and the sources of its libraries), tus-js-client, and
+Parse's (`DEFAULT_ALLOWED_HEADERS` of the server, and what it reads beside). A header that is not here fails the whole request."""
 _EXPOSED = (
-    "content-range", "content-profile", "content-location", "location", "preference-applied", "etag", "retry-after", "x-request-id",
-    "x-total-count", "upload-offset", "tus-resumable", "x-parse-job-status-id", "x-parse-push-status-id", DEGRADED_HEADER,
+    "content-range", "content-length", "content-profile", "content-location", "location", "preference-applied", "etag", "retry-after",
+    "link", "x-request-id", "x-total-count", "x-supabase-api-version", "x-relay-error", "upload-offset", "upload-length",
+    "upload-defer-length", "upload-metadata", "upload-concat", "upload-expires", "tus-resumable", "tus-version", "tus-extension",
+    "tus-max-size", "x-parse-job-status-id", "x-parse-push-status-id", DEGRADED_HEADER,
 )  # fmt: skip
+"""What they read of answers, beside what they may read of any."""
 _STREAM_IDLE_SECONDS = 3600
 IDLE_SECONDS = 60
 """How long nothing may come of a request, or go: unless a route says otherwise (`listeners.py`)."""
