@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from baas_operator.desired.instance.gateway import GatewaySpec
 from tests.backend.gateway.conftest import Build, World
 from tests.backend.gateway.harness.envoy import until
 from tests.backend.gateway.harness.keys import Key, key_set
@@ -190,8 +191,6 @@ async def test_a_browser_may_send_and_read_what_the_client_libraries_do(build: B
 
 
 async def test_preflights_are_answered_here_for_allowed_origins_alone(build: Build) -> None:
-    from baas_operator.desired.instance.gateway import GatewaySpec
-
     world = await build(spec=GatewaySpec(replicas=1, cors_origins=("https://shop.example",)))
     preflight = {"access-control-request-method": "POST", "access-control-request-headers": "apikey,prefer"}
     for origin, allowed in (("https://shop.example", True), ("https://evil.example", False)):
@@ -205,6 +204,23 @@ async def test_preflights_are_answered_here_for_allowed_origins_alone(build: Bui
     assert told["access-control-allow-origin"] == "https://shop.example"
     told = (await _get(world, "/rest/v1/notes", **world.anon, origin="https://shop.example"))[2]
     assert "baas-degraded" in told["access-control-expose-headers"]
+
+
+async def test_a_component_does_not_say_who_may_read_its_answers(build: Build) -> None:
+    """As Parse Server does, whose SDK asks without a preflight."""
+    world = await build(spec=GatewaySpec(replicas=1, cors_origins=("https://shop.example",)))
+    said = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "true"}
+    for each in (world.rest, world.other):
+        each.more_headers = said
+    for path in ("/rest/v1/notes", "/other/v1/open/"):
+        for origin, may_read in (("https://shop.example", "https://shop.example"), ("https://evil.example", None)):
+            headers = world.anon | {"origin": origin, "content-type": "text/plain"}
+            async with world.session.post(f"{world.gateway.url}{path}", data=b"{}", headers=headers) as answer:
+                assert answer.status == 200
+                assert answer.headers.getall("access-control-allow-origin", []) == ([may_read] if may_read else [])
+                assert "access-control-allow-credentials" not in answer.headers
+        told = (await _get(world, path, **world.anon))[2]
+        assert "access-control-allow-origin" not in told, "nobody asked from another origin"
 
 
 async def test_other_hosts_are_not_served(build: Build) -> None:

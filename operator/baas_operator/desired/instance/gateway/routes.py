@@ -39,6 +39,9 @@ _EXPOSED = (
     "tus-max-size", "x-parse-job-status-id", "x-parse-push-status-id", DEGRADED_HEADER,
 )  # fmt: skip
 """What they read of answers, beside what they may read of any."""
+_OF_CORS = ("access-control-allow-origin", "access-control-allow-credentials")
+"""Taken from a component's answer before the CORS filter comes to it: who may read it is said there alone, and the filter only adds. Parse
+Server, and functions, say of their answers that anybody may."""
 _STREAM_IDLE_SECONDS = 3600
 IDLE_SECONDS = 60
 """How long nothing may come of a request, or go: unless a route says otherwise (`listeners.py`)."""
@@ -68,7 +71,7 @@ def public_routes(given: GatewayInput) -> str:
         typed(
             _ROUTES, name=PUBLIC, virtual_hosts=hosts, ignore_port_in_host_matching=True,
             request_headers_to_remove=["apikey", *OWN_HEADERS],
-            response_headers_to_remove=["server", "x-envoy-upstream-service-time", "x-envoy-overloaded", UNDONE_HEADER],
+            response_headers_to_remove=["server", "x-envoy-upstream-service-time", "x-envoy-overloaded", UNDONE_HEADER, *_OF_CORS],
         ),
     )  # fmt: skip
 
