@@ -91,6 +91,8 @@ async def test_open_routes_ask_for_nothing_and_the_longest_path_counts(build: Bu
     world = await build()
     assert (await _get(world, "/other/v1/open/callback"))[1]["path"] == "/open/callback"
     assert (await _get(world, "/.well-known/jwks.json"))[1]["path"] == "/jwks"
+    for headers in ({"apikey": "of another"}, {"authorization": "Bearer of.a.component"}, {"apikey": "x", "authorization": "Basic eDp4"}):
+        assert (await _get(world, "/other/v1/open/callback", **headers))[0] == 200
     assert (await _get(world, "/other/v1/shut"))[0] == 401
     assert (await _get(world, "/.well-known/jwks.jsonx"))[0] == 404
 

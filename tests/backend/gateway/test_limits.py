@@ -16,6 +16,7 @@ import pytest
 from baas_operator.desired.instance.gateway import GatewaySpec, Limits, Rate
 from baas_operator.desired.instance.gateway.keys import OWN_HEADERS
 from tests.backend.gateway.conftest import Build, World, routes
+from tests.backend.gateway.harness.keys import Key
 from tests.backend.gateway.harness.load import Answer, ask
 from tests.backend.gateway.harness.postgrest import ENDED
 
@@ -73,6 +74,35 @@ async def test_nobody_chooses_the_name_that_is_counted(build: Build) -> None:
         forged = [dict.fromkeys(OWN_HEADERS, f"user-{number}") for number in range(10)]
         told = [(await _times(world, 1, path, **headers, **each))[0] for each in forged]
         assert told.count(429) >= 4, told
+
+
+async def test_probers_are_no_clients(build: Build, stranger: Key) -> None:
+    """What one asks in a round comes at once, from one address; with as little as this for each client it was refused in every round."""
+    limits = Limits(per_key=Rate(1, 2), per_address=Rate(1, 2), exempt_roles=("baas_probe",))
+    world = await build(spec=GatewaySpec(replicas=1, limits=limits))
+    probe, anon = world.key.token("baas_probe"), world.key.token("anon")
+    tokens = {"its own": probe, "service_role": world.key.token("service_role"), "user": world.key.token("authenticated", sub="prober")}
+    for who, token in tokens.items():
+        assert await _times(world, 5, apikey=probe, authorization=f"Bearer {token}") == [200] * 5, who
+    assert await _times(world, 5, apikey=probe) == [200] * 5
+    assert await _times(world, 5, "/other/v1/open/", apikey=probe) == [200] * 5
+    assert await _times(world, 5, "/pg/tables", apikey=probe, authorization=f"Bearer {tokens['service_role']}") == [200] * 5
+    assert await _times(world, 1, "/pg/tables", apikey=probe) == [403], "no more than that"
+
+    # Nobody else is one: not by a name of the gateway's own, nor by a key that the instance did not sign.
+    named = dict.fromkeys(OWN_HEADERS, "baas_probe")
+    for headers in ({"apikey": anon}, {"apikey": anon, "authorization": f"Bearer {tokens['user']}"}):
+        assert (await _times(world, 6, **headers, **named)).count(429) >= 2
+    for number, headers in enumerate(({}, {"apikey": stranger.token("baas_probe")}, {"apikey": "baas_probe"}, {"apikey": anon})):
+        told = await _times(world, 6, "/other/v1/open/", **headers, **named)
+        assert set(told) <= {200, 429}, "a route that asks for nothing refuses nobody"
+        assert told.count(429) >= 2, number
+    assert await _times(world, 1, apikey=stranger.token("baas_probe")) == [401]
+
+
+async def test_the_total_counts_probers_too(build: Build) -> None:
+    world = await build(spec=GatewaySpec(replicas=1, limits=Limits(total=Rate(1, 3), exempt_roles=("baas_probe",))))
+    assert (await _times(world, 8, apikey=world.key.token("baas_probe"))).count(429) >= 3
 
 
 async def test_the_total_is_shared_out_to_the_pods(build: Build) -> None:

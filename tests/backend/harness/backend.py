@@ -21,6 +21,7 @@ from baas_operator.desired.images import Images
 from baas_operator.desired.instance import names
 from baas_operator.desired.instance.component import Component
 from baas_operator.desired.instance.engine import Given
+from baas_operator.desired.instance.keys import API_KEYS
 from baas_operator.desired.instance.supabase import SUPABASE
 from baas_operator.desired.meta import Owner
 from baas_operator.engine.generate import complete
@@ -77,6 +78,10 @@ class Backend:
     @property
     def anon(self) -> str:
         return self._secrets[names.api_keys_secret(NAME)]["anon"]
+
+    @property
+    def probe(self) -> str:
+        return self._secrets[names.api_keys_secret(NAME)]["probe"]
 
     @property
     def service(self) -> str:
@@ -137,7 +142,7 @@ class Backend:
 
     def issue(self) -> None:
         """API keys, signed by the key that signs now."""
-        keys = {role: self.keys.token(role, ref=NAME) for role in ("anon", "service_role")}
+        keys = {name: self.keys.token(role, ref=NAME) for name, role in API_KEYS.items()}
         self._secrets[names.api_keys_secret(NAME)] = keys
         self._secrets[names.signing_key_secret(NAME)] = {"gotrue-keys.json": self.keys.gotrue}
 

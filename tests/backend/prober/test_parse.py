@@ -19,7 +19,9 @@ from tests.backend.prober.harness import REPOSITORY, Process, until
 from tests.jetstream.harness.postgres import Postgres, programs
 from tests.jetstream.harness.servers import free_ports
 
-KEYS = {"masterKey": "master-0123456789", "restAPIKey": "rest-0123456789", "username": "prober@baas-operator.invalid"}
+KEYS = {
+    "masterKey": "master-0123456789", "restAPIKey": "rest-0123456789", "username": "prober@baas-operator.invalid", "probe": "the-gateways",
+}  # fmt: skip
 NAMES = ("read", "write", "sign-in")
 
 

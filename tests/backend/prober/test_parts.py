@@ -33,7 +33,8 @@ class Parts(Backend):
         """One of several."""
         keys = folder / "secrets" / "api"
         keys.mkdir(parents=True, exist_ok=True)
-        told = {"anon": self.anon, "service_role": self.service, "username": "prober@baas-operator.invalid", "password": password}
+        told = {"anon": self.anon, "service_role": self.service, "probe": self.probe}
+        told |= {"username": "prober@baas-operator.invalid", "password": password}
         for name, value in told.items():
             (keys / name).write_text(value)
         config = {

@@ -6,8 +6,11 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from baas_operator.api.instance.gateway import Gateway as ApiGateway
+from baas_operator.desired.instance.gateway import gateway_spec
 from tests.backend.prober.harness import DataPath, cpu_seconds, resident_mebibytes
 
 
@@ -27,6 +30,25 @@ async def test_transactions_succeed_and_nothing_is_left_behind(path: DataPath) -
 
         assert prober.process.end(signal.SIGTERM) == 0
     assert await path.rows() == []
+
+
+async def test_a_limit_of_clients_that_a_round_is_above_is_none_of_probers(path: DataPath) -> None:
+    before = path.gateway.given
+    limits = {"perClient": {"requestsPerSecond": 1, "burst": 2}}
+    spec = gateway_spec(ApiGateway.model_validate({"limits": limits}), tls=False, trusted_hops=0)
+    try:
+        path.gateway.change(replace(before, spec=spec))
+        told = [(await path.get("/rest/v1/orders", key="anon"))[0] for _ in range(3)]
+        while 429 not in told[-3:]:  # until it is in effect
+            told.append((await path.get("/rest/v1/orders", key="anon"))[0])
+            assert len(told) < 1000, told[-5:]
+        with path.prober() as prober:
+            await prober.began()
+            for name in ("read", "write"):
+                said = await prober.when(name, failing=False)
+                assert (said.failures, said.failure) == (0, None), prober.process.said
+    finally:
+        path.gateway.change(before)
 
 
 async def test_its_role_reaches_nothing_else_and_nobody_else_reaches_its_rows(path: DataPath) -> None:

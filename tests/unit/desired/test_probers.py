@@ -146,6 +146,7 @@ def test_parse_is_probed_by_its_own_means() -> None:
     assert wanted is not None
     assert [each.name for each in wanted.transactions] == ["read", "write", "sign-in"]
     assert wanted.settings == {"appId": "shop-app"}
+    assert wanted.secrets["shop-api-keys"] == ("probe",), "by which the gateway knows a prober"
 
 
 def test_all_transactions_are_known_to_the_program() -> None:

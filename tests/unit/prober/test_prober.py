@@ -295,3 +295,14 @@ async def _until(condition: Any) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - the condition is a server's
             await asyncio.sleep(0.01)
+
+
+async def test_the_gateway_knows_a_prober_of_parse_by_its_key(tmp_path: Path) -> None:
+    async with backend() as there:
+        there.fault = nonsense
+        told = tell(tmp_path, there.port, "read", "write", "sign-in", engine="parse", settings={"appId": "shop"})
+        for name in ("masterKey", "restAPIKey", "username", "password"):
+            (tmp_path / "secrets" / "api" / name).write_text(name)
+        await prober_of(told).round()
+        assert len(there.keys) >= 3
+        assert set(there.keys) == {"key-of-probes"}

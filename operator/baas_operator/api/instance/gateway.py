@@ -106,7 +106,7 @@ class Limits(ApiModel):
     total: KeyLimit | None = None
     """Of all clients together; no limit when left out."""
     per_client: KeyLimit | None = None
-    """Of each client: a signed-in user, else an address. No limit when left out."""
+    """Of each client: a signed-in user, else an address; probers are none. No limit when left out."""
     body_bytes: Annotated[int, Field(ge=1024, le=5 * 2**30)] = 50 * 2**20
     """Largest body of a request."""
     timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 30

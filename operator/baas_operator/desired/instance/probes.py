@@ -114,7 +114,11 @@ def _parse(spec: BaasInstanceSpec, owner: Owner) -> Probes:
     server = spec.components.server or Server()
     return Probes(
         (Transaction("read"), Transaction("write"), Transaction("sign-in", every=_SELDOM)),
-        {f"{owner.name}-parse-keys": ("masterKey", "restAPIKey"), user_secret(owner.name): ("username", "password")},
+        {
+            names.api_keys_secret(owner.name): (KEY,),
+            f"{owner.name}-parse-keys": ("masterKey", "restAPIKey"),
+            user_secret(owner.name): ("username", "password"),
+        },
         settings={"appId": server.app_id or owner.name},
     )
 

