@@ -135,6 +135,7 @@ SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 POD = Kind("v1", "Pod", "pods")
 VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
+NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 VOLUME = Kind("v1", "PersistentVolume", "persistentvolumes", namespaced=False)
 """Never watched: one is read when it is to be proven that a volume went with its node."""
 EVENT = Kind("events.k8s.io/v1", "Event", "events")

@@ -9,7 +9,7 @@ import uuid
 
 import aiohttp
 
-from baas_operator.api.kinds import BAAS_INSTANCE, CHILD_KINDS, NODE, OPERATION, OPTIONAL_KINDS, OWN_KINDS, Kind
+from baas_operator.api.kinds import BAAS_INSTANCE, CHILD_KINDS, NAMESPACE, NODE, OPERATION, OPTIONAL_KINDS, OWN_KINDS, Kind
 from baas_operator.desired.meta import KIND_LABEL, Manifest
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
@@ -152,7 +152,20 @@ class Runtime:
         selector = KIND_LABEL if kind in (*CHILD_KINDS, *OPTIONAL_KINDS) else ""
         if not self._config.namespaces or not kind.namespaced:
             return await self._client.list(kind, selector=selector)
-        return [each for ns in self._config.namespaces for each in await self._client.list(kind, ns, selector=selector)]
+        found = []
+        for namespace in self._config.namespaces:
+            try:
+                found += await self._client.list(kind, namespace, selector=selector)
+            except ApiError as error:
+                if error.status not in (403, 404) or not await self._is_going(namespace):
+                    raise
+        return found
+
+    async def _is_going(self, namespace: str) -> bool:
+        """Whether a namespace is gone, or being deleted: what lets the operator in there goes with it, and the others are seen to all the
+        same."""
+        found = await self._client.get(NAMESPACE, None, namespace)
+        return found is None or bool(found["metadata"].get("deletionTimestamp"))
 
     async def _resync_loop(self) -> None:
         await asyncio.sleep(min(10.0, self._config.resync_seconds))  # what vanished between our first list and kopf's

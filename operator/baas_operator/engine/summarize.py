@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
+
 from baas_operator.api.kinds import ALL_KINDS, BAAS_INSTANCE, DATABASE_REPLICA, EVENT, EVENT_QUEUE
 from baas_operator.api.operation import OperationPhase
 from baas_operator.desired.meta import Manifest, checksum
@@ -37,6 +39,8 @@ _CONDITIONS = (
     READY, RECONCILING, STALLED, STORAGE_PRESSURE, DEAD_LETTERS_EXPIRING, COPY_STALLED, WEBHOOKS_DELIVERING, OUTBOXES_RELAYING, SUSPENDED,
     ZONE_TOLERANT, ANSWERS, PROGRAMS_HEALTHY,
 )  # fmt: skip
+_AT_REST = ("Hibernated", "Suspended")
+"""Reasons that say that somebody asked for it."""
 _log = logging.getLogger(__name__)
 
 
@@ -55,6 +59,8 @@ async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan
     phase = status.get("phase")
     over = phase is not None and OperationPhase(phase).over  # nobody has to act on an Operation of last week: no series, no alert
     for each in () if over else (*({"type": absent, "status": "False"} for absent in (RECONCILING, STALLED)), *conditions):
+        if each.get("reason") in _AT_REST and each["type"] != SUSPENDED:
+            continue  # nothing serves, as its owner wants it: no series, no alert
         CONDITION.labels(*key, each["type"]).set(each["status"] == "True")
     if last := status.get("lastFailover"):
         LAST_FAILOVER.labels(key.namespace, key.name, str(last["planned"]).lower()).set(last["seconds"])
@@ -125,5 +131,5 @@ async def _announce(client: Client, resource: Manifest, condition: Mapping[str, 
     }
     try:
         await client.create(EVENT, event)
-    except ApiError as error:
+    except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
         _log.info("no Event was written: %s", error)

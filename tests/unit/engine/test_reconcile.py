@@ -21,7 +21,7 @@ from baas_operator.engine.certificates import draw
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
 from baas_operator.engine.errors import Refused
-from baas_operator.engine.reconcile import Reconciler
+from baas_operator.engine.reconcile import Outcome, Reconciler
 from baas_operator.engine.store import Key, Store
 from baas_operator.engine.teardown import FINALIZER
 from baas_operator.observe.view import View
@@ -48,10 +48,14 @@ class Operator:
         """Another operator with other settings takes over."""
         self._reconciler = Reconciler(cast(Client, self.api), self.store, config)
 
+    async def outcome(self) -> Outcome:
+        """What one reconcile says of itself."""
+        return await self._reconciler.reconcile(self.key)
+
     async def reconcile(self) -> list[tuple[str, str]]:
         """The writes of one reconcile."""
         self.api.writes.clear()
-        await self._reconciler.reconcile(self.key)
+        await self.outcome()
         return [each for each in self.api.writes if not each[1].startswith("Event/")]
 
     def live(self, kind: str, name: str) -> Manifest | None:
@@ -143,6 +147,37 @@ async def test_a_child_that_does_not_go_is_told_as_it_holds_up_what_is_behind_it
     assert (told["Reconciling"]["status"], told["Reconciling"]["reason"]) == ("True", "ChildGoing")
     assert "Service 'mq' is being deleted" in told["Reconciling"]["message"]
     assert (queue.ready()["status"], queue.ready()["reason"]) == (before["status"], before["reason"]), "what serves goes on serving"
+
+
+async def test_who_depends_on_an_object_hears_of_it_also_where_its_event_can_not_be_written(queue: Operator) -> None:
+    """An Event is a courtesy; that the status is another is not."""
+
+    def no_answer(key: Key) -> None:
+        if key.kind == "Event":
+            raise TimeoutError
+
+    queue.api.meanwhile = no_answer
+
+    outcome = await queue.outcome()
+
+    assert outcome.told
+
+
+def series(operator: Operator) -> set[str]:
+    samples = [each for metric in CONDITION.collect() for each in metric.samples]
+    return {each.labels["type"] for each in samples if (each.labels["kind"], each.labels["name"]) == (operator.key.kind, operator.key.name)}
+
+
+async def test_what_was_put_to_rest_pages_nobody() -> None:
+    shop = Operator(BAAS_INSTANCE, "resting", hibernate=True)
+    for _ in range(3):
+        await shop.reconcile()
+    assert shop.ready()["reason"] == "Hibernated"
+    assert not {"Ready", "ZoneTolerant"} & series(shop)
+
+    idle = Operator(DATABASE_REPLICA, "idle", suspend=True)
+    await idle.reconcile()
+    assert series(idle) == {"Suspended", "Reconciling", "Stalled"}
 
 
 async def changed(operator: Operator, **spec: object) -> list[tuple[str, str]]:

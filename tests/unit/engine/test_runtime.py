@@ -17,9 +17,10 @@ from baas_operator.desired.meta import KIND_LABEL, NAME_LABEL, Manifest
 from baas_operator.engine import runtime
 from baas_operator.engine.client import Client
 from baas_operator.engine.config import Config
+from baas_operator.engine.errors import ApiError
 from baas_operator.engine.reconcile import Outcome, Reconciler
 from baas_operator.engine.runtime import Runtime
-from baas_operator.engine.store import Key
+from baas_operator.engine.store import Key, key_of
 from tests.unit.engine.api import StandInApi
 from tests.unit.objects import NAMESPACE, ZONES, nodes, own
 
@@ -163,6 +164,39 @@ async def listed(one: Runtime, monkeypatch: pytest.MonkeyPatch, *found: Manifest
 
     monkeypatch.setattr(one, "_list", answer)
     await one.resync(everything=True)
+
+
+class NamespacedApi(StandInApi):
+    """A stand-in that lets the operator into namespace `shop` alone."""
+
+    async def list(self, kind: Kind, namespace: str | None = None, *, selector: str = "") -> list[Manifest]:
+        if namespace != "shop" and kind.namespaced:
+            raise ApiError(403, "Forbidden", f"cannot list {kind.plural} in {namespace}")
+        return [copy.deepcopy(each) for key, each in self.objects.items() if key.kind == kind.name]
+
+
+@pytest.mark.parametrize("other", [None, {"deletionTimestamp": "2026-05-01T12:00:00Z"}])
+async def test_a_namespace_that_is_deleted_takes_no_other_with_it(other: dict[str, str] | None) -> None:
+    """Its RoleBinding goes with it, so that what is in it can not be listed any more."""
+    api = NamespacedApi()
+    mine = own(EVENT_QUEUE, "mq")
+    mine["metadata"]["namespace"] = "shop"
+    api.objects[Key(EVENT_QUEUE.name, "shop", "mq")] = mine
+    if other:
+        api.objects[Key("Namespace", "", "blog")] = {"metadata": {"name": "blog"} | other}
+    one = Runtime(cast(Client, api), Config(namespaces=("shop", "blog")))
+
+    await one.resync(everything=True)
+
+    assert [key_of(each) for each in one.store.of_kind(EVENT_QUEUE.name)] == [Key(EVENT_QUEUE.name, "shop", "mq")]
+
+
+async def test_a_namespace_that_the_operator_is_not_let_into_is_told() -> None:
+    api = NamespacedApi()
+    api.objects[Key("Namespace", "", "blog")] = {"metadata": {"name": "blog"}}
+
+    with pytest.raises(ApiError, match="Forbidden"):
+        await Runtime(cast(Client, api), Config(namespaces=("shop", "blog"))).resync(everything=True)
 
 
 async def test_a_change_that_was_on_its_way_when_the_list_saw_it_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
