@@ -18,14 +18,31 @@ const EXPIRE = 60_000;  // between two deletions of requests that idempotency ne
 const STATE = `SELECT pg_is_in_recovery() AS standby, current_setting('transaction_read_only') = 'on' AS read_only,
   concat(inet_server_addr(), ' ', pg_postmaster_start_time()) AS server, to_regproc('idempotency_delete_expired_records') AS expire`;
 
-export function connectionOptions({ uriFile, passwordFile, tls, caFile, applicationName = "parse-server" }) {
+// A rotation goes on to another user name (docs/keys.md), and its files come to servers that run: the name of before with the password
+// of after would be refused. So both are read together, from one file, at each connection, and one that was written by hand needs no
+// restart either. While the file is no URI, the one before counts.
+function loginFrom(uriFile) {
+  let said;
+  const read = () => {
+    const { username, password } = new URL(readFileSync(uriFile, "utf8").trim());
+    said = { user: decodeURIComponent(username), password: decodeURIComponent(password) };
+  };
+  read();
+  return () => {
+    try { read(); } catch { /* as before */ }
+    return said;
+  };
+}
+
+class Client extends pg.Client {
+  constructor({ login, ...options }) { super({ ...options, ...login() }); }
+}
+
+export function connectionOptions({ uriFile, tls, caFile, applicationName = "parse-server" }) {
   const uri = new URL(readFileSync(uriFile, "utf8").trim());
   const ssl = tls && (caFile ? { ca: readFileSync(caFile, "utf8"), rejectUnauthorized: true } : { rejectUnauthorized: false });
-  const part = (text) => decodeURIComponent(text);
   return {
-    host: uri.hostname, port: Number(uri.port || 5432), database: part(uri.pathname.slice(1)), user: part(uri.username),
-    // Read at each connection: a password that was rotated needs no restart.
-    password: passwordFile ? () => readFileSync(passwordFile, "utf8").trim() : part(uri.password),
+    host: uri.hostname, port: Number(uri.port || 5432), database: decodeURIComponent(uri.pathname.slice(1)), login: loginFrom(uriFile),
     ssl: ssl || false, keepAlive: true, application_name: applicationName, connectionTimeoutMillis: DEADLINE + INTERVAL,
   };
 }
@@ -38,7 +55,7 @@ const SCHEMA_KNOWN = 5000;  // milliseconds that a server goes by what it knows 
 // What the pool connects with. While the primary moves, a connection would be refused, or lead to one that takes no writes yet, and what
 // some request does next would fail: it waits instead. (Its connections so far were ended as they did nothing.) What is known of the primary is
 // some milliseconds old, so a connection may be refused all the same: `unsent` says that nothing was asked over it.
-const patient = (database) => class extends pg.Client {
+const patient = (database) => class extends Client {
   waits = true;
 
   connect(callback) {
@@ -123,7 +140,7 @@ export class Database {
   // Runs `does` while no other server runs its own: two that make the same tables at once hinder each other, and Parse Server
   // takes no notice of what it could not make. The lock goes with the connection.
   async alone(does) {
-    const client = new pg.Client(this.options);
+    const client = new Client(this.options);
     client.on("error", () => undefined);
     try {
       await client.connect();
@@ -184,7 +201,7 @@ export class Database {
   }
 
   async #connect() {
-    const client = new pg.Client({ ...this.options, connectionTimeoutMillis: DEADLINE, query_timeout: DEADLINE });
+    const client = new Client({ ...this.options, connectionTimeoutMillis: DEADLINE, query_timeout: DEADLINE });
     // Between two checks: PostgreSQL ends it as it ends the others, so nobody has to find out by a query that fails.
     client.on("error", (error) => {
       if (this.#client !== client || this.#asks) return;  // a check that is under way says it

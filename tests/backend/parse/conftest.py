@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from baas_operator.api.instance.spec import BaasInstanceSpec
+from baas_operator.desired.instance.logins import RoleLogin
 from baas_operator.desired.instance.parse import PARSE
 from baas_operator.desired.meta import Owner
 from tests.backend.parse.harness import CLIENTS, Files, Process, Server, Settings, Valkey
@@ -32,6 +33,9 @@ Parse.Cloud.define("undone", async ({ params }, response) => {
 });
 """
 )
+ACCESS = """host all,replication postgres 127.0.0.1/32 trust
+host all all 127.0.0.1/32 scram-sha-256
+"""
 
 
 @pytest.fixture(scope="session")
@@ -40,24 +44,30 @@ def postgres_programs() -> Iterator[Path]:
         yield made
 
 
+def bootstrap(bin_: Path, folder: Path, postgres: Postgres, **logins: RoleLogin) -> None:
+    """The operator's own SQL, with passwords that are found below the folder."""
+    wanted = PARSE.bootstrap(BaasInstanceSpec.model_validate({"engine": "parse"}), Owner("BaasInstance", "prod", "shop"), logins)
+    connection = f"host=127.0.0.1 port={postgres.port}"
+    subprocess.run(
+        [bin_ / "psql", "--no-psqlrc", "--quiet", f"{connection} user=postgres dbname=postgres"],
+        input=wanted.sql.replace("/etc/baas/roles", str(folder)), text=True, check=True, capture_output=True,
+        env={"CONNECTION": connection, "LD_LIBRARY_PATH": str(bin_.parent / "lib"), "PATH": f"{bin_}:/usr/bin:/bin"},
+    )  # fmt: skip
+
+
 @contextmanager
 def database(bin_: Path, folder: Path) -> Iterator[Postgres]:
     """A server whose database and owner are made by the operator's own SQL, twice."""
     made = Postgres(bin_, folder / "primary", settings={"wal_level": "replica", "max_wal_senders": "4", "hot_standby": "on"})
     made.create()
+    (made.folder / "data/pg_hba.conf").write_text(ACCESS)
     made.start()
     try:
         asyncio.run(made.wait())
         (folder / "owner").mkdir()
         (folder / "owner/password").write_text("owner-0123456789")
-        wanted = PARSE.bootstrap(BaasInstanceSpec.model_validate({"engine": "parse"}), Owner("BaasInstance", "prod", "shop"))
-        sql = wanted.sql.replace("/etc/baas/roles", str(folder))
         for _ in range(2):
-            subprocess.run(
-                [bin_ / "psql", "--no-psqlrc", "--quiet", f"host=127.0.0.1 port={made.port} user=postgres dbname=postgres"],
-                input=sql, text=True, check=True, capture_output=True,
-                env={"LD_LIBRARY_PATH": str(bin_.parent / "lib"), "PATH": "/usr/bin:/bin"},
-            )  # fmt: skip
+            bootstrap(bin_, folder, made)
         yield made
     finally:
         made.stop()

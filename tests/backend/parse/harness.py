@@ -214,7 +214,7 @@ class Server(Process):
         own.mkdir()
         self._own = own
         secrets = {
-            **KEYS, **S3_KEYS, "cache": CACHE_PASSWORD, "password": "owner-0123456789",
+            **KEYS, **S3_KEYS, "cache": CACHE_PASSWORD,
             "uri": f"postgresql://shop_owner:owner-0123456789@127.0.0.1:{settings.database_port}/shop?sslmode=require",
         }  # fmt: skip
         for key, value in secrets.items():
@@ -224,7 +224,6 @@ class Server(Process):
         # Without TLS: PostgreSQL has no certificate here.
         config["database"] |= {
             "uriFile": str(own / "uri"),
-            "passwordFile": str(own / "password"),
             "queryTimeoutMs": 2000,
             "poolSize": 5,
             "tls": False,

@@ -17,7 +17,8 @@ import pytest_asyncio
 
 from baas_operator.agent.postgres import Postgres as Agent
 from baas_operator.agent.postmaster import Postmaster
-from tests.backend.parse.conftest import Rig
+from baas_operator.desired.instance.logins import RoleLogin
+from tests.backend.parse.conftest import Rig, bootstrap
 from tests.backend.parse.harness import Server, until
 from tests.jetstream.harness.door import Door
 from tests.jetstream.harness.postgres import Postgres
@@ -263,6 +264,47 @@ async def test_what_was_not_sent_is_asked_again(rig: Rig) -> None:
     assert not asked.done(), "it waits"
     await sql(rig.postgres, "ALTER ROLE shop_owner LOGIN")
     assert await asked == 201
+
+
+def uri(postgres: Postgres, user: str, password: str) -> str:
+    return f"postgresql://{user}:{password}@127.0.0.1:{postgres.port}/shop?sslmode=require"
+
+
+async def end_sessions(postgres: Postgres) -> None:
+    """All of the servers', so that each request needs a new one."""
+    await sql(postgres, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'parse-server'")
+
+
+async def test_a_rotation_is_followed_by_servers_that_run(rig: Rig) -> None:
+    """They are replaced one after another, long after a rotation's files have come to those of before."""
+    server = rig.server()
+    server.wait()
+    (rig.folder / "owner-alt").mkdir()
+    (rig.folder / "owner-alt/password").write_text("next-0123456789")
+    both = RoleLogin("shop_owner", "shop_owner_alt", {"shop_owner_alt": "password", "shop_owner": "previous"})
+    bootstrap(rig.bin, rig.folder, rig.postgres, owner=both)
+
+    async def goes_on(what: str) -> None:
+        await end_sessions(rig.postgres)
+        until("it serves on", lambda: server.ready[0] == 200, 10)
+        with ThreadPoolExecutor(5) as many:
+            answers = [*many.map(lambda number: sign_up(server, f"{what}{number}"), range(10))]
+        assert set(answers) == {201}, f"{what}: {answers}"
+
+    await goes_on("before")
+    for password in ("next-0123456789", "by%2Fhand"):
+        if password == "by%2Fhand":
+            await sql(rig.postgres, "ALTER ROLE shop_owner_alt PASSWORD 'by/hand'")
+        server.write("uri", uri(rig.postgres, "shop_owner_alt", password))
+        await goes_on(password[:2])
+    server.write("uri", "")
+    await goes_on("blank")
+    connection = await rig.postgres.connect()
+    try:
+        found = await connection.fetch("SELECT DISTINCT usename::text FROM pg_stat_activity WHERE application_name = 'parse-server'")
+        assert [each["usename"] for each in found] == ["shop_owner_alt"]
+    finally:
+        await connection.close()
 
 
 async def test_requests_that_idempotency_remembers_are_forgotten(rig: Rig) -> None:

@@ -34,7 +34,7 @@ def _server(given: Given) -> Component:
     server, name = given.spec.components.server or Server(), given.owner.name
     mounts = [
         Mount(parse_config.KEYS, secret=parse_config.keys_secret(name)),
-        Mount(parse_config.DATABASE, secret=names.role_secret(name, "owner"), items={"uri": "uri", "password": "password"}),
+        Mount(parse_config.DATABASE, secret=names.role_secret(name, "owner"), items={"uri": "uri"}),
         _cache_password(name),
     ]
     if server.s3:

@@ -69,7 +69,6 @@ def server_config(given: Given, server: Server) -> str:
         "keys": {name: f"{KEYS}/{name}" for name in KEY_NAMES},
         "database": {
             "uriFile": f"{DATABASE}/uri",
-            "passwordFile": f"{DATABASE}/password",
             "tls": True,
             "poolSize": _POOL,
             "queryTimeoutMs": server.query_timeout_seconds * 1000,
