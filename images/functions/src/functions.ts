@@ -4,6 +4,7 @@ import { Metrics } from "./metrics.ts";
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/;
 const START_MS = 10_000;
 const HANGS_MS = 1000;
+const READ_MS = 60_000;  // so long the last answer of a worker that was replaced may still be read
 
 export interface Found {
   name: string;
@@ -105,7 +106,7 @@ class Runner {
   #calls = new Map<number, Call>();
   #next = 0;
   #retired = false;
-  #pong: (() => void) | null = null;
+  #hangs: ReturnType<typeof setTimeout> | undefined;
 
   constructor(found: Found, private metrics: Metrics) {
     this.#name = found.name;
@@ -147,13 +148,22 @@ class Runner {
 
   retire() {
     this.#retired = true;
-    if (this.#calls.size === 0) this.#end("replaced");
+    this.#leave();
+  }
+
+  // An answer's body comes from the worker while it is read, also after its call is done.
+  #leave() {
+    if (this.#retired && this.#calls.size === 0) setTimeout(() => this.#end("replaced"), READ_MS);
   }
 
   // deno-lint-ignore no-explicit-any
   #heard(data: any) {
     if (typeof data !== "object" || data === null) return;  // a function may post what it likes
-    if ("pong" in data) return this.#pong?.();
+    if ("pong" in data) {
+      clearTimeout(this.#hangs);
+      this.#hangs = undefined;
+      return;
+    }
     if ("loaded" in data) {
       if (data.loaded !== null) {
         console.error(JSON.stringify({ level: "error", function: this.#name, message: data.loaded }));
@@ -175,9 +185,10 @@ class Runner {
     this.metrics.ended(this.#name, "timeout");
     this.#worker.postMessage({ abort: id });
     this.#done(id, failed(504, "TIMEOUT", `Function did not answer within ${seconds} s`));
-    // Does it wait, or turn in a loop, and nobody else is ever served by it?
-    const hangs = setTimeout(() => this.#end("hangs", failed(503, "WORKER_ERROR", "Function hangs")), HANGS_MS);
-    this.#pong = () => clearTimeout(hangs);
+    // Does it wait, or turn in a loop, and nobody else is ever served by it? One question at a time: of calls that are late together
+    // each would have a timer, and whichever no answer clears would end a worker that is well.
+    if (this.#hangs !== undefined) return;
+    this.#hangs = setTimeout(() => this.#end("hangs", failed(503, "WORKER_ERROR", "Function hangs")), HANGS_MS);
     this.#worker.postMessage({ ping: true });
   }
 
@@ -187,7 +198,7 @@ class Runner {
     clearTimeout(call.timer);
     this.#calls.delete(id);
     call.resolve(response);
-    if (this.#retired && this.#calls.size === 0) setTimeout(() => this.#end("replaced"), 60_000);  // its answer is still being read
+    this.#leave();
   }
 
   #end(why: string, response?: Response) {

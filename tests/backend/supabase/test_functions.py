@@ -118,6 +118,51 @@ async def test_one_that_breaks_takes_no_other_with_it(client: aiohttp.ClientSess
     }  # fmt: skip
 
 
+async def test_calls_that_are_late_together_end_no_worker_that_is_well(client: aiohttp.ClientSession, configure) -> None:  # type: ignore[no-untyped-def]
+    """Both are late while the worker is busy, and it says that it is well 0.4 s later. What it then has to do takes it longer than the
+    second after which one that says nothing is ended."""
+    configure(
+        {"busy": {"timeout_seconds": 2}},
+        busy="""
+        const after = (ms: number) => new Promise((go) => setTimeout(go, ms));
+        Deno.serve(async (request) => {
+          const path = new URL(request.url).pathname;
+          if (path === "/busy/turns") for (const until = Date.now() + 2400; Date.now() < until;);
+          if (path === "/busy/turns" || path === "/busy/waits") return await new Promise(() => {});
+          if (path === "/busy/works") await after(900);
+          return new Response("done");
+        });""",
+    )
+    await until(client, "/busy", 200)
+
+    async def status(path: str) -> int:
+        async with client.get(path) as answer:
+            return answer.status
+
+    assert await asyncio.gather(status("/busy/turns"), status("/busy/waits"), status("/busy/waits")) == [504, 504, 504]
+    assert await status("/busy/works") == 200
+
+
+async def test_an_answer_that_is_being_read_outlasts_a_change(client: aiohttp.ClientSession, configure) -> None:  # type: ignore[no-untyped-def]
+    configure(
+        streams="""
+        Deno.serve(() => new Response(new ReadableStream({
+          async start(to) {
+            for (let part = 0; part < 20; part++) {
+              to.enqueue(new TextEncoder().encode(`${part} `));
+              await new Promise((go) => setTimeout(go, 100));
+            }
+            to.close();
+          },
+        })));"""
+    )
+    async with client.get("/streams") as answer:
+        first = await answer.content.readuntil(b" ")
+        configure(streams='Deno.serve(() => new Response("changed", { status: 201 }))')
+        await until(client, "/streams", 201)
+        assert (first + await answer.read()).split() == [str(part).encode() for part in range(20)]
+
+
 async def test_a_change_is_taken_up_and_bodies_pass_unharmed(client: aiohttp.ClientSession, configure) -> None:  # type: ignore[no-untyped-def]
     configure(echo="export default { fetch: (request: Request) => new Response(request.body, { status: 201, headers: { 'x-a': 'b' } }) }")
     content = bytes(range(256)) * 8000
