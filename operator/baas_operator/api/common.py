@@ -117,7 +117,7 @@ class Resources(ApiModel):
         """Memory, such as `512Mi`."""
 
     requests: Amounts | None = None
-    """What the scheduler sets aside for the container."""
+    """What the scheduler sets aside for the container; where nothing is said a small amount, and never more than the limit."""
     limits: Amounts | None = None
     """What the container may use at the most."""
 

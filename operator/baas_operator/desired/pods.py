@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from baas_operator.desired.meta import HOST_LABEL, ZONE_LABEL, Manifest, Owner
+from baas_operator.desired.quantity import parse
 
 if TYPE_CHECKING:  # as in database/names.py
     from baas_operator.api.common import Resources, SecretRef
@@ -104,11 +105,14 @@ def http_probe(path: str, port: int, *, period: int, failures: int, timeout: int
 
 def resources(asked: Resources, *, cpu: str, memory: str) -> dict[str, Any]:
     """Resources of a container: what the user asked for, over default requests; no default limits (a throttled database is a
-    slow one, and a limit that nobody chose is an outage that nobody understands)."""
+    slow one, and a limit that nobody chose is an outage that nobody understands). A default that is above the user's limit gives way to
+    it: the API server refuses a pod that requests more than it may use."""
     said = asked.model_dump(by_alias=True, exclude_none=True)
-    made: dict[str, Any] = {"requests": {"cpu": cpu, "memory": memory} | said.get("requests", {})}
-    if said.get("limits"):
-        made["limits"] = said["limits"]
+    limits = said.get("limits", {})
+    ours = {key: min(default, limits.get(key, default), key=parse) for key, default in {"cpu": cpu, "memory": memory}.items()}
+    made: dict[str, Any] = {"requests": ours | said.get("requests", {})}
+    if limits:
+        made["limits"] = limits
     return made
 
 

@@ -6,9 +6,11 @@ import re
 
 import pytest
 
+from baas_operator.api.common import Resources
 from baas_operator.desired.instance.gateway import DRAIN_SECONDS as GATEWAY_DRAIN_SECONDS
 from baas_operator.desired.instance.gateway import FINISH_SECONDS as GATEWAY_FINISH_SECONDS
 from baas_operator.desired.meta import HOST_LABEL, ZONE_LABEL, Manifest
+from baas_operator.desired.pods import resources
 from baas_operator.desired.queue.names import DISPATCHER
 from baas_operator.desired.render import REDACTED, render
 from tests.unit.desired.rendered import CASES, CHILDREN, RICH, of_kind, resource, workloads
@@ -42,6 +44,25 @@ def containers(workload: Manifest) -> list[Manifest]:
 def test_there_is_something_to_walk() -> None:
     assert len(WORKLOADS) == 21
     assert {each["kind"] for each in WORKLOADS.values()} == {"StatefulSet", "Deployment", "Job"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "requests"),
+    [
+        ({}, {"cpu": "100m", "memory": "256Mi"}),
+        ({"limits": {"cpu": "2", "memory": "1Gi"}}, {"cpu": "100m", "memory": "256Mi"}),
+        ({"limits": {"cpu": "0.05", "memory": "128Mi"}}, {"cpu": "0.05", "memory": "128Mi"}),
+        ({"limits": {"cpu": "0.1", "memory": "262144Ki"}}, {"cpu": "100m", "memory": "256Mi"}),
+        ({"limits": {"memory": "128Mi"}}, {"cpu": "100m", "memory": "128Mi"}),
+        ({"requests": {"memory": "64Mi"}, "limits": {"cpu": "50m", "memory": "128Mi"}}, {"cpu": "50m", "memory": "64Mi"}),
+        ({"requests": {"cpu": "1"}}, {"cpu": "1", "memory": "256Mi"}),
+    ],
+)  # fmt: skip
+def test_a_request_that_nobody_said_is_never_above_the_limit(asked: Manifest, requests: Manifest) -> None:
+    made = resources(Resources.model_validate(asked), cpu="100m", memory="256Mi")
+
+    assert made["requests"] == requests
+    assert made.get("limits") == asked.get("limits")
 
 
 # --- the "restricted" Pod Security Standard, and more ---------------------------------------------------------------
