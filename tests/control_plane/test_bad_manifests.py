@@ -44,6 +44,10 @@ def gateway(**more: object) -> Object:
     return {"components": {"gateway": more}}
 
 
+def hosts(number: int) -> list[str]:
+    return [f"shop{each}.example" for each in range(number)]
+
+
 def rest(**more: object) -> Object:
     return {"components": {"rest": more}}
 
@@ -238,6 +242,14 @@ CREATIONS = [
         {"components": {"storage": {"s3": {"endpoint": "http://h:99999", "bucket": "files", "credentials": {"secretName": "s3"}}}}},
         ("s3.endpoint", "should match"),
     ),
+    Bad(
+        "more hosts than an HTTPRoute has", BI, {"hosts": hosts(17)} | gateway(httpRoute={"name": "public"}),
+        ("16 hosts at the most", "name no more in spec.hosts", "an ingress in place"),
+    ),
+    Bad("21 hosts", BI, {"hosts": hosts(21)}, ("spec.hosts", "must have at most 20 items")),
+    Bad("client's namespace with a dot", BI, {"isolation": {"clients": [{"namespace": "a.b"}]}}, ("clients[0].namespace", "should match")),
+    Bad("listener in capitals", BI, gateway(httpRoute={"name": "a", "sectionName": "HTTPS"}), ("sectionName", "should match")),
+    Bad("ingress class that ends with a dot", BI, gateway(ingress={"className": "nginx."}), ("className", "should match")),
     Bad("collector on no port", BI, gateway(tracing={"endpoint": "otel:99999"}), ("tracing.endpoint", "should match")),
     Bad("component unknown", BI, {"components": {"blockchain": {}}}, ('unknown field \"spec.components.blockchain\"',)),
     Bad("reference without a name", BI, {"databaseRef": {}}, ("databaseRef.name", "Required value")),

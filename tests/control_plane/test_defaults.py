@@ -111,6 +111,32 @@ def test_kubectl_finds_them_by_category_and_short_name(cp: ControlPlane, namespa
         assert cp.kubectl("get", kind.short, "it", "--namespace", namespace).stdout.splitlines()[0].startswith("NAME")
 
 
+HOSTS = [f"shop{number}.example" for number in range(20)]
+"""As many as there may be."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("DatabaseReplica", {"storage": {"storageClassName": "2-zones.fast"}}),
+        ("EventQueue", {"storage": {"storageClassName": "2-zones.fast"}}),
+        ("BaasInstance", {"isolation": {"clients": [{"namespace": "2-web"}]}}),
+        ("BaasInstance", {"hosts": HOSTS, "components": {"gateway": {"ingress": {"className": "2.nginx.example"}}}}),
+        (
+            "BaasInstance",
+            {
+                "hosts": HOSTS[:16],
+                "components": {"gateway": {"httpRoute": {"name": "public", "namespace": "2-infra", "sectionName": "2.https"}}},
+            },
+        ),
+    ],
+)
+def test_what_is_not_ours_may_have_any_name_that_kubernetes_takes(cp: ControlPlane, kind: str, spec: Object) -> None:
+    answer = cp.apply(own(kind, "it", spec), "default", dry_run=True)
+
+    assert answer.ok, answer.message
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(REPOSITORY / "examples")))
 def test_example_is_accepted(cp: ControlPlane, path: Path) -> None:
     for manifest in yaml.safe_load_all(path.read_text()):

@@ -132,6 +132,27 @@ def test_how_long_a_connection_may_say_nothing_is_nobodys_to_set() -> None:
     assert "authentication_timeout" in RESERVED_PARAMETERS
 
 
+@pytest.mark.parametrize(
+    ("end", "longest", "good", "bad"),
+    [
+        (".namespace", 63, ["2-web", "web", "2"], ["a.b", "-a", "a-", "A"]),
+        ("storage.storageClassName", 253, ["2.fast", "fast-1"], ["Fast", "a..b", "a."]),
+        ("ingress.className", 253, ["2.nginx.example"], ["Nginx", ".a"]),
+        ("httpRoute.sectionName", 253, ["2.https", "https"], ["HTTPS", "a_b"]),
+        ("webhooks[].secretName", 253, ["2.partner"], ["Partner"]),
+    ],
+)
+def test_what_is_not_ours_may_have_any_name_that_kubernetes_takes(end: str, longest: int, good: list[str], bad: list[str]) -> None:
+    """Labels and subdomains of RFC 1123 (Kubernetes documentation, "Object Names and IDs"); ours are Services', too, by RFC 1035."""
+    found = [node for _, path, node in ALL if path.startswith(".spec") and path.endswith(end)]
+
+    assert found
+    for node in found:
+        assert node["maxLength"] == longest
+        assert [each for each in good if not re.search(node["pattern"], each)] == []
+        assert [each for each in bad if re.search(node["pattern"], each)] == []
+
+
 def test_status_has_no_defaults() -> None:
     filled_in = [f"{kind}{path}" for kind, path, node in ALL if path.startswith(".status") and "default" in node]
 

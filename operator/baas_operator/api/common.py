@@ -22,6 +22,12 @@ Quantity = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti)$"
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 """An RFC 1035 label, which is what a Service may be called."""
 
+NamespaceName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+"""An RFC 1123 label, which may begin with a digit."""
+
+DnsSubdomain = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", max_length=253)]
+"""An RFC 1123 subdomain, which is what most objects may be called."""
+
 SqlName = Annotated[str, Field(pattern=r"^_*[a-z]([a-z0-9_]*[a-z0-9])?$", max_length=63)]
 """A PostgreSQL identifier that needs no quotes (PostgreSQL manual, 4.1.1; NAMEDATALEN - 1 = 63). One of `_` alone could not be part of
 a Secret's name."""
@@ -101,7 +107,7 @@ class StorageSpec(ApiModel):
 
     size: Quantity = "5Gi"
     """Size of each member's volume. It can grow where the storage class allows it, never shrink."""
-    storage_class_name: DnsLabel | None = None
+    storage_class_name: DnsSubdomain | None = None
     """StorageClass of the volumes; the cluster's default class when left out."""
 
 
@@ -132,7 +138,7 @@ class LocalRef(ApiModel):
 class SecretRef(ApiModel):
     """The name of a Secret in the same namespace."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", max_length=253)]
+    name: DnsSubdomain
     """Name of the Secret, in the namespace of this object."""
 
 

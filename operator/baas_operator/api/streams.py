@@ -7,7 +7,18 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from baas_operator.api.common import BY_NAME, MAX_NAME_LENGTH, ApiModel, DeletionPolicy, DnsLabel, Quantity, SecretRef, rule, rules
+from baas_operator.api.common import (
+    BY_NAME,
+    MAX_NAME_LENGTH,
+    ApiModel,
+    DeletionPolicy,
+    DnsLabel,
+    NamespaceName,
+    Quantity,
+    SecretRef,
+    rule,
+    rules,
+)
 
 MAX_STREAM_AGE_HOURS = 24 * 365 * 10
 RESERVED_PREFIX = "BAAS_"
@@ -158,7 +169,7 @@ class OtherQueue(ApiModel):
 
     name: Annotated[DnsLabel, Field(max_length=MAX_NAME_LENGTH)] | None = None
     """Name of an EventQueue."""
-    namespace: DnsLabel | None = None
+    namespace: NamespaceName | None = None
     """Namespace of that EventQueue; this one's when left out."""
     url: Annotated[str, Field(pattern=r"^(nats|tls)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$", max_length=300)] | None = None
     """Address at which NATS servers take leaf nodes, such as `tls://queue.eu.example:7422`; an EventQueue's do at port 7422."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from baas_operator.api.common import ApiModel, DnsLabel, LocalRef, Quantity, Resources, SecretRef, SqlName, rule, rules
+from baas_operator.api.common import ApiModel, DnsLabel, DnsSubdomain, LocalRef, Quantity, Resources, SecretRef, SqlName, rule, rules
 from baas_operator.api.streams import Filters, StreamName
 
 RETRY_SECONDS = [5, 300, 1800, 7200, 18000, 36000, 36000]
@@ -72,7 +72,7 @@ class Webhook(ApiModel):
     """Subjects that it gets; all of the stream's when left out."""
     url: Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+([/?][^\s#]*)?$", max_length=2000)]
     """Where messages are posted to. Names that lead to private addresses are refused, whenever they do."""
-    secret_name: Annotated[DnsLabel, Field(max_length=63)] | None = None
+    secret_name: DnsSubdomain | None = None
     """Secret whose key `secret` holds `whsec_…`, or several with spaces between, all of which then sign. Left out, `NAME-webhook-WEBHOOK`
     is made."""
     enabled: bool = True

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from baas_operator.api.common import BY_NAME, ApiModel, DnsLabel, Quantity, Resources, SecretRef, rule, rules
+from baas_operator.api.common import BY_NAME, ApiModel, DnsLabel, DnsSubdomain, Quantity, Resources, SecretRef, rule, rules
 from baas_operator.api.placement import NodePlacement
 
 MAX_REPLICAS = 50
 Image = Annotated[str, Field(min_length=1, max_length=300)]
-ConfigName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", max_length=253)]
-"""Name of a ConfigMap or Secret (an RFC 1123 subdomain)."""
+ConfigName = DnsSubdomain
+"""Name of a ConfigMap or Secret."""
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
 Words = Annotated[list[Annotated[str, Field(max_length=4000)]], Field(max_length=100)]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from baas_operator.api.common import PORT, ApiModel, DnsLabel, rule, rules
+from baas_operator.api.common import PORT, ApiModel, DnsSubdomain, NamespaceName, rule, rules
 from baas_operator.api.instance.component import Component, ConfigName
 
 Host = Annotated[
@@ -59,7 +59,7 @@ class GatewayService(ApiModel):
 class IssuerRef(ApiModel):
     """An issuer of cert-manager."""
 
-    name: ConfigName
+    name: DnsSubdomain
     """Name of the issuer."""
     kind: Annotated[str, Field(json_schema_extra={"enum": ["Issuer", "ClusterIssuer"]})] = "Issuer"
     """`Issuer` in the same namespace, or `ClusterIssuer`."""
@@ -117,18 +117,18 @@ class Limits(ApiModel):
 class IngressOptions(ApiModel):
     """An Ingress for `spec.hosts`."""
 
-    class_name: DnsLabel | None = None
+    class_name: DnsSubdomain | None = None
     """IngressClass; the cluster's default when left out."""
 
 
 class ParentRef(ApiModel):
     """A Gateway of the Gateway API."""
 
-    name: ConfigName
+    name: DnsSubdomain
     """Name of the Gateway."""
-    namespace: DnsLabel | None = None
+    namespace: NamespaceName | None = None
     """Its namespace; this one when left out."""
-    section_name: DnsLabel | None = None
+    section_name: DnsSubdomain | None = None
     """Its listener; all when left out."""
 
 

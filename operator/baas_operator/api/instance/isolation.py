@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from baas_operator.api.common import ApiModel, DnsLabel, Resources
+from baas_operator.api.common import ApiModel, NamespaceName, Resources
 
 Amount = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$", max_length=20)]
 
@@ -14,7 +14,7 @@ Amount = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti
 class Peer(ApiModel):
     """Somebody in the cluster."""
 
-    namespace: DnsLabel | None = None
+    namespace: NamespaceName | None = None
     """Namespace; the instance's own when left out."""
     pod_labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=10)] = {}
     """Labels of the pods; all pods of the namespace when left out."""

@@ -104,6 +104,10 @@ class BaasInstanceSpec(ApiModel):
                 "an Ingress or HTTPRoute leads the hosts of spec.hosts to the gateway, and there are none: name them.",
             ),
             rule(
+                "!has(self.components.gateway.httpRoute) || size(self.hosts) <= 16",
+                "an HTTPRoute has 16 hosts at the most: name no more in spec.hosts, or ask for an ingress in place of httpRoute.",
+            ),
+            rule(
                 "self.workers.all(w, !self.jobs.exists(j, j.name == w.name))",
                 "a worker and a job have the same name: give one of them another.",
             ),
