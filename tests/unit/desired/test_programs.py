@@ -15,12 +15,14 @@ from baas_operator.api.kinds import BAAS_INSTANCE
 from baas_operator.desired.images import Images
 from baas_operator.desired.instance.build import InstanceFacts, build_instance
 from baas_operator.desired.instance.component import Flow
+from baas_operator.desired.instance.logins import RoleLogin
 from baas_operator.desired.instance.programs import ProgramFacts, Scaled, cron_job, program_flows
 from baas_operator.desired.meta import Manifest
 from tests.unit.objects import keyed, owner
 
 MAILER = {"name": "mailer", "image": "mailer:1", "stream": "orders", "publish": ["orders.mailed"]}
 REPORT = {"name": "report", "image": "report:1", "schedule": "30 6 * * *"}
+RUN = ("Deployment", "CronJob")
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "workers.yaml"
 
 
@@ -131,6 +133,24 @@ def test_what_was_not_given_is_not_there() -> None:
         "gateway/url", "queue/url", "keys/anon", "keys/service_role", "queue/username", "queue/password", "queue/ca.crt",
         "database/uri", "database/username", "database/password",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["supabase", "parse"])
+def test_no_program_starts_before_its_node_has_the_login_of_now(engine: str) -> None:
+    """As no component does: all files are of one version of the Secret, so a pod that has its marker has what came with it."""
+    spec = BaasInstanceSpec.model_validate(
+        {"engine": engine, "workers": [MAILER | {"database": True}, MAILER | {"name": "other"}], "jobs": [REPORT | {"database": True}]}
+    )
+    rotated = RoleLogin("shop_owner", "shop_owner_alt", {"shop_owner_alt": "password"}, marker="login-shop_owner_alt")
+
+    def markers(login: RoleLogin) -> dict[str, list[tuple[str, str]]]:
+        made = keyed(*build_instance(spec, owner(BAAS_INSTANCE, "shop"), Images(), InstanceFacts(jwks="{}", logins={"owner": login})))
+        pods = {name: pod_of(made[kind, name]) for kind, name in made if "-worker-" in name or "-job-" in name if kind in RUN}
+        return {name: [found for path, found in files(pod).items() if path == "database/login"] for name, pod in pods.items()}
+
+    asked = [("shop-role-owner", "login-shop_owner_alt")]
+    assert markers(rotated) == {"shop-worker-mailer": asked, "shop-worker-other": [], "shop-job-report": asked}
+    assert not any(markers(RoleLogin.first("shop_owner")).values())
 
 
 def test_parse_has_other_keys() -> None:

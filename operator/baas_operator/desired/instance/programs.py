@@ -107,7 +107,7 @@ def build_programs(
     made = [owner.child("v1", "ConfigMap", f"{owner.name}-{PROGRAMS}", PROGRAMS, data=places)]
     for each in wanted:
         component = component_of(each)
-        pod = _pod(owner, spec, each, keys, places)
+        pod = _pod(owner, spec, each, keys, places, login)
         annotations = {CHECKSUM_ANNOTATION: facts.rolls.get(each.name, "")}
         if each.database and login:
             annotations[LOGINS_ANNOTATION] = login.username
@@ -175,7 +175,9 @@ def _cron_job(owner: Owner, spec: BaasInstanceSpec, job: ScheduledJob, template:
     )  # fmt: skip
 
 
-def _pod(owner: Owner, spec: BaasInstanceSpec, program: Program, keys: ProgramKeys, places: Mapping[str, str]) -> dict[str, Any]:
+def _pod(
+    owner: Owner, spec: BaasInstanceSpec, program: Program, keys: ProgramKeys, places: Mapping[str, str], login: RoleLogin | None
+) -> dict[str, Any]:  # fmt: skip
     added, added_mounts = volumes(program.volumes)
     mounts: list[dict[str, Any]] = [
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the pod
@@ -196,7 +198,7 @@ def _pod(owner: Owner, spec: BaasInstanceSpec, program: Program, keys: ProgramKe
         "containers": [made],
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
-            {"name": "credentials", "projected": {"defaultMode": 0o440, "sources": _sources(owner, spec, program, keys)}},
+            {"name": "credentials", "projected": {"defaultMode": 0o440, "sources": _sources(owner, spec, program, keys, login)}},
             *added,
         ],
     } | place(program)
@@ -213,8 +215,11 @@ def _env(owner: Owner, program: Program, places: Mapping[str, str]) -> list[dict
     return environment(program.env, ours)
 
 
-def secrets_of(owner: Owner, spec: BaasInstanceSpec, program: Program, keys: ProgramKeys) -> dict[str, dict[str, str]]:
-    """Secret -> key -> file of what a program logs in with, no more than it was given."""
+def secrets_of(
+    owner: Owner, spec: BaasInstanceSpec, program: Program, keys: ProgramKeys, login: RoleLogin | None = None
+) -> dict[str, dict[str, str]]:
+    """Secret -> key -> file of what a program logs in with, no more than it was given. With the marker of `login` none starts on a node
+    that has the Secret of before (logins.py)."""
     made: dict[str, dict[str, str]] = {}
     for file, (secret, key) in {**keys.plain, **(keys.service if program.service_key else {})}.items():
         made.setdefault(secret, {})[key] = f"keys/{file}"
@@ -222,16 +227,19 @@ def secrets_of(owner: Owner, spec: BaasInstanceSpec, program: Program, keys: Pro
     if one.has_login:
         made[one.secret(names.queue_name(owner.name, spec))] = {key: f"queue/{key}" for key in ("username", "password", "ca.crt")}
     if program.database:
-        made[names.role_secret(owner.name, "owner")] = {key: f"database/{key}" for key in ("uri", "username", "password")}
+        marker = {login.marker: "database/login"} if login and login.marker else {}
+        made[names.role_secret(owner.name, "owner")] = {key: f"database/{key}" for key in ("uri", "username", "password")} | marker
     return made
 
 
-def _sources(owner: Owner, spec: BaasInstanceSpec, program: Program, keys: ProgramKeys) -> list[dict[str, Any]]:
+def _sources(
+    owner: Owner, spec: BaasInstanceSpec, program: Program, keys: ProgramKeys, login: RoleLogin | None
+) -> list[dict[str, Any]]:  # fmt: skip
     def items(files: Mapping[str, str]) -> list[dict[str, str]]:
         return [{"key": key, "path": path} for key, path in files.items()]
 
     places = {"gateway-url": "gateway/url"} | ({"queue-url": "queue/url"} if QueueProgram(owner.name, program).has_login else {})
     return [
         {"configMap": {"name": f"{owner.name}-{PROGRAMS}", "items": items(places)}},
-        *({"secret": {"name": name, "items": items(files)}} for name, files in secrets_of(owner, spec, program, keys).items()),
+        *({"secret": {"name": name, "items": items(files)}} for name, files in secrets_of(owner, spec, program, keys, login).items()),
     ]
