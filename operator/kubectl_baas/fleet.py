@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from baas_operator.api.common import ApiModel
+from baas_operator.api.common import ApiModel, Condition
+from baas_operator.api.database import Member
+from baas_operator.api.instance.status import ComponentStatus
+from baas_operator.api.operation import OperationResult
+from baas_operator.api.queue import Server, StreamStatus
 from kubectl_baas.health import verdict
-from kubectl_baas.views import (
-    ComponentView,
-    ConditionView,
-    DatabaseView,
-    Fleet,
-    InstanceView,
-    MemberView,
-    ObjectView,
-    OperationView,
-    QueueView,
-    ResultView,
-    ServerView,
-    StreamView,
-)
+from kubectl_baas.views import DatabaseView, Fleet, InstanceView, ObjectView, OperationView, QueueView
 
 Manifest = Mapping[str, Any]
 
@@ -81,15 +72,15 @@ def _common(resource: Manifest, kind: str) -> dict[str, Any]:
         "message": message,
         "suspended": bool(_spec(resource).get("suspend")),
         "created_at": metadata.get("creationTimestamp"),
-        "conditions": _views(ConditionView, _status(resource).get("conditions")),
+        "conditions": _stored(Condition, _status(resource).get("conditions")),
     }
 
 
 _M = TypeVar("_M", bound=ApiModel)
 
 
-def _views(model: type[_M], each: Iterable[Any] | None) -> list[_M]:
-    return [model.model_validate(one) for one in each or []]
+def _stored(model: type[_M], each: Iterable[Any] | None) -> list[_M]:
+    return [model.stored(one) for one in each or []]
 
 
 def _database(resource: Manifest, operations: dict[tuple[str, str], list[OperationView]]) -> DatabaseView:
@@ -100,7 +91,7 @@ def _database(resource: Manifest, operations: dict[tuple[str, str], list[Operati
         ready_replicas=status.get("readyReplicas") or 0,
         zones=status.get("zones") or 0,
         primary=status.get("primary"),
-        members=_views(MemberView, status.get("members")),
+        members=_stored(Member, status.get("members")),
         operations=operations.get(_key(resource), []),
     )
 
@@ -113,8 +104,8 @@ def _queue(resource: Manifest) -> QueueView:
         ready_replicas=status.get("readyReplicas") or 0,
         zones=status.get("zones") or 0,
         loss_window_seconds=status.get("lossWindowSeconds"),
-        servers=_views(ServerView, status.get("servers")),
-        streams=_views(StreamView, status.get("streams")),
+        servers=_stored(Server, status.get("servers")),
+        streams=_stored(StreamStatus, status.get("streams")),
     )
 
 
@@ -133,7 +124,7 @@ def _instance(resource: Manifest, databases: dict[tuple[str, str], DatabaseView]
         **_common(resource, "BaasInstance"),
         engine=spec.get("engine"),
         endpoint=status.get("endpoint"),
-        components=_views(ComponentView, status.get("components")),
+        components=_stored(ComponentStatus, status.get("components")),
         database=databases.get((namespace, database)) or DatabaseView(**_missing("DatabaseReplica", namespace, database)),
         queue=queues.get((namespace, queue)) or QueueView(**_missing("EventQueue", namespace, queue)),
     )
@@ -167,7 +158,7 @@ def _by_target(operations: Iterable[Manifest]) -> dict[tuple[str, str], list[Ope
             reason=reason,
             message=message,
             created_at=metadata.get("creationTimestamp") or "",
-            result=ResultView.model_validate(status["result"]) if status.get("result") else None,
+            result=OperationResult.stored(status["result"]) if status.get("result") else None,
         )
         made.setdefault((metadata["namespace"], target.get("name", "")), []).append(view)
     return made

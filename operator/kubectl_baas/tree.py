@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
+from baas_operator.api.database import Member
 from kubectl_baas.health import complaints
 from kubectl_baas.text import age, human_bytes, parse_time, plural
-from kubectl_baas.views import DatabaseView, Fleet, InstanceView, MemberView, ObjectView, OperationView, OperatorView, QueueView
+from kubectl_baas.views import DatabaseView, Fleet, InstanceView, ObjectView, OperationView, OperatorView, QueueView
 
 Style = Literal["plain", "name", "dim", "good", "warn", "bad"]
 
@@ -220,7 +221,7 @@ def _readiness(ready: bool) -> Cell:
     return Cell("ready", "good") if ready else Cell("not ready", "bad")
 
 
-def _said(member: MemberView) -> tuple[Cell, Cell]:
+def _said(member: Member) -> tuple[Cell, Cell]:
     """A member's state and readiness. Of one whose role is not known that is what was last heard: for most of a minute after its node lost
     power, its pod counts as ready."""
     if member.role == "unknown" and member.ready:

@@ -21,31 +21,6 @@ from baas_operator.api.operation import OperationResult
 from baas_operator.api.queue import Server, StreamStatus
 
 
-# A status that a newer operator wrote has fields that this plugin does not know: those are left out, not refused.
-class ConditionView(Condition, extra="ignore"):
-    """A condition of an object's status."""
-
-
-class MemberView(Member, extra="ignore"):
-    """A member of a database."""
-
-
-class ServerView(Server, extra="ignore"):
-    """A server of a queue."""
-
-
-class StreamView(StreamStatus, extra="ignore"):
-    """A stream of a queue."""
-
-
-class ComponentView(ComponentStatus, extra="ignore"):
-    """A component of an instance."""
-
-
-class ResultView(OperationResult, extra="ignore"):
-    """What came of an Operation."""
-
-
 class OperationView(ApiModel):
     """An Operation, newest first in its target's list."""
 
@@ -55,7 +30,7 @@ class OperationView(ApiModel):
     reason: str | None = None
     message: str | None = None
     created_at: str
-    result: ResultView | None = None
+    result: OperationResult | None = None
 
     @property
     def running(self) -> bool:
@@ -75,7 +50,7 @@ class ObjectView(ApiModel):
     message: str | None = None
     suspended: bool = False
     created_at: str | None = None
-    conditions: list[ConditionView] = []
+    conditions: list[Condition] = []
 
 
 class DatabaseView(ObjectView):
@@ -85,7 +60,7 @@ class DatabaseView(ObjectView):
     ready_replicas: int = 0
     zones: int = 0
     primary: str | None = None
-    members: list[MemberView] = []
+    members: list[Member] = []
     operations: list[OperationView] = []
 
 
@@ -96,8 +71,8 @@ class QueueView(ObjectView):
     ready_replicas: int = 0
     zones: int = 0
     loss_window_seconds: int | None = None
-    servers: list[ServerView] = []
-    streams: list[StreamView] = []
+    servers: list[Server] = []
+    streams: list[StreamStatus] = []
 
 
 class InstanceView(ObjectView):
@@ -105,7 +80,7 @@ class InstanceView(ObjectView):
 
     engine: str | None = None
     endpoint: str | None = None
-    components: list[ComponentView] = []
+    components: list[ComponentStatus] = []
     database: DatabaseView
     queue: QueueView
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from baas_operator.api.common import Condition
 from kubectl_baas.fleet import build_fleet
 from kubectl_baas.health import complaints, verdict
-from kubectl_baas.views import ConditionView, Fleet
+from kubectl_baas.views import Fleet
 
 from .test_plugin_example import (
+    BEFORE,
     condition,
     healthy_database,
     lost_database,
@@ -106,11 +108,21 @@ def test_operations_stand_by_their_target_newest_first() -> None:
     assert other.operations == []
 
 
-def test_fields_of_a_newer_operator_are_passed_over() -> None:
-    database = lost_database()
-    database["status"]["members"][0]["mood"] = "fine"
-    database["status"]["conditions"][0]["mood"] = "fine"
-    assert build_fleet([], [database], []).databases[0].members[0].name == "shop-db-0"
+def test_fields_of_a_newer_operator_are_passed_over_however_deep() -> None:
+    newer = {"mood": "fine"}
+    instance, database, queue = lost_instance(), lost_database(), lost_queue()
+    database["status"]["members"][0] |= {"trouble": {"reason": "NotFollowing", "since": BEFORE} | newer} | newer
+    queue["status"]["servers"][0] |= newer
+    queue["status"]["streams"][0] |= {"consumers": [{"name": "billing"} | newer], "copies": [{"name": "sales", "lag": 0} | newer]} | newer
+    instance["status"]["components"][0] |= newer
+    for each in (instance, database, queue):
+        each["status"]["conditions"][0] |= newer
+    done = operation("done", "Succeeded", result={"toMember": "shop-db-2"} | newer)
+    shop = build_fleet([instance], [database], [queue], [done]).instances[0]
+    trouble, stream = shop.database.members[0].trouble, shop.queue.streams[0]
+    assert trouble is not None
+    assert trouble.reason == "NotFollowing"
+    assert (stream.consumers[0].name, stream.copies[0].name) == ("billing", "sales")
 
 
 def test_what_programs_read_is_camel_case_and_whole() -> None:
@@ -146,5 +158,5 @@ def test_abnormal_conditions_are_bad_while_true_and_others_while_not() -> None:
         condition("ZoneTolerant", "Unknown", "X", "x"),
         condition("BackupHealthy", "True", "X", "x"),
     ]
-    bad = complaints([ConditionView.model_validate(each) for each in said])
+    bad = complaints([Condition.model_validate(each) for each in said])
     assert [each.type for each in bad] == ["Reconciling", "ZoneTolerant"]
