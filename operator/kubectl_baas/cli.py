@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from kubectl_baas import dlq_cli, rotate_cli, webhook_cli
 from kubectl_baas.errors import ERROR, NOT_READY, PluginError
-from kubectl_baas.show import Format, console, print_data, print_trees, sentences
+from kubectl_baas.show import Format, console, print_data, print_trees, printable, sentences
 
 app = typer.Typer(
     name="kubectl baas",
@@ -90,7 +89,7 @@ def status(
         print_data(fleet.model_dump(by_alias=True, mode="json"), output)
     elif fleet.empty:
         where = f"namespace {chosen}" if chosen else "any namespace"
-        console(stderr=True).print(Text(f"There is no BaasInstance, DatabaseReplica or EventQueue in {where}."))
+        console(stderr=True).print(printable(f"There is no BaasInstance, DatabaseReplica or EventQueue in {where}."))
     else:
         now = api.server_time or datetime.now(UTC)
         print_trees(build_trees(fleet, now=now, wide=output is Format.WIDE, namespaces=everywhere), console())

@@ -141,11 +141,6 @@ def read(namespace: str, pod: str, context: str | None, arguments: Sequence[str]
         yield dict(letter)
 
 
-def plain(value: object) -> str:
-    """What somebody else wrote, without what a terminal would obey."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(value))
-
-
 def payload_text(letter: dict[str, Any], most: int = SHOWN_BYTES) -> str:
     """A letter's payload as text, or in hex where it is none; at most so many bytes of it."""
     if not letter.get("complete", True):

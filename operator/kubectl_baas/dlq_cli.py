@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from baas_operator.api.operation import Action, LetterFilter
 from kubectl_baas.errors import NOT_READY, PluginError
-from kubectl_baas.show import Format, console, print_data, sentences
+from kubectl_baas.show import Format, console, print_data, printable, sentences
 
 _COLUMNS = {
     "sequence": "SEQUENCE", "buriedAt": "BURIED", "consumer": "CONSUMER", "reason": "REASON", "deliveries": "TRIES", "subject": "SUBJECT",
@@ -54,7 +53,7 @@ def list_(
     Exit code: 0, or 2 when there is no answer.
     """
     from kubectl_baas.cluster import Cluster
-    from kubectl_baas.dlq import check_queue, dispatcher_pod, letter_filter, plain, read
+    from kubectl_baas.dlq import check_queue, dispatcher_pod, letter_filter, read
 
     with sentences():
         wanted = letter_filter(
@@ -70,7 +69,7 @@ def list_(
         print_data({"letters": letters}, output)
         return
     if not letters:
-        console(stderr=True).print(Text(f"No dead letter of {stream}{' fits' if wanted != LetterFilter() else ''}."))
+        console(stderr=True).print(printable(f"No dead letter of {stream}{' fits' if wanted != LetterFilter() else ''}."))
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in _COLUMNS.values():
@@ -85,11 +84,11 @@ def list_(
             each["subject"],
             each["detail"],
         )
-        table.add_row(*(Text(plain(cell)) for cell in cells))
+        table.add_row(*(printable(cell) for cell in cells))
     console().print(table)
     if len(letters) == limit:
         console(stderr=True).print(
-            Text(f"There may be more than these {limit}: give --limit, or --sequence {letters[-1]['sequence'] + 1}-.")
+            printable(f"There may be more than these {limit}: give --limit, or --sequence {letters[-1]['sequence'] + 1}-.")
         )
 
 
@@ -105,7 +104,7 @@ def show(
     Exit code: 0, 1 when there is no such letter, 2 when there is no answer.
     """
     from kubectl_baas.cluster import Cluster
-    from kubectl_baas.dlq import check_queue, dispatcher_pod, payload_text, plain, read
+    from kubectl_baas.dlq import check_queue, dispatcher_pod, payload_text, read
 
     with sentences():
         api = Cluster(context)
@@ -113,7 +112,7 @@ def show(
         check_queue(api, where, queue, stream)
         found = list(read(where, dispatcher_pod(api, where, queue), context, ["show", stream, str(sequence), "--json"]))
     if not found:
-        console(stderr=True).print(Text(f"There is no dead letter {sequence} of {stream}."))
+        console(stderr=True).print(printable(f"There is no dead letter {sequence} of {stream}."))
         raise typer.Exit(NOT_READY)
     (letter,) = found
     if output is not Format.TABLE:
@@ -127,11 +126,11 @@ def show(
     }  # fmt: skip
     for name, value in named.items():
         if value:
-            on.print(Text(f"{name + ':':10}").append(plain(value)))
+            on.print(printable(f"{name + ':':10}{value}"))
     for name, value in letter["headers"]:
-        on.print(Text(plain(f"{name}: {value}"), "dim"))
+        on.print(printable(f"{name}: {value}", "dim"))
     on.print()
-    on.print(Text(payload_text(letter)))
+    on.print(printable(payload_text(letter), keep="\n\t\r"))
 
 
 @app.command()

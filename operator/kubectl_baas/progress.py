@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.status import Status
-from rich.text import Text
 
 from kubectl_baas.following import phase, steps
+from kubectl_baas.show import printable
 
 
 class Progress:
@@ -21,10 +21,10 @@ class Progress:
         self._told: set[str] = set()
         # Without a terminal rich would print each state of a spinner; ASCII where braille has no letters.
         spinner = "line" if on.options.ascii_only else "dots"
-        self._spinner = Status(Text(title), console=on, spinner=spinner) if on.is_terminal else None
+        self._spinner = Status(printable(title), console=on, spinner=spinner) if on.is_terminal else None
 
     def __enter__(self) -> Progress:
-        self._on.print(Text(self._title))
+        self._on.print(printable(self._title))
         if self._spinner:
             self._spinner.start()
         return self
@@ -41,6 +41,6 @@ class Progress:
                 at_work = name
             elif name not in self._told:
                 self._told.add(name)
-                self._on.print(Text(f"  {name}: done", "dim"))
+                self._on.print(printable(f"  {name}: done", "dim"))
         if self._spinner:
-            self._spinner.update(Text(f"{phase(operation)} {at_work}".rstrip()))
+            self._spinner.update(printable(f"{phase(operation)} {at_work}".rstrip()))

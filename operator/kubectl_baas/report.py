@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from kubectl_baas.doctor.check import Check, Level
+from kubectl_baas.show import printable
 
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
@@ -20,14 +20,14 @@ def print_checks(checks: Sequence[Check], on: Console) -> None:
     if not on.is_terminal:
         # One line a check: a table would be padded to its widest sentence.
         for each in checks:
-            on.print(Text(f"{each.level.value:4}  {each.name:{width}}  {each.message}"))
+            on.print(printable(f"{each.level.value:4}  {each.name:{width}}  {each.message}"))
         return
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column()
     for each in checks:
-        table.add_row(Text(each.level.value, _COLOURS[each.level]), Text(each.name), Text(each.message))
+        table.add_row(printable(each.level.value, _COLOURS[each.level]), printable(each.name), printable(each.message))
     on.print(table)
 
 

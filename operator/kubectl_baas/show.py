@@ -48,6 +48,13 @@ def console(*, stderr: bool = False) -> Console:
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=_WIDE)
 
 
+def printable(value: object, style: str = "", *, keep: str = "") -> Text:
+    """What is printed, without what a terminal would obey: messages of the cluster carry what others wrote, and rich lets escapes pass.
+    Of what is not printable, the letters in `keep` stay; colours are for `style` to say."""
+    plain = "".join(each if each.isprintable() or each in keep else each.encode("unicode_escape").decode() for each in str(value))
+    return Text(plain, style)
+
+
 def print_trees(trees: list[Node], on: Console) -> None:
     """Print trees under each other."""
     for index, each in enumerate(trees):
@@ -66,7 +73,7 @@ def _rich(node: Node) -> Tree:
 def _row(node: Node) -> Text:
     text = Text()
     for index, cell in enumerate(each for each in node.cells if each.text):
-        text.append(("  " if index else "") + cell.text, _COLOURS[cell.style])
+        text.append_text(printable(("  " if index else "") + cell.text, _COLOURS[cell.style]))
     text.rstrip()
     return text
 
@@ -89,5 +96,5 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except PluginError as error:
-        console(stderr=True).print(Text(f"error: {error}"))
+        console(stderr=True).print(printable(f"error: {error}", keep="\n"))
         raise typer.Exit(ERROR) from error

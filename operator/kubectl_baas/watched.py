@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-from rich.text import Text
 
 from kubectl_baas.cluster import Api
 from kubectl_baas.errors import NOT_READY
 from kubectl_baas.following import follow, outcome
 from kubectl_baas.progress import Progress
-from kubectl_baas.show import console
+from kubectl_baas.show import console, printable
 
 
 def watched(api: Api, made: dict[str, Any], *, wait: bool) -> None:
@@ -22,15 +21,15 @@ def watched(api: Api, made: dict[str, Any], *, wait: bool) -> None:
     """
     called = f"{made['metadata']['namespace']}/{made['metadata']['name']}"
     if not wait:
-        console().print(Text(f"operation {called} created"))
+        console().print(printable(f"operation {called} created"))
         return
     try:
         with Progress(console(stderr=True), f"operation {called}") as progress:
             over = follow(api, made, progress.tell)
     except KeyboardInterrupt:
-        console(stderr=True).print(Text(f"Operation {called} goes on without being watched."))
+        console(stderr=True).print(printable(f"Operation {called} goes on without being watched."))
         raise typer.Exit(130) from None
     succeeded, sentence = outcome(over)
-    console().print(Text(sentence.removeprefix("Succeeded: "), "green" if succeeded else "bold red"))
+    console().print(printable(sentence.removeprefix("Succeeded: "), "green" if succeeded else "bold red"))
     if not succeeded:
         raise typer.Exit(NOT_READY)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+import kubectl_baas
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE, OPERATION
 from kubectl_baas.cli import app
 
@@ -93,6 +94,38 @@ def _kubeconfig(folder: Path, monkeypatch: pytest.MonkeyPatch, port: int) -> Non
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+HOSTILE = "\x1b[2J\x1b]0;x\x07\x9b2J\u202e"
+"""Clears the screen, names the window, turns around what follows it."""
+OBEYED_BY_NONE = "\\x1b[2J\\x1b]0;x\\x07\\x9b2J\\u202e"
+
+
+def test_what_others_wrote_is_shown_and_never_obeyed(server: Server) -> None:
+    database, queue, instance = healthy_database(), lost_queue(), lost_instance()
+    database["status"]["conditions"][1] |= {"status": "False", "message": f"PostgreSQL: {HOSTILE}"}
+    queue["status"]["conditions"][0]["message"] = f"Last words: {HOSTILE}"
+    instance["status"]["components"][1]["reason"] = HOSTILE
+    refused = operation("shop-db-switchover-abcde", "Refused", steps=[{"name": HOSTILE, "finishedAt": "2026-05-01T12:00:01Z"}])
+    refused["status"]["conditions"] = [condition("Ready", "False", "NoTarget", HOSTILE)]
+    server.hold(database, queue, instance, refused)
+    server.answers["/version"] = {"gitVersion": HOSTILE}
+    done = {command: run(*command.split()) for command in ("status", "status -o wide", "switchover shop-db", "doctor")}
+    server.answers[EVENT_QUEUE.path("prod")] = (403, f"no: {HOSTILE}\nand more")
+    done["error"] = run("status")
+    for command, each in done.items():
+        assert OBEYED_BY_NONE in each.stdout + each.stderr, command
+        assert not set("\x1b\x07\x9b\u202e") & set(each.stdout + each.stderr), command
+    assert done["status"].stdout.count(OBEYED_BY_NONE) == 3
+    assert OBEYED_BY_NONE in done["switchover shop-db"].stdout
+    assert OBEYED_BY_NONE in done["switchover shop-db"].stderr
+    assert done["error"].stderr == f"error: no: {OBEYED_BY_NONE}\nand more\n"
+
+
+def test_all_that_is_printed_goes_through_one_place() -> None:
+    """What makes a Text by itself forgets to take out what a terminal would obey."""
+    folder = Path(kubectl_baas.__file__).parent
+    assert [each.name for each in folder.rglob("*.py") if "rich.text" in each.read_text()] == ["show.py"]
 
 
 def test_all_ready_is_0(server: Server) -> None:

@@ -70,6 +70,16 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatc
     assert "\x1b[3" not in drawn(zone_lost(), force_terminal=True)
 
 
+def test_on_a_terminal_there_are_no_escapes_but_our_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    instance = lost_instance()
+    instance["status"]["components"][1]["reason"] = "\x1b[2J"
+    shown = drawn(build_trees(build_fleet([instance], [], []), now=NOW), force_terminal=True)
+    assert "\x1b[33m  \\x1b[2J\x1b[0m" in shown
+    assert "\x1b[2J" not in shown
+
+
 def test_what_looks_like_markup_is_shown_as_it_is() -> None:
     instance = lost_instance()
     instance["status"]["components"][0] |= {"ready": 0, "reason": "[bold]no[/bold] :warning:"}
