@@ -32,26 +32,43 @@ def load(text: str, source: str, namespace: str | None) -> list[Manifest]:
         PluginError: it is not YAML, or holds something that is no manifest.
     """
     try:
-        documents = [each for each in yaml.safe_load_all(text) if each is not None]
-    except yaml.YAMLError as error:
+        documents = list(yaml.safe_load_all(text))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: what looks like a date and is none
         raise PluginError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
     made = []
-    for each in _opened(documents):
+    for where, each in _opened((f"{source}, document {index}", each) for index, each in enumerate(documents, 1) if each is not None):
         if not isinstance(each, dict) or "kind" not in each:
-            raise PluginError(f"{source} holds something that is no manifest: it has no kind.")
+            raise PluginError(f"{where} is no manifest: it has no kind.")
+        if not isinstance(each["kind"], str):
+            raise PluginError(f"{where} is no manifest: its kind is {each['kind']!r}, and has to be a text.")
         if each.get("apiVersion") == API_VERSION and each["kind"] in _RENDERED:
+            _check(each, where)
             metadata = dict(each.get("metadata") or {})
             metadata["namespace"] = metadata.get("namespace") or namespace or "default"
             made.append(each | {"metadata": metadata})
     return made
 
 
-def _opened(documents: Iterable[Any]) -> Iterator[Any]:
-    for each in documents:
-        if isinstance(each, dict) and each.get("kind") == "List":
-            yield from _opened(each.get("items") or [])
+def _opened(each: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Lists opened; each with the words for where it is."""
+    for where, one in each:
+        if isinstance(one, dict) and one.get("kind") == "List":
+            items = one.get("items")
+            if not isinstance(items, list | None):
+                raise PluginError(f"{where} is a List whose items are {items!r}, and have to be a list.")
+            yield from _opened((f"{where}, items[{index}]", item) for index, item in enumerate(items or []))
         else:
-            yield each
+            yield where, one
+
+
+def _check(resource: Manifest, where: str) -> None:
+    """Whether it has the shape that rendering takes for granted; what is left out is for rendering to judge."""
+    for field in ("metadata", "spec"):
+        if not isinstance(found := resource.get(field), dict | None):
+            raise PluginError(f"{where}: {field} of this {resource['kind']} is {found!r}, and has to be a mapping.")
+    for field in ("name", "namespace"):
+        if not isinstance(found := (resource.get("metadata") or {}).get(field), str | None):
+            raise PluginError(f"{where}: metadata.{field} of this {resource['kind']} is {found!r}, and has to be a text: quote it.")
 
 
 def streams(resources: Iterable[Manifest]) -> str:

@@ -66,6 +66,16 @@ def test_other_kinds_are_passed_over_and_lists_opened() -> None:
         ("just: this", "it has no kind"),
         (INSTANCE.replace("{}", "{replica: 3}"), r"BaasInstance shop is not valid: spec\.replica: Extra inputs"),
         (INSTANCE.replace("name: shop", "labels: {}"), "metadata.name"),
+        (INSTANCE.replace("shop", "2024"), r"^shop\.yaml, document 1: metadata\.name of this BaasInstance is 2024, .* quote it\.$"),
+        (INSTANCE.replace("shop", "shop, namespace: 7"), r"metadata\.namespace of this BaasInstance is 7, "),
+        (INSTANCE.replace("{name: shop}", "foo"), "metadata of this BaasInstance is 'foo', and has to be a mapping"),
+        (INSTANCE.replace("{}", "[]"), r"spec of this BaasInstance is \[\], and has to be a mapping"),
+        (INSTANCE.replace("{}", "{7: a}"), "BaasInstance shop is not valid: "),
+        (INSTANCE.replace("{}", "{since: 2024-13-01}"), r"^shop\.yaml is not YAML: month must be in"),
+        ("[" * 3000, r"^shop\.yaml is not YAML: "),
+        (INSTANCE + "---\n---\nkind: [a]", r"^shop\.yaml, document 3 is no manifest: its kind is \['a'\], and has to be a text\.$"),
+        ("kind: List\nitems: 5", r"^shop\.yaml, document 1 is a List whose items are 5, and have to be a list\.$"),
+        ("kind: List\nitems: [{kind: A}, 5]", r"^shop\.yaml, document 1, items\[1\] is no manifest: it has no kind\.$"),
     ],
 )
 def test_what_is_wrong_is_a_sentence(text: str, sentence: str) -> None:
