@@ -1,5 +1,5 @@
 """docs/monitoring.md tells of metrics that there are: of the operator and the dispatchers by the reference, which is made from them, and of
-the agents beside a queue's servers by what they answer."""
+the agents beside a queue's servers by what they answer; and where they are."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from pathlib import Path
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
+from baas_operator.api.instance.spec import BaasInstanceSpec
+from baas_operator.desired.images import Images
+from baas_operator.desired.instance.build import InstanceFacts, components
+from baas_operator.desired.meta import Owner
 from baas_operator.queue_agent.main import Agent
 from baas_operator.queue_agent.server import Place
 
@@ -49,3 +53,10 @@ def test_what_waits_for_somebody_is_on_the_page() -> None:
     """All of dead letters and outboxes; of webhooks what alerts do not go by is left to the reference."""
     ours = {each for each in of("dispatchers") if each.startswith(("baas_dead_letters", "baas_outbox"))}
     assert ours - told("dispatchers") == {"baas_outbox_uncertain_total"}
+
+
+def test_policies_of_ones_own_let_prometheus_to_where_gateways_and_probers_have_metrics() -> None:
+    made = components(BaasInstanceSpec(), Owner("BaasInstance", "live", "shop"), Images(), InstanceFacts(jwks='{"keys": []}'))
+    ports = {each.name: each.scrape for each in made}
+    for name in ("gateway", "prober"):
+        assert f"\n| `BaasInstance` | `{name}` | {ports[name]} |\n" in PAGE
