@@ -17,6 +17,7 @@ from baas_lab.cli import app
 from baas_lab.cluster import ready_since
 from baas_lab.files import runc_without_sys_resource as wrapper
 from baas_lab.images import full_name
+from baas_lab.operand_recipes import fetch
 from baas_lab.progress import elapsed
 from baas_lab.system import lacks_sys_resource
 
@@ -75,6 +76,20 @@ def test_the_node_image_changes_with_its_recipe(monkeypatch: pytest.MonkeyPatch)
     assert node_image.recipe_digest() == before
     monkeypatch.setattr(node_image, "RECIPE", node_image.RECIPE + 1)
     assert node_image.recipe_digest() != before
+
+
+def test_wheels_are_fetched_anew_for_another_python_or_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+    monkeypatch.setattr(fetch, "_pip_download", lambda *arguments: fetched.append(arguments))
+    first = fetch.wheelhouse(Cache(tmp_path), "x==1")
+    assert fetch.wheelhouse(Cache(tmp_path), "x==1") == first
+    monkeypatch.setattr(fetch, "IMAGE_PYTHON", "3.99")
+    other_python = fetch.wheelhouse(Cache(tmp_path), "x==1")
+    monkeypatch.setattr(fetch.platform, "machine", lambda: "riscv64")
+    other_machine = fetch.wheelhouse(Cache(tmp_path), "x==1")
+    assert len({first, other_python, other_machine, fetch.wheelhouse(Cache(tmp_path), "x==2")}) == 4
+    assert len(fetched) == 4
+    assert {"3.99", "--platform=manylinux2014_riscv64"} <= set(fetched[-1])
 
 
 def test_base_images_know_security_updates() -> None:

@@ -85,6 +85,7 @@ class GoModule:
 
 def wheelhouse(cache: Cache, requirements: str) -> Path:
     """Folder with the files of a hashed requirements.txt (its text), for the Python of our images."""
+    platform_options = _wheel_platform()
 
     def build(target: Path) -> None:
         target.mkdir()
@@ -92,9 +93,11 @@ def wheelhouse(cache: Cache, requirements: str) -> Path:
             listing = Path(folder) / "requirements.txt"
             listing.write_text(requirements)
             # --no-deps: the list is complete, and only so may a project without a wheel come as source.
-            _pip_download("--no-deps", "--require-hashes", *_wheel_platform(), "-d", str(target), "-r", str(listing))
+            _pip_download("--no-deps", "--require-hashes", *platform_options, "-d", str(target), "-r", str(listing))
 
-    return cache.ensure(f"wheels-{hashlib.sha256(requirements.encode()).hexdigest()[:16]}", build)
+    # Which file of a project is the right one depends on the Python and the platform that it is for.
+    content = "\n".join([*platform_options, requirements])
+    return cache.ensure(f"wheels-{hashlib.sha256(content.encode()).hexdigest()[:16]}", build)
 
 
 def locked_requirements(repository: Path) -> str:
