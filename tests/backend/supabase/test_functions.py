@@ -8,6 +8,7 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Protocol
 
 import aiohttp
 import pytest
@@ -19,6 +20,12 @@ from tests.backend.harness.keys import KeySet
 SOON_SECONDS = 5.0
 
 
+class Configure(Protocol):
+    """Name -> text of functions, and what config.json is to say of some."""
+
+    def __call__(self, config: dict[str, dict[str, object]] | None = None, **functions: str) -> None: ...
+
+
 @pytest_asyncio.fixture
 async def client(backend: Backend) -> AsyncIterator[aiohttp.ClientSession]:
     """A client behind the gateway, with a good token."""
@@ -28,7 +35,7 @@ async def client(backend: Backend) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-def configure(backend: Backend) -> object:
+def configure(backend: Backend) -> Configure:
     """Write functions, and what config.json says of them, in the place of what was there."""
 
     def write(config: dict[str, dict[str, object]] | None = None, **functions: str) -> None:
@@ -95,7 +102,7 @@ async def test_a_new_key_counts_as_soon_as_it_is_published(backend: Backend, cli
         assert answer.status == 200
 
 
-async def test_one_that_breaks_takes_no_other_with_it(client: aiohttp.ClientSession, configure) -> None:  # type: ignore[no-untyped-def]
+async def test_one_that_breaks_takes_no_other_with_it(client: aiohttp.ClientSession, configure: Configure) -> None:
     configure(
         {"waits": {"timeout_seconds": 1}, "loops": {"timeout_seconds": 1}},
         broken="throw new Error('no')",
@@ -118,7 +125,7 @@ async def test_one_that_breaks_takes_no_other_with_it(client: aiohttp.ClientSess
     }  # fmt: skip
 
 
-async def test_calls_that_are_late_together_end_no_worker_that_is_well(client: aiohttp.ClientSession, configure) -> None:  # type: ignore[no-untyped-def]
+async def test_calls_that_are_late_together_end_no_worker_that_is_well(client: aiohttp.ClientSession, configure: Configure) -> None:
     """Both are late while the worker is busy, and it says that it is well 0.4 s later. What it then has to do takes it longer than the
     second after which one that says nothing is ended."""
     configure(
@@ -143,7 +150,7 @@ async def test_calls_that_are_late_together_end_no_worker_that_is_well(client: a
     assert await status("/busy/works") == 200
 
 
-async def test_an_answer_that_is_being_read_outlasts_a_change(client: aiohttp.ClientSession, configure) -> None:  # type: ignore[no-untyped-def]
+async def test_an_answer_that_is_being_read_outlasts_a_change(client: aiohttp.ClientSession, configure: Configure) -> None:
     configure(
         streams="""
         Deno.serve(() => new Response(new ReadableStream({
@@ -163,7 +170,7 @@ async def test_an_answer_that_is_being_read_outlasts_a_change(client: aiohttp.Cl
         assert (first + await answer.read()).split() == [str(part).encode() for part in range(20)]
 
 
-async def test_a_change_is_taken_up_and_bodies_pass_unharmed(client: aiohttp.ClientSession, configure) -> None:  # type: ignore[no-untyped-def]
+async def test_a_change_is_taken_up_and_bodies_pass_unharmed(client: aiohttp.ClientSession, configure: Configure) -> None:
     configure(echo="export default { fetch: (request: Request) => new Response(request.body, { status: 201, headers: { 'x-a': 'b' } }) }")
     content = bytes(range(256)) * 8000
     async with client.put("/echo/any/path", data=content) as answer:
@@ -173,7 +180,7 @@ async def test_a_change_is_taken_up_and_bodies_pass_unharmed(client: aiohttp.Cli
     assert await until(client, "/echo/any/path", 200) == "/echo/any/path"
 
 
-async def test_it_reads_and_knows_what_is_its_own_alone(backend: Backend, client: aiohttp.ClientSession, configure) -> None:  # type: ignore[no-untyped-def]
+async def test_it_reads_and_knows_what_is_its_own_alone(backend: Backend, client: aiohttp.ClientSession, configure: Configure) -> None:
     configure(
         nosy="""
         const tried = async (work: () => unknown) => { try { await work(); return true } catch (e) { return (e as Error).name } };
@@ -189,7 +196,7 @@ async def test_it_reads_and_knows_what_is_its_own_alone(backend: Backend, client
         }  # fmt: skip
 
 
-async def test_it_finishes_what_is_under_way(backend: Backend, client: aiohttp.ClientSession, configure) -> None:  # type: ignore[no-untyped-def]
+async def test_it_finishes_what_is_under_way(backend: Backend, client: aiohttp.ClientSession, configure: Configure) -> None:
     configure(forever="export default { fetch: () => new Promise(() => {}) }")
     configure(slow="export default { async fetch() { await new Promise((go) => setTimeout(go, 1500)); return new Response('done') } }")
     (functions,) = backend.of("functions")
@@ -209,9 +216,9 @@ async def test_it_finishes_what_is_under_way(backend: Backend, client: aiohttp.C
         functions.start()
 
 
-async def test_what_a_function_answers_or_posts_ends_no_other(client: aiohttp.ClientSession, configure: object) -> None:
+async def test_what_a_function_answers_or_posts_ends_no_other(client: aiohttp.ClientSession, configure: Configure) -> None:
     """`Response.error()` has no status that can be sent, and a function may post to the dispatcher what it likes."""
-    configure(  # type: ignore[operator]
+    configure(
         broken="Deno.serve(() => Response.error());",
         posts='self.postMessage(null); Deno.serve(() => { self.postMessage({ id: 99, status: 7 }); return new Response("ok"); });',
         fine='Deno.serve(() => new Response("fine"));',
