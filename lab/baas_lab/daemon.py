@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -151,7 +152,7 @@ class PrivateDaemon:
                 what=f"{name} (process {process}) has ended",
             )
         self._unmount()
-        if not Docker().answers():  # one that has come up since needs what this one would remove
+        if not Docker().answers() and not others():  # one that has come up since needs what this one would remove
             host_network.restore(self._host_before)
         return stopped
 
@@ -179,6 +180,16 @@ def find(cache: Cache) -> Docker | None:
         return None
     usual = default_docker()
     return usual if usual.host != private.docker.host and usual.answers() else None
+
+
+def others() -> list[int]:
+    """The processes of all Docker daemons of this machine, such as another lab's, whose cache is in another folder."""
+    found = []
+    for comm in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if comm.read_text().strip() == "dockerd" and _alive(pid := int(comm.parent.name)):
+                found.append(pid)
+    return found
 
 
 def _has_clusters_on_private(cache: Cache) -> bool:

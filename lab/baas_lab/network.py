@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
+import sys
 from pathlib import Path
 
 from baas_lab.docker import Docker
 from baas_lab.errors import CommandError, LabError
 from baas_lab.system import find_program
 
-# Tried in this order; Docker refuses those that the machine uses for something else.
+# Tried in this order. Docker refuses those that another network of its own has, but not those that the machine routes elsewhere: to the
+# network of another Docker daemon, say, of which a killed one leaves its bridge and its rules. Two nodes in such a range do not reach each
+# other, because those rules rewrite the addresses of what passes the new bridge.
 SUBNETS = ("172.30.87.0/24", "172.29.87.0/24", "172.28.87.0/24", "172.27.87.0/24", "10.203.87.0/24", "192.168.203.0/24")
 FIRST_NODE = 10  # the first node's host number; below are the gateway and room for guests
 POD_NETWORK_FILE = "/etc/lab/pod-network"
+ROUTES = Path("/proc/net/route")
 
 
 def ensure_network(docker: Docker, name: str) -> ipaddress.IPv4Network:
@@ -30,7 +34,11 @@ def ensure_network(docker: Docker, name: str) -> ipaddress.IPv4Network:
     if found:
         return found
     refusals = []
+    taken = routed(ROUTES.read_text()) if ROUTES.exists() else []
     for candidate in SUBNETS:
+        if any(ipaddress.IPv4Network(candidate).overlaps(other) for other in taken):
+            refusals.append(f"the machine has a route to {candidate}")
+            continue
         # Addresses that Docker gives by itself come from the upper half: they never take a node's.
         upper = list(ipaddress.IPv4Network(candidate).subnets())[1]
         try:
@@ -39,7 +47,19 @@ def ensure_network(docker: Docker, name: str) -> ipaddress.IPv4Network:
             refusals.append(error.output)
             continue
         return ipaddress.IPv4Network(candidate)
-    raise LabError(f"Docker made no network for the cluster {name}: {refusals[-1]}")
+    raise LabError(f"There is no range of addresses for the network of the cluster {name}: {'; '.join(refusals)}.")
+
+
+def routed(table: str) -> list[ipaddress.IPv4Network]:
+    """The networks in the kernel's table of routes (`/proc/net/route`: addresses in hexadecimal, as this machine orders their bytes),
+    without the default route."""
+    found = []
+    for line in table.splitlines()[1:]:
+        words = line.split()
+        address, mask = (int(word, 16).to_bytes(4, sys.byteorder) for word in (words[1], words[7]))
+        if any(mask):
+            found.append(ipaddress.IPv4Network((address, str(ipaddress.IPv4Address(mask)))))
+    return found
 
 
 def subnet(docker: Docker, name: str) -> ipaddress.IPv4Network | None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from baas_lab import host_network, network
+from baas_lab.docker import Docker
+from baas_lab.errors import CommandError
 
 NODES = ["lab-control-plane", "lab-worker", "lab-worker2"]
 FIXED = {"lab-control-plane": "172.30.87.10", "lab-worker": "172.30.87.11", "lab-worker2": "172.30.87.12"}
@@ -33,6 +35,29 @@ def test_a_node_routes_to_every_other_node_and_not_to_itself() -> None:
         "peer 10.244.0.0/24 172.30.87.10",
         "peer 10.244.1.0/24 172.30.87.12",
     ]
+
+
+def test_a_range_that_the_machine_routes_elsewhere_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "route"
+    table.write_text(
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+        "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+        "br-1\t00571EAC\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"  # 172.30.87.0/24
+        "vpn0\t00001DAC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"  # 172.29.0.0/16
+    )
+    assert [str(each) for each in network.routed(table.read_text())] == ["172.30.87.0/24", "172.29.0.0/16"]
+    monkeypatch.setattr(network, "ROUTES", table)
+    asked: list[tuple[str, ...]] = []
+
+    class Recording(Docker):
+        def run(self, *args: str | Path, **_: object) -> str:
+            asked.append(tuple(str(arg) for arg in args))
+            if "inspect" in args:
+                raise CommandError("no such network", returncode=1, output="")
+            return ""
+
+    assert str(network.ensure_network(Recording(), "lab")) == "172.28.87.0/24"
+    assert [args[3] for args in asked if "create" in args] == ["172.28.87.0/24"]
 
 
 @pytest.fixture
