@@ -24,12 +24,15 @@ from typing import Any, TextIO
 import nats
 import nats.errors
 from nats.aio.client import Client as Nats
+from nats.js.api import StorageType
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from baas_lab.cache import Cache
 from baas_lab.operands import IMAGES
 
 _START_SECONDS = 30.0
+_ROUTES = 4
+"""From each server to each other: three for accounts (`pool_size`) and one for the system account."""
 
 
 @cache
@@ -149,13 +152,33 @@ jetstream {{ store_dir: "{self._folder / name}", max_file_store: 1GB, max_memory
             self.signal(name, signal.SIGHUP)
 
     async def wait_whole(self, seconds: float = _START_SECONDS) -> None:
-        """Until every server says that it and all that it holds is caught up."""
+        """Until every server says that it and all that it holds is caught up, and has all of its ways to each other."""
         for port in self.monitor_ports.values():
             await _until(f"http://127.0.0.1:{port}/healthz", lambda said: said.get("status") == "ok", seconds)
         if len(self.names) > 1:
             # A server by itself is well before anybody leads, and what is asked of nobody is not answered.
             for port in self.monitor_ports.values():
                 await _until(f"http://127.0.0.1:{port}/jsz", lambda said: bool(said.get("meta_cluster", {}).get("leader")), seconds)
+            # Servers that call each other at once hang up on each other too, and call again a second later. An account's messages have one
+            # of these routes to themselves, and until then there are "no responders" for them.
+            routes = _ROUTES * (len(self.names) - 1)
+            for port in self.monitor_ports.values():
+                await _until(f"http://127.0.0.1:{port}/routez", lambda said: said.get("num_routes", 0) >= routes, seconds)
+            if not self._more:  # which may have users of its own
+                await self._wait_placeable(seconds)
+
+    async def _wait_placeable(self, seconds: float) -> None:
+        """Until the leader of all has heard of every server's room. One whose first words met no route says them again within 10 s, and is
+        taken for offline until then ("no suitable peers for placement, peer offline")."""
+        connection = await self.connect()
+        stream = connection.jetstream()
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(nats.errors.Error), stop=stop_after_delay(seconds), wait=wait_fixed(0.1)
+        ):
+            with attempt:
+                await stream.add_stream(name="harness", subjects=["harness"], num_replicas=len(self.names), storage=StorageType.MEMORY)
+                await stream.delete_stream("harness")
+        await connection.close()
 
     async def connect(self, **options: Any) -> Nats:
         """A client that survives the death of any one server."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from baas_operator.jetstream.requests import JetStreamError, Unreachable, call
 from baas_operator.observe.moments import read_time
 from baas_operator.observe.queue import JetStreamState
 from baas_operator.policy.plan import DeleteStream, EnsureStream
+from baas_operator.policy.queue import streams as streams_policy
 from baas_operator.policy.queue.streams import left_behind
 from tests.jetstream.harness.servers import publish
 from tests.jetstream.queue_agent.beside import until
@@ -296,7 +298,7 @@ async def _while_it_waits(client: Nats, consumer: str) -> JetStreamState:
     return state
 
 
-async def test_a_webhooks_consumer_goes_once_nobody_asks_it_for_messages(client: Nats) -> None:
+async def test_a_webhooks_consumer_goes_once_nobody_asks_it_for_messages(client: Nats, monkeypatch: pytest.MonkeyPatch) -> None:
     webhook = {"name": "shop", "stream": "orders", "url": "https://shop.example/hook"}
     streams = [{"name": "orders", "subjects": ["orders.>"], "consumers": [{"name": "billing"}]}]
     await settle(client, spec_of(streams=streams))
@@ -313,6 +315,13 @@ async def test_a_webhooks_consumer_goes_once_nobody_asks_it_for_messages(client:
     assert 0 <= (state.streams["orders"].consumers[name].idle_seconds or 99) < 10
     assert left_behind(spec_of(streams=streams), state, queue="mq", dispatchers=1) == [], "it asks again in a moment"
     assert left_behind(spec_of(streams=streams, webhooks=[webhook]), state, queue="mq", dispatchers=0) == []
+
+    # All dispatchers were begun anew when it was taken out, so that none of them knows of it.
+    monkeypatch.setattr(streams_policy, "WEBHOOK_IDLE_SECONDS", 2.0)
+    deadline = time.monotonic() + 20
+    while not left_behind(spec_of(streams=streams), await jetstream.look(client), queue="mq", dispatchers=2):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.3)
     (gone,) = left_behind(spec_of(streams=streams), state, queue="mq", dispatchers=0)
 
     await jetstream.bring_about(client, gone)
