@@ -3,6 +3,9 @@
 The stream of advisories keeps what is told, and the dispatchers share it. While that stream has no leader, what is told reaches those that
 listen at that moment; that is the second way, and with it only what is told while both are away is missed. The sweeper finds that, but for
 `limits` streams.
+
+A stream that is not known here may be one whose `deadLetter` was declared just now, of which this dispatcher has not read yet: what is told
+of it waits, and is done with only when it is still not known after minutes.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 
 import nats.errors
 import nats.js.errors
@@ -39,6 +43,10 @@ _GROUP = "baas-dead-letters"
 _HEARD_SECONDS = 5.0
 """So much later than the stream of advisories tells it, what was heard is seen to: mostly nothing is left to do by then."""
 _MOST_HEARD = 10_000
+_UNKNOWN_SECONDS = 600.0
+"""For so long what is told of a stream that is not known here waits: a kubelet that is not told takes up to two minutes to bring what is
+declared."""
+_UNKNOWN_AGAIN_SECONDS = 30.0
 _log = logging.getLogger("dead_letters")
 
 
@@ -52,12 +60,16 @@ class DeadLetterService:
         self._sweeper = Sweeper(connection)
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._heard: asyncio.Queue[tuple[float, Advisory]] = asyncio.Queue(_MOST_HEARD)
+        self._unknown: asyncio.Queue[tuple[float, float, Advisory]] = asyncio.Queue(_MOST_HEARD)
+        """When each is looked at again, and until when, all after the same time: so they are in order."""
         self._told_full: set[str] = set()
         self._full_until: dict[str, float] = {}
 
     async def run(self) -> None:
         """Until cancelled. Whatever JetStream does meanwhile, it goes on."""
-        await together(*(self._for_ever(each) for each in (self._read, self._listen, self._see_to_heard, self._sweep)))
+        await together(
+            *(self._for_ever(each) for each in (self._read, self._listen, self._see_to_heard, self._see_to_unknown, self._sweep))
+        )
 
     async def _for_ever(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -92,6 +104,10 @@ class DeadLetterService:
         advisory = read_advisory(message.data)
         later = min(_FULL_SECONDS[0] * 2 ** min(tries - 1, 10), _FULL_SECONDS[1])
         clock = asyncio.get_running_loop().time
+        if advisory and advisory.stream not in self._streams:
+            age = (datetime.now(UTC) - message.metadata.timestamp).total_seconds()
+            await (message.nak(delay=later) if age < _UNKNOWN_SECONDS else message.ack())
+            return
         if advisory and clock() < self._full_until.get(advisory.stream, 0.0):
             await message.nak(delay=later)
             return
@@ -145,12 +161,14 @@ class DeadLetterService:
     async def _listen(self) -> None:
         async def hear(message: Msg) -> None:
             advisory = read_advisory(message.data)
-            if advisory is None or advisory.stream not in self._streams or self._heard.full():
+            if advisory is None or self._heard.full():
                 return
-            if advisory.reason is Reason.TERMINATED:
+            if advisory.stream not in self._streams:
+                self._wait_for(advisory, until=asyncio.get_running_loop().time() + _UNKNOWN_SECONDS)
+            elif advisory.reason is Reason.TERMINATED:
                 await self._hurry(advisory)
             else:
-                self._heard.put_nowait((asyncio.get_running_loop().time() + _HEARD_SECONDS, advisory))
+                self._remember(advisory)
 
         subscriptions = [await self._connection.subscribe(each, queue=_GROUP, cb=hear) for each in ADVISORY_SUBJECTS]
         try:
@@ -165,6 +183,24 @@ class DeadLetterService:
             await self._bury(advisory, note=False)
         except (Unburied, *Unreachable, JetStreamError) as error:
             _log.info("an advisory is left to the stream that keeps it: %s", str(error) or type(error).__name__)
+
+    def _remember(self, advisory: Advisory) -> None:
+        if not self._heard.full():
+            self._heard.put_nowait((asyncio.get_running_loop().time() + _HEARD_SECONDS, advisory))
+
+    def _wait_for(self, advisory: Advisory, *, until: float) -> None:
+        if not self._unknown.full():
+            self._unknown.put_nowait((asyncio.get_running_loop().time() + _UNKNOWN_AGAIN_SECONDS, until, advisory))
+
+    async def _see_to_unknown(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            when, until, advisory = await self._unknown.get()
+            await asyncio.sleep(max(0.0, when - clock()))
+            if advisory.stream in self._streams:
+                self._remember(advisory)
+            elif clock() < until:
+                self._wait_for(advisory, until=until)
 
     async def _see_to_heard(self) -> None:
         while True:

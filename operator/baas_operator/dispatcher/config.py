@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from baas_operator.api.common import ApiModel
-from baas_operator.api.webhooks import Webhook
+from baas_operator.api.webhooks import OrderBy, Webhook
 from baas_operator.desired.quantity import parse_bytes
 from baas_operator.desired.queue.names import OUTBOX_FOLDER, WEBHOOK_FOLDER
 from baas_operator.dispatcher.addresses import Guard, Network, networks
@@ -44,7 +44,7 @@ class DispatcherConfig(ApiModel):
     inbox_prefix: str = "_INBOX"
     """Where answers come to: subjects that no other user may listen to."""
     replicas: Annotated[int, Field(ge=1)] = 1
-    """Dispatchers that share a webhook's rate."""
+    """Dispatchers that share a webhook's rate, but for one with an order, which one of them delivers."""
     copies: Annotated[int, Field(ge=1, le=5)] = 3
     """Servers that keep what dispatchers note of endpoints."""
     streams: list[str] = []
@@ -149,7 +149,8 @@ def _webhook(webhook: Webhook, folder: Path, replicas: int, guard: MakeGuard) ->
             return Told(webhook, trouble=f"the authority of its certificate is not there: Secret {webhook.ca.name} needs a key `ca.crt`")
         if ca:
             ssl.create_default_context(cadata=ca)
-        rate = webhook.rate_per_second / replicas if webhook.rate_per_second else None
+        shares = replicas if webhook.ordering.by is OrderBy.NOTHING else 1
+        rate = webhook.rate_per_second / shares if webhook.rate_per_second else None
         return Told(webhook, keys_of(secret), ca, allowed, parse_bytes(webhook.max_payload), rate)
     except SecretError as error:
         return Told(webhook, trouble=f"{error}. Put it right in the Secret's key `secret`")

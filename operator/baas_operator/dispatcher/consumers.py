@@ -6,7 +6,6 @@ message whose last attempt a dispatcher's death cut off, and say so once, in an 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +15,7 @@ from nats.aio.client import Client as Nats
 from baas_operator.api.webhooks import OrderBy, Webhook
 from baas_operator.desired.queue import names
 from baas_operator.dispatcher.schedule import backoff
+from baas_operator.jetstream.idle import idle_seconds
 from baas_operator.jetstream.requests import JetStreamError, call
 
 MOST_PENDING = 250_000
@@ -24,7 +24,9 @@ MOST_IN_ORDER = 5000
 """The same of an ordered webhook, whose messages all wait in one dispatcher's hands. It says of each, every few seconds, that it still has
 it, gets all of them again when it takes over, and notes those that failed in one value of the store, which may have 1 MiB."""
 _WINDOW = 256
-_NO_MESSAGE, _NO_STREAM = 10037, 10059
+_NO_MESSAGE, _NO_CONSUMER, _NO_STREAM = 10037, 10014, 10059
+MISSING = (_NO_CONSUMER, _NO_STREAM)
+"""Codes of JetStream: there is no such consumer, no such stream."""
 _NANO = 10**9
 
 
@@ -62,6 +64,19 @@ async def ensure(connection: Nats, webhook: Webhook, ack_wait_seconds: float) ->
     name = consumer_name(webhook.name)
     body = {"stream_name": webhook.stream, "config": config_of(webhook, ack_wait_seconds), "action": ""}
     await call(connection, f"$JS.API.CONSUMER.CREATE.{webhook.stream}.{name}", body)
+
+
+async def restore(connection: Nats, webhook: Webhook, ack_wait_seconds: float) -> None:
+    """Make the consumer if it is not there any more. One that is there stays as it is; that nobody leads it for a moment is no reason.
+
+    Raises:
+        JetStreamError, or one of jetstream.requests.Unreachable.
+    """
+    try:
+        await call(connection, f"$JS.API.CONSUMER.INFO.{webhook.stream}.{consumer_name(webhook.name)}")
+    except JetStreamError as refused:
+        if refused.code in MISSING:
+            await ensure(connection, webhook, ack_wait_seconds)
 
 
 @dataclass(frozen=True)
@@ -106,32 +121,13 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(f"{moment}.{fraction[:6] or '0'}").replace(tzinfo=UTC)
 
 
-async def strays(connection: Nats, streams: Iterable[str], declared: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Of these streams, those and the names of consumers that are named like a webhook's, and whose webhook is not declared.
+async def idle(connection: Nats, stream: str, name: str) -> float | None:
+    """For how many seconds nobody has asked a consumer for messages; None while somebody does.
 
     Raises:
-        JetStreamError, or one of jetstream.requests.Unreachable.
+        JetStreamError: with a code of `MISSING` there is none. One of jetstream.requests.Unreachable.
     """
-    found = set()
-    for stream in streams:
-        try:
-            there = await _names(connection, f"$JS.API.CONSUMER.NAMES.{stream}", "consumers")
-        except JetStreamError as refused:
-            if refused.code != _NO_STREAM:
-                raise
-            continue
-        found |= {(stream, name) for name in there if name.startswith(names.WEBHOOK_CONSUMER) and (stream, name) not in declared}
-    return found
-
-
-async def _names(connection: Nats, subject: str, what: str) -> list[str]:
-    found: list[str] = []
-    while True:
-        page = await call(connection, subject, {"offset": len(found)})
-        more = page.get(what) or []
-        found += more
-        if not more or len(found) >= int(page.get("total", 0)):
-            return found
+    return idle_seconds(await call(connection, f"$JS.API.CONSUMER.INFO.{stream}.{name}"))
 
 
 async def delete(connection: Nats, stream: str, name: str) -> None:

@@ -29,8 +29,9 @@ _AGAIN_SECONDS = 5.0
 _BACKLOG_SECONDS = 10.0
 _STRAYS_SECONDS = 60.0
 _STRAY_SECONDS = 180.0
-"""How long a webhook must not have been declared before its consumer goes: a kubelet may take a minute and a half to bring others the same
-news, and one that has not heard of it would make the consumer again, from the stream's beginning."""
+"""How long a webhook must not have been declared, and nobody have asked its consumer for messages, before that goes: a kubelet may take a
+minute and a half to bring others the same news, and one that has not heard of it would make the consumer again, from the stream's
+beginning. It may never hear of it, as where its kubelet is cut off and it runs on."""
 _log = logging.getLogger("dispatcher")
 
 
@@ -70,6 +71,8 @@ class Dispatcher:
         self._shared = shared
         self._slots: dict[str, _Slot] = {}
         self._streams: tuple[str, ...] = ()
+        self._known: set[tuple[str, str]] = set()
+        """Streams and consumers of all webhooks that this process was told of."""
         self._strays: dict[tuple[str, str], float] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -78,6 +81,7 @@ class Dispatcher:
         from the next attempt on, and of what else changed the old finishes what is under way before the new begins."""
         self._streams = tuple(streams)
         wanted = {each.webhook.name: each for each in declared}
+        self._known |= {_consumer(each) for each in wanted.values()}
         for name in self._slots.keys() - wanted.keys():
             _log.info("webhook %s: not declared any more", name)
             self._replace(name, None)
@@ -130,12 +134,14 @@ class Dispatcher:
                 slot.endpoint = None
 
     async def _keep_place(self, slot: _Slot) -> None:
-        """Nothing is sent, but the consumer is there: a stream that keeps what somebody is interested in keeps it."""
-        webhook = slot.told.webhook
+        """Nothing is sent, but the consumer is there, also where somebody deletes it, or its stream is made anew: a stream that keeps what
+        somebody is interested in keeps it."""
+        webhook, place = slot.told.webhook, consumers.ensure
         while not slot.stopping.is_set():
             try:
-                await consumers.ensure(self._shared.connection, webhook, self._shared.timing.ack_wait(webhook.timeout_seconds))
-                await slot.pause(None)
+                await place(self._shared.connection, webhook, self._shared.timing.ack_wait(webhook.timeout_seconds))
+                place = consumers.restore  # what it should be others may have heard since
+                await slot.pause(self._shared.timing.place)
             except (JetStreamError, *Unreachable) as error:
                 slot.trouble = f"JetStream refuses the webhook's consumer, or does not answer: {error}"
                 await slot.pause(_AGAIN_SECONDS)
@@ -150,9 +156,13 @@ class Dispatcher:
     async def _watch_backlogs(self) -> None:
         while True:
             for name, slot in list(self._slots.items()):
+                found: Backlog | None = None
                 with suppress(JetStreamError, *Unreachable):
-                    slot.backlog = found = await consumers.backlog(self._shared.connection, slot.told.webhook, datetime.now(UTC))
-                    slot.asked_at = time.monotonic()
+                    found = await consumers.backlog(self._shared.connection, slot.told.webhook, datetime.now(UTC))
+                if self._slots.get(name) is not slot:
+                    continue  # it was taken out meanwhile, and nothing would take its series away again
+                if found:
+                    slot.backlog, slot.asked_at = found, time.monotonic()
                     metrics.PENDING.labels(name).set(found.pending)
                     metrics.OLDEST.labels(name).set(found.oldest_seconds or 0)
                 state, _ = _state(slot)
@@ -165,22 +175,40 @@ class Dispatcher:
         """Delete consumers of webhooks that are not declared any more."""
         while True:
             await asyncio.sleep(_STRAYS_SECONDS)
-            with suppress(JetStreamError, *Unreachable):
-                await self.sweep_once(time.monotonic())
+            await self.sweep_once(time.monotonic())
 
     async def sweep_once(self, now: float) -> None:
-        """Delete what has been a stray for long enough; `now` is by the monotonic clock."""
-        declared = {(slot.told.webhook.stream, consumers.consumer_name(name)) for name, slot in self._slots.items()}
-        found = await consumers.strays(self._shared.connection, self._streams, declared)
-        self._strays = {each: self._strays.get(each, now) for each in found}
-        for stream, name in [each for each, since in self._strays.items() if now >= since + _STRAY_SECONDS]:
+        """Delete what has been a stray for long enough; `now` is by the monotonic clock. Only what this process was told of can be one, as
+        what it never heard of may be of a webhook that was declared since its news ended. What was taken out before it began is the
+        operator's (policy/queue/streams.py, `left_behind`)."""
+        gone = self._known - {_consumer(slot.told) for slot in self._slots.values()}
+        self._strays = {each: self._strays.get(each, now) for each in gone if each[0] in self._streams}
+        for each in sorted(self._strays):
+            with suppress(*Unreachable):
+                try:
+                    await self._sweep_one(each, now)
+                except JetStreamError as refused:
+                    if refused.code in consumers.MISSING:
+                        self._known.discard(each)
+
+    async def _sweep_one(self, stray: tuple[str, str], now: float) -> None:
+        stream, name = stray
+        idle = await consumers.idle(self._shared.connection, stream, name)
+        if idle is None:  # by another, which has not heard of it
+            self._strays[stray] = now
+        elif min(idle, now - self._strays[stray]) >= _STRAY_SECONDS:
             _log.info("consumer %s of stream %s goes: its webhook is not declared any more", name, stream)
             await consumers.delete(self._shared.connection, stream, name)
+            self._known.discard(stray)  # who makes it again knows better
 
     def status(self) -> list[dict[str, Any]]:
         """What this dispatcher says of each webhook: `WebhookReport`."""
         now = time.monotonic()
         return [_status(name, slot, now) for name, slot in sorted(self._slots.items())]
+
+
+def _consumer(told: Told) -> tuple[str, str]:
+    return told.webhook.stream, consumers.consumer_name(told.webhook.name)
 
 
 def _endpoint(told: Told, shared: Shared) -> Endpoint:

@@ -41,8 +41,6 @@ from baas_operator.jetstream.tasks import end
 _LONGEST_THROTTLE = 60.0
 _BURY_AGAIN_SECONDS = 30.0
 _ENSURE_SECONDS = 2.0
-_MISSING = (10014, 10059)
-"""Codes of JetStream: there is no such consumer, no such stream."""
 _log = logging.getLogger("dispatcher")
 
 
@@ -117,7 +115,7 @@ class Endpoint:
         self._sender = Sender(self.told, where=self._shared.where, make_guard=self._shared.guard, resolver=self._shared.resolver())
         workers = [asyncio.create_task(self._work()) for _ in range(self._webhook.concurrency)]
         keepers = [asyncio.create_task(each) for each in (self._keep(), *self._more())]
-        tasks = [asyncio.create_task(self._look())]
+        tasks = [asyncio.create_task(each) for each in (self._look(), self._keep_place())]
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await self._ensure()
@@ -158,10 +156,18 @@ class Endpoint:
             await call(self._shared.connection, f"$JS.API.CONSUMER.INFO.{self._webhook.stream}.{self._consumer}")
             self.unheard = ""
         except JetStreamError as refused:
-            if refused.code in _MISSING:
+            if refused.code in consumers.MISSING:
                 await self._ensure()
         except Unreachable as error:
             self.unheard = f"JetStream does not answer: {error}"
+
+    async def _keep_place(self) -> None:
+        """Who asks for messages is told when the consumer goes. While none are asked for, as by one that is disabled, somebody has to look:
+        a stream that keeps what somebody is interested in would keep nothing."""
+        while not self._stopping.is_set():
+            await self._sleep(_ENSURE_SECONDS if self.unheard else self._shared.timing.place)
+            if self.room() <= 0 and not self._stopping.is_set():
+                await self._restore()
 
     async def _ensure(self) -> None:
         """The consumer, however long it takes: its stream may come later."""

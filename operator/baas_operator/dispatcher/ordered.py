@@ -102,9 +102,11 @@ class OrderedEndpoint(Endpoint):
         back, deadline = 0, time.monotonic() + patience
         self._fetching = True
         self._puller.wake()
-        while back < waiting and time.monotonic() < deadline and self._lease.valid:
+        while back < waiting and time.monotonic() < deadline and not self._lease.lost.is_set():
             await asyncio.sleep(0.05)
-            if self._back > back:  # so many may take longer, however fast they come
+            # So many may take longer, however fast they come. And none is fetched while the store does not answer, as in an election: to go
+            # on without what was to come would let others pass it. That ends once the store answers: the lease is renewed then, or lost.
+            if self._back > back or not self._lease.valid:
                 back, deadline = self._back, time.monotonic() + patience
         _log.info("webhook %s: %d of %d messages that were in hand came back", self._webhook.name, len(self._held), waiting)
         self._gathering = False

@@ -38,12 +38,16 @@ class Outboxes:
     def __init__(self, connection: Nats) -> None:
         self._connection = connection
         self._slots: dict[str, _Slot] = {}
+        self._streams: set[str] = set()
+        """All that outboxes publish to: those that a dispatcher may look in (desired/queue/users.py)."""
         self._ending: set[asyncio.Task[None]] = set()
 
     def apply(self, declared: Iterable[ToldOutbox]) -> None:
         """Relay these from now on. What did not change is not touched; of what did, the old relay ends before the new one begins. Passwords
         need no word of it: each connection reads them anew."""
         wanted = {each.name: each for each in declared}
+        self._streams.clear()
+        self._streams.update(each.config.stream for each in wanted.values() if each.config)
         for name in self._slots.keys() - wanted.keys():
             _log.info("outbox %s: not declared any more", name)
             ending = asyncio.create_task(self._end(name, self._slots.pop(name)))
@@ -68,7 +72,7 @@ class Outboxes:
         if config is not None:
             await lasting(
                 f"outbox {config.name}",
-                lambda: relay(config, self._connection, slot.status),
+                lambda: relay(config, self._connection, slot.status, self._streams),
                 lambda said: slot.status.now(State.FAILING, said),
             )
 

@@ -30,6 +30,11 @@ def delay_seconds(attempt: int, retry_seconds: Sequence[int], retry_after: float
     return max(planned, min(retry_after or 0.0, MOST_RETRY_AFTER_SECONDS))
 
 
+def longest_seconds(retry_seconds: Sequence[int], retry_after: float | None) -> float:
+    """How long after a failure, of whichever attempt, the next is made at the latest."""
+    return max(delay_seconds(attempt, retry_seconds, retry_after, 1.0) for attempt in range(1, len(retry_seconds) + 1))
+
+
 def nak_seconds(delay: float, deliveries: int, steps: Sequence[float]) -> float:
     """What JetStream has to be told so that a message of so many deliveries comes back after `delay`."""
     return delay - steps[min(deliveries, len(steps)) - 1] + steps[0] if steps else delay

@@ -32,6 +32,8 @@ class Timing:
     """How often the lease of an ordered webhook is renewed."""
     lease: float = 8.0
     """Nothing is begun once it was not renewed for so long."""
+    place: float = 30.0
+    """How often it is looked whether the consumer is there of a webhook that no messages are asked for."""
     reload: float = 3.0
     """How often the configuration is read."""
     failing: float = 60.0

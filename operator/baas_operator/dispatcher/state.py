@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from nats.aio.client import Client as Nats
@@ -35,6 +35,9 @@ class Record:
     disabled_at: float | None = None
     failing_since: float | None = None
     """When the first of the attempts was made of which none has succeeded."""
+    failing_until: float | None = None
+    """By when another attempt had to follow the last failure that was noted. With one that fails later `failing_since` begins anew, as
+    nothing was tried meanwhile. Records of older versions have none."""
 
 
 class State:
@@ -96,7 +99,9 @@ class State:
             value, revision = await self.get(f"endpoint.{name}")
             before = _record(value, url)
             after = change(before)
-            if after == before or await self.put(f"endpoint.{name}", asdict(after), revision) is not None:
+            # A dispatcher of an older version takes what has a field that it does not know for no record at all.
+            body = {key: value for key, value in asdict(after).items() if value is not None}
+            if after == before or await self.put(f"endpoint.{name}", body, revision) is not None:
                 return after
         raise NatsError(f"what is known of {name} changed {_TRIES} times while it was written")
 
@@ -114,10 +119,7 @@ class State:
 
 
 def _record(value: dict[str, Any], url: str) -> Record:
-    try:
-        found = Record(**value)
-    except TypeError:
-        return Record(url)
-    times = (found.disabled_at, found.failing_since)
+    found = Record(**{each.name: value[each.name] for each in fields(Record) if each.name in value})
+    times = (found.disabled_at, found.failing_since, found.failing_until)
     plausible = all(each is None or (isinstance(each, int | float) and 0 <= each < _MOST_SECONDS) for each in times)
     return found if found.url == url and plausible else Record(url)

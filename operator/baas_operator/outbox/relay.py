@@ -15,7 +15,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextlib import suppress
 
 from nats.aio.client import Client as Nats
@@ -44,16 +44,17 @@ _MOST_DELAY_SECONDS = 5.0
 _log = logging.getLogger("outbox")
 
 
-async def relay(config: OutboxConfig, client: Nats, status: OutboxStatus) -> None:
+async def relay(config: OutboxConfig, client: Nats, status: OutboxStatus, readable: Collection[str] | None = None) -> None:
     """Relay one outbox until cancelled, whatever fails; `status` tells how it goes. `client` has to reconnect by itself and for ever, and
-    needs to publish to the stream's subjects, `$JS.API.STREAM.INFO.STREAM` and `$JS.API.STREAM.MSG.GET.STREAM`.
+    needs to publish to the stream's subjects, and `$JS.API.STREAM.INFO.STREAM` and `$JS.API.STREAM.MSG.GET.STREAM` of all that are
+    `readable`, where the outbox may have published to before. They may change meanwhile; None: any may be asked.
 
     Any number may run for the same outbox: one relays, the others wait for it to go."""
     delay = _AGAIN_SECONDS
     while True:
         began = time.monotonic()
         try:
-            await _connected(config, client, status)
+            await _connected(config, client, status, readable)
         except (ConfigError, TableError, LedgerError, StreamUnavailableError, JetStreamError) as error:
             said = str(error)
         except (*Broken, *Unreachable) as error:
@@ -65,13 +66,13 @@ async def relay(config: OutboxConfig, client: Nats, status: OutboxStatus) -> Non
         await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - relays that were turned away together do not come back together
 
 
-async def _connected(config: OutboxConfig, client: Nats, status: OutboxStatus) -> None:
+async def _connected(config: OutboxConfig, client: Nats, status: OutboxStatus, readable: Collection[str] | None) -> None:
     ledger = await Ledger.connect(config)
     try:
         while not await ledger.lock():
             status.now(State.WAITING)
             await asyncio.sleep(_LOCK_SECONDS)
-        session = _Session(config, client, ledger, status)
+        session = _Session(config, client, ledger, status, readable)
         try:
             await session.run()
         finally:
@@ -86,8 +87,8 @@ class _Session:
     """What one connection that has the lock does, until something fails. `_done`, `_refused` and `_keep` are what the next transaction has
     to write down: rows that are in the stream, that never will be, and that are still to be published."""
 
-    def __init__(self, config: OutboxConfig, client: Nats, ledger: Ledger, status: OutboxStatus) -> None:
-        self._client, self._ledger, self._status = client, ledger, status
+    def __init__(self, config: OutboxConfig, client: Nats, ledger: Ledger, status: OutboxStatus, readable: Collection[str] | None) -> None:
+        self._client, self._ledger, self._status, self._readable = client, ledger, status, readable
         self._name = config.name
         self._stream = Stream(client, config.stream)
         self._done: list[str] = []
@@ -128,23 +129,40 @@ class _Session:
     async def _take_up(self, intent: Intent, view: View) -> None:
         """Find out what became of what was under way."""
         rows, wrong = await self._ledger.rows(intent.ids, view.limits)
-        subjects = [(each.subject, each.id) for each in rows]
-        there, then = self._stream, view
-        if intent.stream != self._stream.name:  # the outbox was led to another stream meanwhile
-            there = Stream(self._client, intent.stream)
-            before = await there.view()
-            if before is None:
-                subjects, there = [], self._stream
-            else:
-                then = before
-        if intent.mode is Mode.OPEN or intent.created != then.created or there is not self._stream:
-            found = await self._held(there.walk(intent.base if intent.created == then.created else 0, subjects))
+        if intent.stream != self._stream.name:
+            found = await self._in_former(intent)
+        elif intent.mode is Mode.OPEN or intent.created != view.created:
+            found = await self._walked(self._stream, intent, view, rows)
         else:
-            found, self._uncertain = await there.positions(intent.base, intent.ids, then.last)
+            found, self._uncertain = await self._stream.positions(intent.base, intent.ids, view.last)
         self._done = [each for each in intent.ids if each in found]
         self._refused = [each for each in wrong if each.id not in found]
         self._keep = [each for each in rows if each.id not in found]
         _log.info("outbox %s: of %d messages that were under way, %d are in the stream", self._name, len(intent.ids), len(self._done))
+
+    async def _in_former(self, intent: Intent) -> set[str]:
+        """Which of what was under way is in the stream that the outbox was led away from. None of it, where that stream is gone, or is no
+        outbox's any more, as then a dispatcher may not look in it: what was under way is in both at worst, and in one at least."""
+        if self._readable is not None and intent.stream not in self._readable:
+            _log.warning("outbox %s: %d messages were under way to %s, where no outbox may look any more: they go to %s, too", self._name,
+                         len(intent.ids), intent.stream, self._stream.name)  # fmt: skip
+            return set()
+        former = Stream(self._client, intent.stream)
+        try:
+            view = await former.view()
+        except (JetStreamError, *Unreachable) as error:
+            raise StreamUnavailableError(
+                f"Stream {intent.stream}, which this outbox published to before, does not answer ({str(error) or type(error).__name__}): "
+                "rows that were under way may be in it, so all wait until it does, or no outbox publishes to it any more."
+            ) from error
+        if view is None:
+            return set()
+        rows, _ = await self._ledger.rows(intent.ids, view.limits)  # the stream of now may not have their subjects
+        return await self._walked(former, intent, view, rows)
+
+    async def _walked(self, stream: Stream, intent: Intent, view: View, rows: list[Row]) -> set[str]:
+        base = intent.base if intent.created == view.created else 0
+        return await self._held(stream.walk(base, [(each.subject, each.id) for each in rows]))
 
     async def _batch(self, view: View) -> View | None:
         """One transaction, and what it says is to be published; the stream as it then was, if something of that is left."""

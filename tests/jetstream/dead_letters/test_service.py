@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from baas_operator.dead_letters import service
 from baas_operator.dead_letters.sweep import Sweeper
 from baas_operator.desired.queue.dead_letters import ADVISORIES, MAX_DELIVERIES
 from baas_operator.jetstream.requests import call
@@ -115,7 +116,32 @@ async def test_what_a_limit_or_a_purge_deletes_is_no_dead_letter(queue: Queue) -
     assert await queue.letters("purged") == []
 
 
-async def test_streams_without_dead_letters_and_forged_words_are_left_alone(queue: Queue) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+async def test_what_is_told_before_its_stream_is_known_waits(queue: Queue, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that has `deadLetter` since a moment: the servers tell of it before this dispatcher has read of it, be it by the stream of
+    advisories or, while that is away, to who listens."""
+    monkeypatch.setattr(service, "_FULL_SECONDS", (1.0, 1.0))
+    monkeypatch.setattr(service, "_UNKNOWN_AGAIN_SECONDS", 1.0)
+    name = f"early-{kept}"
+    await queue.advisories()
+    await queue.stream(name, "limits")
+    await queue.consumer(name, "worker", max_deliver=1)
+    await queue.publish(f"{name}.a", b"x")
+    if not kept:
+        await call(queue.connection, f"$JS.API.STREAM.DELETE.{ADVISORIES}", seconds=20)
+    known = {"other": "limits"}
+    async with queue.service(known):
+        await asyncio.sleep(0.5)
+        await queue.exhaust(name, "worker", 1, max_deliver=1)
+        await asyncio.sleep(3)
+        assert await queue.letters(name) == []
+        known[name] = "limits"
+        (letter,) = await queue.wait_for_letters(name, 1)
+    assert (letter.reason, letter.payload) == ("MaxDeliveries", b"x")
+
+
+async def test_streams_without_dead_letters_and_forged_words_are_left_alone(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_UNKNOWN_SECONDS", 0.0)
     await queue.advisories()
     await queue.stream("plain")
     await queue.publish("plain.a", b"x")

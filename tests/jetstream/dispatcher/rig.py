@@ -33,7 +33,7 @@ from tests.jetstream.harness.servers import Servers, free_ports
 
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
 OTHER = "whsec_" + base64.b64encode(b"o" * 32).decode()
-QUICK = Timing(slack=1.0, expires=2.0, heartbeat=0.5, look=0.3, renew=0.3, lease=1.5, reload=0.2, failing=0.5)
+QUICK = Timing(slack=1.0, expires=2.0, heartbeat=0.5, look=0.3, renew=0.3, lease=1.5, place=0.5, reload=0.2, failing=0.5)
 
 
 class LoopbackToo(Guard):

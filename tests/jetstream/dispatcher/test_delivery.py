@@ -6,15 +6,18 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 from nats.aio.client import Client as Nats
+from nats.js.api import RetentionPolicy, StreamConfig
 from standardwebhooks.webhooks import Webhook as Verifier
 
 from baas_operator.api.operation import LetterFilter
 from baas_operator.dead_letters.inspect import replay
 from baas_operator.dispatcher import consumers
+from baas_operator.dispatcher import dispatcher as dispatcher_module
 from baas_operator.dispatcher.state import Record, State
 from baas_operator.jetstream.requests import JetStreamError, call
 from tests.jetstream.dispatcher.endpoints import Delivery, HttpEndpoint
@@ -364,23 +367,85 @@ async def test_a_consumer_that_somebody_deleted_is_made_again(nats_client: Nats,
         await until(lambda: "m1" in http.ids())
 
 
-async def test_the_consumer_of_one_that_is_not_declared_any_more_goes_later(nats_client: Nats, http: HttpEndpoint, rig: Rig) -> None:
+@pytest.mark.parametrize("retention", ["interest", "limits"])
+async def test_the_place_of_one_that_is_paused_or_disabled_is_kept_in_a_stream_that_is_made_anew(
+    nats_client: Nats, http: HttpEndpoint, rig: Rig, retention: str
+) -> None:
+    """Without it a stream keeps nothing of what nobody else is interested in."""
+    js = nats_client.jetstream(timeout=10)
+    http.answer = lambda each: status(410 if each.path == "/gone" else 204)
+    gone = http.url.replace("/hook", "/gone")
+    rig.tell(webhook(http.url, enabled=False), webhook(gone, "b"), webhook("http://10.0.0.1/", "c"))
+    async with Here(rig) as here:
+        await publish(nats_client, 1)
+        await until(lambda: [here.status(each).get("state") for each in "abc"] == ["Paused", "Disabled", "Disabled"])
+        await until(lambda: here.status("b")["held"] == 0)
+        await js.delete_stream("orders")
+        await js.add_stream(StreamConfig(name="orders", subjects=["orders.>"], retention=RetentionPolicy(retention)))
+        deadline = time.monotonic() + 20
+        while await _consumers(nats_client) != {"a", "b", "c"}:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+        await publish(nats_client, 3, first=10)
+        http.answer = lambda _: status(204)
+        rig.tell(webhook(http.url), webhook(gone, "b"), webhook(http.url, "c"))
+        await State(nats_client, 1).enable("b")
+        await until(lambda: Counter(http.ids()) == Counter(["m10", "m11", "m12"] * 3))
+
+
+async def _consumers(client: Nats) -> set[str]:
+    return {each.name.removeprefix("BAAS_webhook_") for each in await client.jetstream().consumers_info("orders")}
+
+
+async def _sweep(*those: Here) -> None:
+    for each in those:
+        dispatcher = each.program._dispatcher
+        assert dispatcher
+        await dispatcher.sweep_once(time.monotonic())
+    await asyncio.sleep(0.2)
+
+
+async def test_the_consumer_of_one_that_is_not_declared_any_more_goes_later(
+    nats_client: Nats, http: HttpEndpoint, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher_module, "_STRAY_SECONDS", 3.0)
     rig.tell(webhook(http.url), webhook(http.url, "b"))
     async with Here(rig) as here:
         await publish(nats_client, 1)
         await until(lambda: len(http.taken) == 2)
         rig.tell(webhook(http.url))
         await until(lambda: not here.status("b"))
-        dispatcher = here.program._dispatcher
-        assert dispatcher
-        await dispatcher.sweep_once(1000)
-        await dispatcher.sweep_once(1100)
-        assert await consumers.strays(nats_client, ["orders", "gone"], set()) == {
-            ("orders", "BAAS_webhook_a"),
-            ("orders", "BAAS_webhook_b"),
-        }
-        await dispatcher.sweep_once(1181)
-        assert await consumers.strays(nats_client, ["orders", "gone"], set()) == {("orders", "BAAS_webhook_a")}
+        gone_at = time.monotonic()
+        while await _consumers(nats_client) == {"a", "b"}:
+            await _sweep(here)
+            assert time.monotonic() < gone_at + 30
+        assert time.monotonic() >= gone_at + 3
+        assert await _consumers(nats_client) == {"a"}
+
+
+async def test_one_that_hears_nothing_new_and_the_others_delete_nothing_of_each_other(
+    nats_client: Nats, http: HttpEndpoint, rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads from a consumer makes it again when it goes, and the endpoint gets the whole stream again."""
+    monkeypatch.setattr(dispatcher_module, "_STRAY_SECONDS", 2.0)
+    cut_off = Rig(tmp_path / "cut-off", rig.servers)
+    for each in (rig, cut_off):
+        each.tell(webhook(http.url), webhook(http.url, "gone"))
+    async with Here(cut_off) as old, Here(rig) as new:
+        await publish(nats_client, 3)
+        await until(lambda: len(http.taken) == 6)
+        rig.tell(webhook(http.url), webhook(http.url, "later"))
+        await until(lambda: len(http.taken) == 9 and not new.status("gone"))
+        for _ in range(25):
+            await _sweep(old, new)
+        assert await _consumers(nats_client) == {"a", "gone", "later"}
+        assert len(http.taken) == 9, "nothing came again"
+        await old.stop()
+        stopped_at = time.monotonic()
+        while await _consumers(nats_client) != {"a", "later"}:
+            await _sweep(new)
+            assert time.monotonic() < stopped_at + 30
+    assert len(http.taken) == 9
 
 
 async def test_no_stream_is_said_until_there_is_one(nats_client: Nats, http: HttpEndpoint, rig: Rig) -> None:

@@ -19,13 +19,10 @@ from baas_operator.observe.conditions import WEBHOOKS_DELIVERING, Condition
 from baas_operator.observe.view import View
 from baas_operator.policy.deliveries import deliveries
 from tests.jetstream.dispatcher.endpoints import HttpEndpoint
-from tests.jetstream.dispatcher.test_whole import admin, dispatchers, endpoint
 from tests.jetstream.dispatcher.whole import Pod, Whole, eventually
 from tests.jetstream.users.secured import OWNER
 from tests.unit.objects import keyed, owner, pod, secret
 from tests.unit.policy.dead_letters import World
-
-__all__ = ["admin", "dispatchers", "endpoint"]
 
 
 def enabling(monkeypatch: pytest.MonkeyPatch, dispatchers: Whole, webhook: str) -> World:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,24 @@ from nats.aio.client import Client as Nats
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from baas_operator.api.queue import EventQueueSpec
+from baas_operator.dead_letters.bury import fetch
+from baas_operator.dead_letters.letter import DeadLetter, read_letter
 from baas_operator.desired.queue import names
 from baas_operator.desired.queue.dead_letters import letters_kept
 from baas_operator.desired.queue.dispatcher import dispatcher_config
 from baas_operator.desired.queue.streams import all_kept
 from baas_operator.jetstream.requests import JetStreamError, call
 from baas_operator.observe.dispatchers import DispatcherReport
+from bench.webhooks.processes import own_address
 from tests.jetstream.dispatcher.rig import SECRET
+from tests.jetstream.harness.postgres import Postgres
 from tests.jetstream.harness.servers import free_ports
 from tests.jetstream.users.secured import OWNER, Secured
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+NEVER = b"never"
+"""A payload that the endpoint takes at no attempt."""
 
 
 class Whole:
@@ -158,3 +165,76 @@ async def eventually(holds: Callable[[], Any], what: str, seconds: float = 60) -
             pass
         assert asyncio.get_running_loop().time() < deadline, f"not within {seconds:.0f} s: {what}"
         await asyncio.sleep(0.1)
+
+
+def spec_of(url: str, **more: Any) -> EventQueueSpec:
+    hook = {
+        "stream": "orders", "url": url, "timeoutSeconds": 1, "retrySeconds": [1], "allowNetworks": [f"{own_address()}/32"],
+        "circuitBreaker": {"failures": 1000},
+    }  # fmt: skip
+    worker = {"name": "worker", "maxDeliveries": 1, "ackWaitSeconds": 1}
+    return EventQueueSpec.model_validate({
+        "replicas": 1,
+        "streams": [
+            {"name": "orders", "subjects": ["orders.>"]},
+            {"name": "jobs", "subjects": ["jobs.>"], "retention": "workqueue", "deadLetter": {}, "consumers": [worker]},
+            {"name": "news", "subjects": ["news.>"], "retention": "interest", "deadLetter": {}, "consumers": [worker]},
+            {"name": "logs", "subjects": ["logs.>"], "deadLetter": {}, "consumers": [worker]},
+            {"name": "rows", "subjects": ["rows.>"]},
+            {"name": "hidden", "subjects": ["hidden.>"], "consumers": [worker]},
+        ],
+        "keyValues": [{"name": "settings"}],
+        "webhooks": [hook | {"name": "plain"}, hook | {"name": "ordered", "ordering": {"by": "subject"}, "filters": ["orders.new"]}],
+        "outboxes": [{"name": "shop", "databaseRef": {"name": "db"}, "database": "postgres", "stream": "rows"}],
+    } | more)  # fmt: skip
+
+
+def lead_to(dispatchers: Whole, postgres: Postgres, **more: Any) -> None:
+    dispatchers.outboxes["shop"] = {"host": "127.0.0.1", "port": postgres.port, "user": "postgres", "tls": False} | more
+    dispatchers.tell()
+
+
+async def letters(admin: Nats, stream: str) -> list[DeadLetter]:
+    found: list[DeadLetter] = []
+    last = int((await call(admin, f"$JS.API.STREAM.INFO.BAAS_DEAD_{stream}"))["state"]["last_seq"])
+    for sequence in range(1, last + 1):
+        kept = await fetch(admin, f"BAAS_DEAD_{stream}", sequence)
+        read = read_letter(kept) if kept else None
+        assert read, "a dead letter that `kubectl baas dlq` would skip"
+        found.append(read)
+    return found
+
+
+async def left(admin: Nats, stream: str) -> int:
+    return int((await call(admin, f"$JS.API.STREAM.INFO.{stream}"))["state"]["messages"])
+
+
+async def fail(admin: Nats, stream: str, count: int) -> None:
+    """Have messages delivered to the declared consumer for the first and last time, and not a word said of them."""
+    reader = await admin.jetstream().pull_subscribe_bind("worker", stream)
+    seen = 0
+    while seen < count:
+        with suppress(asyncio.TimeoutError):
+            seen += len(await reader.fetch(count - seen, timeout=5))
+    await reader.unsubscribe()
+
+
+async def rows_made(postgres: Postgres) -> bool:
+    connection = await postgres.connect()
+    try:
+        return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'outbox_wake')"))
+    finally:
+        await connection.close()
+
+
+async def insert(connection: Any, payload: str) -> str:
+    return str(await connection.fetchval(
+        "INSERT INTO outbox (subject, payload) VALUES ('rows.new', $1) RETURNING id", payload.encode()
+    ))  # fmt: skip
+
+
+async def relayed(admin: Nats) -> list[str]:
+    """Message ids in the outbox's stream, in its order."""
+    last = int((await call(admin, "$JS.API.STREAM.INFO.rows"))["state"]["last_seq"])
+    kept = [await fetch(admin, "rows", sequence) for sequence in range(1, last + 1)]
+    return [dict(each.headers)["Nats-Msg-Id"] for each in kept if each]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +82,13 @@ class Lab:
         } | more  # fmt: skip
 
     @asynccontextmanager
-    async def relaying(self, client: Nats | None = None, **more: Any) -> AsyncIterator[OutboxStatus]:
+    async def relaying(
+        self, client: Nats | None = None, *, readable: Collection[str] | None = None, **more: Any
+    ) -> AsyncIterator[OutboxStatus]:
         """A relay in this process, until the block ends."""
         config = OutboxConfig.of(self.given(**more), self.secrets)
         status = OutboxStatus(config.name)
-        task = asyncio.create_task(relay(config, client or self.client, status))
+        task = asyncio.create_task(relay(config, client or self.client, status, readable))
         try:
             yield status
             if task.done():

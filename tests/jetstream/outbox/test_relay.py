@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
+from baas_operator.jetstream.requests import call
 from baas_operator.jetstream.tasks import end
 from baas_operator.outbox.status import OutboxStatus, State
 from tests.jetstream.outbox.conftest import Lab, eventually, insert, once_each
@@ -185,6 +187,62 @@ async def test_a_stream_that_is_full_holds_rows_back_and_loses_none(lab: Lab) ->
         await eventually(lambda: _empty(lab))
         await eventually(lambda: _progresses(status))
     assert [each[0] for each in await lab.messages()] == ids[3:]
+    await connection.close()
+
+
+async def _led_elsewhere(lab: Lab) -> tuple[Any, str, str]:
+    """An outbox that published to `orders`, and ended when one of two messages was there; it is led to `bills` then."""
+    await lab.stream()
+    await lab.table()
+    await lab.client.jetstream().add_stream(name="bills", subjects=["bills.>"])
+    connection = await lab.postgres.connect()
+    ids = [await insert(connection, "there"), await insert(connection, "not there")]
+    await lab.client.jetstream().publish("orders.new", b"there", headers={"Nats-Msg-Id": ids[0]})
+    created = (await call(lab.client, "$JS.API.STREAM.INFO.orders"))["created"]
+    await connection.execute("UPDATE outbox_relay SET stream = 'orders', stream_created = $1, ids = $2", created, ids)
+    await insert(connection, "new", "bills.new")
+    return connection, ids[0], ids[1]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("readable", [True, False])
+async def test_an_outbox_that_is_led_to_another_stream_looks_in_the_one_before(lab: Lab, readable: bool) -> None:
+    """What is there is done, though the new stream has no such subject. Where it may not look, it takes all for missing."""
+    connection, there, missing = await _led_elsewhere(lab)
+    asked = []
+    request = lab.client.request
+
+    async def counted(subject: str, *args: Any, **more: Any) -> Any:
+        asked.append(subject)
+        return await request(subject, *args, **more)
+
+    lab.client.request = counted  # type: ignore[method-assign]
+    async with lab.relaying(stream="bills", readable={"bills", "orders"} if readable else {"bills"}):
+        await eventually(lambda: _empty(lab))
+    refused = {each["id"] for each in await connection.fetch("SELECT id FROM outbox_refused")}
+    assert refused == ({missing} if readable else {there, missing})
+    assert (await call(lab.client, "$JS.API.STREAM.INFO.bills"))["state"]["messages"] == 1
+    assert ("$JS.API.STREAM.INFO.orders" in asked) == readable
+    await connection.close()
+
+
+@pytest.mark.asyncio
+async def test_a_stream_before_that_does_not_answer_is_told_until_no_outbox_has_it_any_more(lab: Lab) -> None:
+    connection, *_ = await _led_elsewhere(lab)
+    request = lab.client.request
+
+    async def denied(subject: str, *args: Any, **more: Any) -> Any:
+        if subject.endswith(".orders"):
+            raise TimeoutError
+        return await request(subject, *args, **more)
+
+    lab.client.request = denied  # type: ignore[method-assign]
+    readable = {"bills", "orders"}
+    async with lab.relaying(stream="bills", readable=readable) as status:
+        await eventually(lambda: _says(status, "Stream orders, which this outbox published to before, does not answer (TimeoutError)"))
+        assert await lab.rows() == 3
+        readable.discard("orders")
+        await eventually(lambda: _empty(lab))
     await connection.close()
 
 

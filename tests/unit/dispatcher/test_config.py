@@ -66,6 +66,12 @@ def test_the_rate_is_shared(tmp_path: Path) -> None:
     assert "ssss" not in repr(told)
 
 
+def test_the_rate_of_one_with_an_order_is_its_holders_alone(tmp_path: Path) -> None:
+    path = _write(tmp_path, _hook("a", ratePerSecond=10, ordering={"by": "subject"}), replicas=4)
+    _secret(tmp_path, "a", SECRET)
+    assert [each.rate for each in read(path, tmp_path).webhooks] == [10]
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"queue": "a"}', '{"queue": "a", "namespace": "b", "host": "c", "more": 1}'])
 def test_what_can_not_be_understood_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / "dispatcher.json").write_text(text)
