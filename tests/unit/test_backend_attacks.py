@@ -23,7 +23,7 @@ from baas_operator.observe.instance import rollout_trouble
 from baas_operator.observe.probes import Probed, ProberReport, verdicts
 from tests.unit.engine.api import StandInApi
 from tests.unit.objects import owner, reason, secret, status
-from tests.unit.policy.test_instance import Backend
+from tests.unit.policy.backend import Backend
 
 SHOP = owner(BAAS_INSTANCE, "shop")
 JWK = {"kid": "a" * 43, "kty": "EC", "crv": "P-256", "x": "x", "y": "y"}

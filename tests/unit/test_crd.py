@@ -132,6 +132,12 @@ def test_how_long_a_connection_may_say_nothing_is_nobodys_to_set() -> None:
     assert "authentication_timeout" in RESERVED_PARAMETERS
 
 
+def test_no_reload_can_keep_everybody_out() -> None:
+    """A library that is not in the image stops a rolling update at its first standby, but not a reload."""
+    assert {"session_preload_libraries", "local_preload_libraries"} <= set(RESERVED_PARAMETERS)
+    assert "shared_preload_libraries" not in RESERVED_PARAMETERS
+
+
 @pytest.mark.parametrize(
     ("end", "longest", "good", "bad"),
     [

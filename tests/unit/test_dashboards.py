@@ -72,6 +72,32 @@ def test_every_alert_asks_for_metrics_that_are_exported() -> None:
         assert names <= EXPORTED, (rule["alert"], names - EXPORTED)
 
 
+def alternatives(expression: str) -> list[list[str]]:
+    """The operands of each chain of `or`, in whatever parentheses: of `a or (b or c)` first the inner ones."""
+    plain = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]', "", expression)
+    found = []
+    while inner := re.search(r"\(([^()]*)\)", plain):
+        found.append(inner[1])
+        plain = plain.replace(inner[0], " filtered > 0 " if COMPARED.search(inner[1]) else " ", 1)
+    return [made for each in (*found, plain) if len(made := re.split(r"\bor\b", each)) > 1]
+
+
+COMPARED = re.compile(r"[<>]|[=!]=|\bunless\b")
+
+
+def test_alternatives_are_found_at_any_depth() -> None:
+    assert alternatives('a{b="x or y"} > 1') == []
+    assert [len(each) for each in alternatives("max(rate(a[1m]) or b or c) > 0 or d")] == [3, 2]
+
+
+def test_no_alternative_of_an_alert_is_passed_over_for_one_that_is_always_there() -> None:
+    """`a or b` has nothing of `b` for labels that `a` has. A counter that stands still is there, and is 0."""
+    groups = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        for operands in alternatives(rule["expr"]):
+            assert all(COMPARED.search(each) for each in operands[:-1]), (rule["alert"], operands)
+
+
 def test_there_is_one_for_each_audience_and_they_do_not_get_in_each_others_way() -> None:
     boards = {path.stem: json.loads(path.read_text()) for path in FILES}
     assert set(boards) == {"executive", "on-call", "debug"}

@@ -18,9 +18,10 @@ from baas_operator.policy.failover import Reach
 
 SESSION = {
     "statement_timeout": "0", "lock_timeout": "0", "transaction_timeout": "0", "idle_session_timeout": "0",
-    "default_transaction_isolation": "read committed",
+    "default_transaction_isolation": "read committed", "session_preload_libraries": "", "local_preload_libraries": "",
 }  # fmt: skip
-"""Settings of an agent's sessions, whatever the spec's parameters are: agents have deadlines of their own."""
+"""Settings of an agent's sessions, whatever the spec's parameters are, or somebody's ALTER SYSTEM: agents have deadlines of their own, and
+a library that is not there keeps everybody out who would load it."""
 BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """What a connection raises when it, or PostgreSQL, fails; InternalClientError where it is about to notice that it has ended."""
 _SECONDS = 2.0

@@ -123,8 +123,11 @@ class Reporter:
         """Whether the primary takes this member for one that may stream."""
         try:
             pod = await self._kube.get(self._identity.pod_path(leader))
+            if not (host := (pod.get("status") or {}).get("podIP")):  # asyncpg would take none for the socket of this member's own
+                _log.info("%s has no address", leader)
+                return False
             connection = await asyncpg.connect(
-                host=(pod.get("status") or {}).get("podIP") or "", port=self._port, user=names.REPLICATOR, database="postgres",
+                host=host, port=self._port, user=names.REPLICATOR, database="postgres",
                 ssl=self._tls(), timeout=_LOGIN_SECONDS, server_settings={"replication": "true", "application_name": "baas-agent"},
             )  # fmt: skip
             connection.terminate()

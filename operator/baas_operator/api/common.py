@@ -74,6 +74,11 @@ def immutable(what: str, instead: str) -> dict[str, Any]:
     return rules(rule("self == oldSelf", f"{what} can not be changed: {instead}"))
 
 
+Cidr = Annotated[str, Field(max_length=43, json_schema_extra=rules(rule(
+    "isCIDR(self)", "this is no network: give an address and the length of its prefix, such as 10.20.0.0/16.",
+)))]  # fmt: skip
+"""A network, of either family."""
+
 BY_NAME: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 """A list whose items are known by their names (Kubernetes documentation, "Merge strategy")."""
 

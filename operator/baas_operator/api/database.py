@@ -30,12 +30,14 @@ RESERVED_PARAMETERS = (
     "data_directory", "hba_file", "ident_file", "config_file", "unix_socket_directories", "fsync", "full_page_writes",
     "wal_log_hints", "recovery_target_timeline", "ssl", "ssl_cert_file", "ssl_key_file", "ssl_ca_file",
     "ssl_crl_file", "ssl_crl_dir", "ssl_min_protocol_version", "ssl_max_protocol_version", "ssl_passphrase_command",
-    "ssl_passphrase_command_supports_reload", "allow_alter_system", "authentication_timeout",
+    "ssl_passphrase_command_supports_reload", "allow_alter_system", "authentication_timeout", "session_preload_libraries",
+    "local_preload_libraries",
 )  # fmt: skip
 """Parameters that the operator or Patroni sets, or needs as they are: changing one by hand would break replication or durability, or keep
 clients out. `allow_alter_system`: a new primary's agent has to say by ALTER SYSTEM whom commits wait for (agent/synchronous.py), and nobody
 is promoted before it has. `authentication_timeout`: poolers hold a connection that says nothing, and where PostgreSQL ends it before they
-do, they take the primary for gone (pooler/primary.py)."""
+do, they take the primary for gone (pooler/primary.py). `…_preload_libraries` of sessions: a reload sets them on all members at once, and
+where one is not in the image nobody gets in any more (PostgreSQL manual, 19.11.4). `shared_preload_libraries` stops a roll instead."""
 
 MAX_MEMBERS = 9
 """Most members: the primary has to feed them all."""
@@ -231,7 +233,8 @@ class DatabaseReplicaSpec(ApiModel):
     ] = []
     """Secrets to pull the images of members, poolers and SQL Jobs with. A change rolls the members."""
     suspend: bool = False
-    """While true the operator leaves everything as it is; the database itself goes on, failover included."""
+    """While true the operator leaves everything as it is; the database itself goes on, failover included. Certificates are not renewed
+    meanwhile either: the last of them may run out a month later."""
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
     """`Retain` keeps volumes and passwords when this object is deleted, so that one of the same name takes them up again."""
 

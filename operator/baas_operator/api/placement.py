@@ -13,12 +13,12 @@ Zone = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$
 """A zone as nodes are labelled with it (a label's value)."""
 
 
-_LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
-_LABEL_KEY_LENGTH = 253 + 1 + 63
-_LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+LABEL_KEY_LENGTH = 253 + 1 + 63
+LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 """Kubernetes documentation, "Labels and Selectors", "Syntax and character set"; taints have the same."""
-LabelKey = Annotated[str, Field(pattern=_LABEL_KEY, max_length=_LABEL_KEY_LENGTH)]
-LabelValue = Annotated[str, Field(pattern=_LABEL_VALUE, max_length=63)]
+LabelKey = Annotated[str, Field(pattern=LABEL_KEY, max_length=LABEL_KEY_LENGTH)]
+LabelValue = Annotated[str, Field(pattern=LABEL_VALUE, max_length=63)]
 
 
 class TolerationOperator(StrEnum):
@@ -77,11 +77,11 @@ class NodePlacement(ApiModel):
             max_length=20,
             json_schema_extra=rules(
                 rule(
-                    f"self.all(k, size(k) <= {_LABEL_KEY_LENGTH} && k.matches('{_LABEL_KEY}'))",
+                    f"self.all(k, size(k) <= {LABEL_KEY_LENGTH} && k.matches('{LABEL_KEY}'))",
                     "placement.nodeSelector has a key that no label can have: use letters, digits, '-', '_', '.', and a prefix with '/'.",
                 )
             )
-            | {"additionalProperties": {"type": "string", "maxLength": 63, "pattern": _LABEL_VALUE}},
+            | {"additionalProperties": {"type": "string", "maxLength": 63, "pattern": LABEL_VALUE}},
         ),
     ] = {}
     """Labels of the nodes that pods may run on; any when empty. Only zones that have such nodes count. A change rolls the pods; one whose

@@ -80,7 +80,8 @@ class EventQueueSpec(ApiModel):
     image_pull_secrets: Annotated[list[SecretRef], _by_name(10)] = []
     """Secrets that the images are pulled with."""
     suspend: bool = False
-    """While true the operator leaves everything as it is; the queue itself goes on."""
+    """While true the operator leaves everything as it is; the queue itself goes on. Certificates are not renewed
+    meanwhile either: the last of them may run out a month later."""
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
     """`Retain` keeps volumes and passwords when this object is deleted, so that one of the same name takes them up again."""
 

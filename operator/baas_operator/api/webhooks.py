@@ -7,14 +7,11 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from baas_operator.api.common import ApiModel, DnsLabel, DnsSubdomain, LocalRef, Quantity, Resources, SecretRef, SqlName, rule, rules
+from baas_operator.api.common import ApiModel, Cidr, DnsLabel, DnsSubdomain, LocalRef, Quantity, Resources, SecretRef, SqlName, rule, rules
 from baas_operator.api.streams import Filters, StreamName
 
 RETRY_SECONDS = [5, 300, 1800, 7200, 18000, 36000, 36000]
 """Svix, "Retry Schedule", which Standard Webhooks recommends to begin with."""
-Cidr = Annotated[str, Field(max_length=43, json_schema_extra=rules(rule(
-    "isCIDR(self)", "this is no network: give an address and the length of its prefix, such as 10.20.0.0/16.",
-)))]  # fmt: skip
 
 
 WebhookName = Annotated[DnsLabel, Field(max_length=30)]

@@ -1,6 +1,7 @@
 """What a workload needs among the other manifests of its object: what its pods mount, read, run as, and are isolated by.
 
-A workload that went ahead of one of these would start pods with what was there before, and would not be rolled again for the rest.
+A workload that went ahead of one of these would start pods with what was there before, and would not be rolled again for the rest. And a
+policy that shuts many pods needs those that open some of them again: ahead of these it would be an outage of what serves.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ Ref = tuple[str, str]
 
 
 def needs(workload: Manifest, others: Sequence[Manifest]) -> frozenset[Ref]:
-    """Those of the other manifests that are to be as they should before a workload is; none for what has no pods."""
+    """Those of the other manifests that are to be as they should before a workload is, or a policy; none for what has no pods."""
+    if workload["kind"] == "NetworkPolicy":
+        return frozenset(_opened(workload, others))
     template = _template(workload)
     if template is None:
         return frozenset()
@@ -28,6 +31,15 @@ def needs(workload: Manifest, others: Sequence[Manifest]) -> frozenset[Ref]:
         if each["kind"] == "RoleBinding" and pod.get("serviceAccountName") in {who["name"] for who in each["subjects"]}:
             named |= {("RoleBinding", name), (each["roleRef"]["kind"], each["roleRef"]["name"])}
     return frozenset(named & {(each["kind"], each["metadata"]["name"]) for each in others})
+
+
+def _opened(policy: Manifest, others: Iterable[Manifest]) -> Iterator[Ref]:
+    """The policies that are for some of the pods that this one is for."""
+    for each in others:
+        if each["kind"] == "NetworkPolicy" and each["metadata"]["name"] != policy["metadata"]["name"]:
+            labels = each["spec"]["podSelector"].get("matchLabels") or {}
+            if _selects(policy["spec"]["podSelector"], labels) and labels != (policy["spec"]["podSelector"].get("matchLabels") or {}):
+                yield "NetworkPolicy", each["metadata"]["name"]
 
 
 def _template(workload: Manifest) -> Manifest | None:

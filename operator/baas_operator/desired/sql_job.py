@@ -26,7 +26,8 @@ _OPTIONS = {
     "lock_timeout": "10s",
     # None of the others ends a session that works, or one that waits for another. Of a database they are its owner's to set, as are
     # libraries to load, without which nobody gets in.
-    "statement_timeout": "0", "transaction_timeout": "0", "idle_session_timeout": "0", "local_preload_libraries": "",
+    "statement_timeout": "0", "transaction_timeout": "0", "idle_session_timeout": "0",
+    "session_preload_libraries": "", "local_preload_libraries": "",
     # Nor who works there, how a password is kept (as MD5, it lets nobody in who has to show it as SCRAM), and whether it is kept at all
     # once the Job has ended.
     "role": "none", "password_encryption": "scram-sha-256", "synchronous_commit": "on",
@@ -36,6 +37,8 @@ _OPTIONS = {
     "log_transaction_sample_rate": "0", "track_activities": "off", "pg_stat_statements.track_utility": "off", "pgaudit.log": "none",
 }  # fmt: skip
 """Settings of the session from its first moment, whatever the server's, the database's or the role's are (libpq's PGOPTIONS)."""
+_PATIENCE = "connect_timeout=5 keepalives_idle=10 keepalives_interval=3 keepalives_count=3 tcp_user_timeout=11000"
+"""A server whose node is gone answers no more, and says nothing: by the kernel's own keepalives it is waited for for two hours."""
 _DIGEST = 16
 DATABASE_ANNOTATION = "baas-operator.io/database-uid"
 """On a Job: the uid of the object whose database it works in."""
@@ -83,7 +86,7 @@ def build_sql_job(
     pod's spec; a Job's can not be changed, so another makes a new Job. `database_uid`: of the object that the database belongs to; one that
     was begun anew under its name, with the passwords that were kept, is another.
     """
-    connection = f"host={host} port=5432 user=postgres dbname=postgres sslmode=require connect_timeout=5 target_session_attrs=read-write"
+    connection = f"host={host} port=5432 user=postgres dbname=postgres sslmode=require target_session_attrs=read-write {_PATIENCE}"
     folders = sorted(roles)
     script = _script(folders, passwords)
     options = " ".join(f"-c {key}={value}" for key, value in _OPTIONS.items())

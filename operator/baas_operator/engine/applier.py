@@ -14,6 +14,7 @@ from baas_operator.api.kinds import ALL_KINDS, OPTIONAL_KINDS, POD, SECRET, VOLU
 from baas_operator.desired.instance.keys import PUBLIC, SIGNING
 from baas_operator.desired.key_set import SIGNER_ANNOTATION, WRITTEN_ANNOTATION
 from baas_operator.desired.meta import DIGEST, Manifest
+from baas_operator.desired.needs import needs
 from baas_operator.desired.secrets import (
     CONTENT_ANNOTATION,
     EXPIRES_ANNOTATION,
@@ -251,9 +252,9 @@ async def prune(
     client: Client, store: Store, children: Iterable[Manifest], wanted: Iterable[Key], owner_uid: str, only: Kind | None = None
 ) -> int:  # fmt: skip
     """Delete the children that no manifest wants any more; only what this very object controls, and what we applied. `only`: of that
-    kind."""
+    kind. What needs others goes before them: a policy that shuts all, before those that open."""
     keep = set(wanted)
-    count = 0
+    unwanted = []
     for child in children:
         key, metadata = key_of(child), child["metadata"]
         controlled = any(each.get("controller") and each.get("uid") == owner_uid for each in metadata.get("ownerReferences") or [])
@@ -262,9 +263,11 @@ async def prune(
             continue
         if key in keep or key.kind in _KEPT or not controlled or not applied or metadata.get("deletionTimestamp"):
             continue
-        await client.delete(ALL_KINDS[key.kind], key.namespace, key.name, uid=metadata["uid"])
+        unwanted.append(child)
+    for child in sorted(unwanted, key=lambda each: not needs(each, unwanted)):
+        key = key_of(child)
+        await client.delete(ALL_KINDS[key.kind], key.namespace, key.name, uid=child["metadata"]["uid"])
         if key.kind in _UNWATCHED:
             store.drop(child)
         _log.info("pruned", extra={"child": f"{key.kind}/{key.name}"})
-        count += 1
-    return count
+    return len(unwanted)

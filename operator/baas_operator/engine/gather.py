@@ -135,10 +135,13 @@ def _operations(store: Store, resource: Manifest) -> Iterator[Manifest]:
 
 
 def _backends(store: Store, resource: Manifest) -> Iterator[Manifest]:
-    """The backends that use a queue."""
-    if resource["kind"] == EVENT_QUEUE.name:
-        key = key_of(resource)
-        yield from (each for each in store.of_kind(BAAS_INSTANCE.name, key.namespace) if key in referred(each))
+    """The backends that use a queue; for one of them the others, whose programs may come before its own there."""
+    key = key_of(resource)
+    queue = key if resource["kind"] == EVENT_QUEUE.name else None
+    if resource["kind"] == BAAS_INSTANCE.name and (resource.get("spec") or {}).get("queueRef"):
+        (queue,) = supplied_by(resource)
+    if queue is not None:
+        yield from (each for each in store.of_kind(BAAS_INSTANCE.name, key.namespace) if queue in referred(each) and key_of(each) != key)
 
 
 def queue_login(view: View, user: str) -> dict[str, str] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from nats.errors import Error as NatsError
 from baas_operator.desired.queue import names
 from baas_operator.desired.queue.differ import merged
 from baas_operator.desired.queue.streams import QUEUE_MARK
+from baas_operator.jetstream.idle import idle_seconds, micro
 from baas_operator.jetstream.peers import name_of, peer_id
 from baas_operator.jetstream.requests import CHANGE_SECONDS, JetStreamError, call
 from baas_operator.observe.addresses import authority
@@ -113,37 +113,23 @@ def _stream(info: Mapping[str, Any], consumers: Mapping[str, ConsumerState], lik
         led_seconds=_led_seconds(info, cluster),
         messages=int(state.get("messages", 0)),
         bytes=int(state.get("bytes", 0)),
-        oldest=_micro(state.get("first_ts")) if state.get("messages") else None,
+        oldest=micro(state.get("first_ts")) if state.get("messages") else None,
         copies=_copies(info),
         consumers=consumers,
     )
 
 
 def _led_seconds(info: Mapping[str, Any], cluster: Mapping[str, Any]) -> float | None:
-    now, since = read_time(_micro(info.get("ts"))), read_time(_micro(cluster.get("leader_since")))
+    now, since = read_time(micro(info.get("ts"))), read_time(micro(cluster.get("leader_since")))
     return (now - since).total_seconds() if now and since else None
-
-
-def _micro(text: Any) -> str:
-    """A time of Go's without the nanoseconds, which Python's own reader does not take."""
-    return re.sub(r"(\.\d{1,6})\d*", r"\1", str(text or ""))
 
 
 def _consumer(info: Mapping[str, Any], like: str) -> ConsumerState:
     cluster = info.get("cluster") or {}
     return ConsumerState(
         leader=cluster.get("leader"), replicas=replicas_of(cluster, like), moving=bool(cluster.get("desired")), config=dict(info["config"]),
-        idle_seconds=_idle_seconds(info), pending=int(info.get("num_pending", 0)) + int(info.get("num_ack_pending", 0)),
+        idle_seconds=idle_seconds(info), pending=int(info.get("num_pending", 0)) + int(info.get("num_ack_pending", 0)),
     )  # fmt: skip
-
-
-def _idle_seconds(info: Mapping[str, Any]) -> float | None:
-    """Who pulls has a request waiting, but for moments after something was delivered."""
-    if info.get("num_waiting"):
-        return None
-    times = [read_time(_micro(each)) for each in (info.get("created"), (info.get("delivered") or {}).get("last_active"))]
-    now, active = read_time(_micro(info.get("ts"))), max(filter(None, times), default=None)
-    return (now - active).total_seconds() if now and active else None
 
 
 def _server(connection: Nats) -> str:

@@ -71,22 +71,21 @@ class Reconciler:
         """One reconcile of one object. Errors that back-off should follow are raised."""
         started = time.monotonic()
         outcome = "error"
+        resource = self._store.get(*key)
         try:
             try:
-                result, outcome = await self._steps(key)
+                result, outcome = await self._steps(key, resource)
             except ValidationError as error:
-                if (resource := self._store.get(*key)) is None or not error.title.endswith("Spec"):
+                if resource is None or not error.title.endswith("Spec"):
                     raise
                 outcome = "refused"
-                changed = await summarize(self._client, self._store, resource, not_understood(resource, error), self._config.identity)
-                return Outcome(told=changed)
+                return Outcome(told=await self._summarize(resource, not_understood(resource, error)))
             return result
         finally:
             RECONCILES.labels(kind=key.kind, outcome=outcome).inc()
             RECONCILE_SECONDS.labels(kind=key.kind).observe(time.monotonic() - started)
 
-    async def _steps(self, key: Key) -> tuple[Outcome, str]:
-        resource = self._store.get(*key)
+    async def _steps(self, key: Key, resource: Manifest | None) -> tuple[Outcome, str]:
         if resource is None:
             forget(key)
             self._questions.forget(key)
@@ -96,14 +95,13 @@ class Reconciler:
         if resource["metadata"].get("deletionTimestamp"):
             return await self._delete(resource)
         if (resource.get("spec") or {}).get("suspend"):
-            await summarize(self._client, self._store, resource, suspended(resource), self._config.identity)
+            await self._summarize(resource, suspended(resource))
             return Outcome(), "suspended"
         # gather, decide
         try:
             secrets, versions = await referred_secrets(self._client, resource), await referred_versions(self._client, resource)
         except ApiError as error:
-            told = with_problems(as_before(resource), [error])
-            changed = await summarize(self._client, self._store, resource, told, self._config.identity)
+            changed = await self._summarize(resource, with_problems(as_before(resource), [error]))
             return Outcome(told=changed, failed=True), "error"
         view = view_of(self._store, resource, self._config, secrets, versions)
         plan = PLANNERS[key.kind](view)
@@ -123,7 +121,7 @@ class Reconciler:
             for work in came:
                 plan = carried_on(view, plan, work)
         left: list[Problem] = [] if plan.refused else [*taking.problems]
-        after, outcome = plan.requeue_after, "refused" if plan.refused or left else "done"
+        after, outcome = _REFUSED_SECONDS if plan.refused else plan.requeue_after, "refused" if plan.refused or left else "done"
         match problem:
             case Waiting():
                 _log.info("waiting: %s", problem)
@@ -143,12 +141,19 @@ class Reconciler:
             after = 0.0
         plan = with_problems(plan, left, taking.held_back)
         # summarize
-        current, changed = self._store.get(*key), False
-        if current is not None and current["metadata"]["uid"] == resource["metadata"]["uid"]:
-            changed = await summarize(self._client, self._store, current, plan, self._config.identity)
-            if changed and problem is None and current["kind"] == OPERATION.name and plan.requeue_after is not None:
-                after = 0.0  # an Operation's next step follows from the status that was just written
+        changed = await self._summarize(resource, plan)
+        if changed and problem is None and resource["kind"] == OPERATION.name and plan.requeue_after is not None:
+            after = 0.0  # an Operation's next step follows from the status that was just written
         return Outcome(after, told=changed, failed=bool(taking.problems) or outcome == "error"), outcome
+
+    async def _summarize(self, resource: Manifest, plan: Plan) -> bool:
+        """Say what came of `resource`, as it was when the reconcile began; True if that is news. What it says now it is compared with, but
+        a spec that was edited meanwhile was not judged."""
+        current = self._store.get(*key_of(resource))
+        if current is None or current["metadata"]["uid"] != resource["metadata"]["uid"]:
+            return False
+        generation = int(resource["metadata"].get("generation", 1))
+        return await summarize(self._client, self._store, current, plan, self._config.identity, generation=generation)
 
     async def _make(self, view: View, plan: Plan, taking: Taking) -> None:
         """What the object consists of is there and as it should be, as far as the API server takes it."""

@@ -44,6 +44,9 @@ from baas_operator.observe.moments import to_text
 from baas_operator.observe.view import secret_text
 
 API_KEY_YEARS = 10
+_CLOCKS_APART = 3600
+"""Seconds by which an API key says that it is older than it is: who verifies may refuse what its own clock calls of the future, as
+PostgREST does after 30 s (`allowedSkewSeconds` of its source)."""
 
 
 def signing_secret(wanted: KeySetWanted | None, live: Manifest | None, now: int) -> tuple[dict[str, str], dict[str, str | None]]:
@@ -109,7 +112,7 @@ def public_secret(
         have = secret_text(live, name)
         if have is not None and _good(have, signer, kid, {"role": role, "iss": issuer, "ref": ref}):
             return have
-        claims = {"role": role, "iss": issuer, "iat": now, "exp": now + API_KEY_YEARS * 365 * 86400, "ref": ref}
+        claims = {"role": role, "iss": issuer, "iat": now - _CLOCKS_APART, "exp": now + API_KEY_YEARS * 365 * 86400, "ref": ref}
         return jwt.encode(claims, signer, algorithm=algorithm(signer), headers={"kid": kid})
 
     public = [public_jwk(held[each]) | {"kid": key_id(held[each]), "alg": algorithm(held[each]), "use": "sig"} for each in kids]

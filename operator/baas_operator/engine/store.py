@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from baas_operator.api.kinds import CONFIG_MAP, OWN_KINDS, SECRET
 from baas_operator.desired.database import names
-from baas_operator.desired.instance.keys import SIGNING_KEYS
-from baas_operator.desired.instance.names import signing_key_secret
+from baas_operator.desired.instance.keys import PUBLIC_KEYS, SIGNING_KEYS
+from baas_operator.desired.instance.names import api_keys_secret, signing_key_secret
 from baas_operator.desired.meta import DIGEST, KIND_LABEL, NAME_LABEL, Manifest, checksum
 from baas_operator.engine.errors import Failing, ObjectRefused
 
@@ -26,8 +26,8 @@ _LOST = 120
 _ROOM, _ENTRY = 16384, 64
 """Characters that are kept of an object's data, of its annotations and of its labels; and what an entry costs beside its own."""
 _ROOM_FOR_KEYS = 65536
-"""The same of the data of a Secret of signing keys, where they come first. A full set of RSA with 4,096 bits takes 45,000; without it the
-Secret would look like one that has no set yet."""
+"""The same of the data of a Secret of signing keys, or of API keys, where they come first. A full set of RSA with 4,096 bits takes 45,000;
+without it the Secret would look like one that has no set yet, and a backend without a set has no components."""
 LARGEST_CHILD = 131072
 """Characters of what is left of a child. Ours have a tenth of it, unless the user says very much (large.py)."""
 _CONFIG = "config"
@@ -71,7 +71,8 @@ def slim(resource: Manifest) -> Manifest:
     metadata |= {
         part: _short(metadata[part], whole if part == "annotations" else ()) for part in ("annotations", "labels") if part in metadata
     }
-    first, room = (SIGNING_KEYS, _ROOM_FOR_KEYS) if _signs(resource) else ((), _ROOM)
+    first = _keys_in(resource)
+    room = _ROOM_FOR_KEYS if first else _ROOM
     kept = {part: _short(resource[part], first=first, room=room) for part in ("data", "binaryData") if part in resource}
     return resource | {"metadata": metadata} | kept
 
@@ -83,11 +84,13 @@ def _configures(resource: Manifest) -> bool:
     return resource["kind"] == CONFIG_MAP.name and bool(of) and metadata["name"] == names.dynamic_config_map(of)
 
 
-def _signs(resource: Manifest) -> bool:
-    """Whether it is the Secret, one an object of ours, with its signing keys."""
+def _keys_in(resource: Manifest) -> tuple[str, ...]:
+    """The values of a Secret, two an object of ours, that its keys are in, private or public."""
     metadata = resource["metadata"]
     of: str = (metadata.get("labels") or {}).get(NAME_LABEL, "")
-    return resource["kind"] == SECRET.name and bool(of) and metadata["name"] == signing_key_secret(of)
+    if resource["kind"] != SECRET.name or not of:
+        return ()
+    return {signing_key_secret(of): SIGNING_KEYS, api_keys_secret(of): PUBLIC_KEYS}.get(metadata["name"], ())
 
 
 def _short(

@@ -44,11 +44,11 @@ _AT_REST = ("Hibernated", "Suspended")
 _log = logging.getLogger(__name__)
 
 
-async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan, identity: str) -> bool:
-    """Write the status of a plan; True if it had changed."""
+async def summarize(client: Client, store: Store, resource: Manifest, plan: Plan, identity: str, *, generation: int) -> bool:
+    """Write the status of a plan; True if it had changed. `generation`: of the spec that the plan was made of, which may be older than
+    `resource`."""
     metadata = resource["metadata"]
     before: dict[str, Any] = dict(resource.get("status") or {})
-    generation = int(metadata.get("generation", 1))
     conditions: list[dict[str, Any]] = merge(
         before.get("conditions") or [], plan.conditions, generation=generation, now=to_text(datetime.now(UTC))
     )

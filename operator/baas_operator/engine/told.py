@@ -78,7 +78,7 @@ def suspended(resource: Manifest) -> Plan:
     `Reconciling`: kstatus holds that what is suspended is not in progress."""
     message = (
         "spec.suspend is true: the operator leaves everything as it is, and what else the status says is as last observed. "
-        "Set it to false to go on."
+        "Certificates may run out after a month. Set it to false to go on."
     )
     kept = tuple(each for each in _last(resource) if each.type in (READY, STALLED, ZONE_TOLERANT))
     kept = kept or (Condition(READY, None, "Suspended", message),)

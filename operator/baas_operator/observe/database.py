@@ -47,6 +47,9 @@ class DatabaseObservation:
     """What the agents noted of the last one; as the status has it, where the slice was made anew since."""
     position: int | None = None
     """The leader's position in the log, in bytes."""
+    out_of_time: str | None = None
+    """A member whose lock has run out, by the time that it noted, and whose pod is ready as a primary's all the same: its node froze, or
+    its clock or the operator's is wrong."""
 
     @property
     def primary(self) -> Member | None:
@@ -142,6 +145,13 @@ def _unexpired(lock: dict[str, str], now: datetime) -> bool:
         return False
 
 
+def _out_of_time(lock: dict[str, str], pods: list[Manifest]) -> str | None:
+    for pod in pods:
+        if pod["metadata"]["name"] == lock.get("leader") and is_ready(pod) and pod["metadata"]["labels"].get(ROLE_LABEL) == "primary":
+            return str(pod["metadata"]["name"])
+    return None
+
+
 def state_without_volumes(view: View, seen: DatabaseObservation) -> bool:
     """Whether Patroni's ConfigMaps of an earlier object say that the database was initialised, and no volume has it: each member then
     waits for ever for another to lead.
@@ -198,6 +208,7 @@ def observe_database(view: View) -> DatabaseObservation:
         gone=_gone(slice_now, pods, leader),
         last_failover=_last_failover(view, slice_now),
         position=position,
+        out_of_time=None if leader else _out_of_time(lock, pods),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from baas_operator.api.instance.status import ComponentStatus
-from baas_operator.api.kinds import AUTOSCALER, DEPLOYMENT, JOB, POD
+from baas_operator.api.kinds import DEPLOYMENT, JOB, POD
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.sql_job import REFUSED_CODE
 from baas_operator.observe.text import are, counted, shorten
@@ -47,14 +47,6 @@ def public_set(text: str | None) -> str | None:
         return text
 
 
-def scaled_to(view: View, name: str) -> int | None:
-    """Pods that a component has by its autoscaler; None where it has none."""
-    deployment = view.child(DEPLOYMENT, f"{view.owner.name}-{name}")
-    if deployment is None or view.child(AUTOSCALER, f"{view.owner.name}-{name}") is None:
-        return None
-    return int(deployment["spec"].get("replicas", 1))
-
-
 def rolled_out(deployment: Manifest | None) -> bool:
     """Whether all pods of a Deployment are of its latest revision (the rule of `kubectl rollout status`)."""
     if deployment is None:
@@ -66,6 +58,18 @@ def rolled_out(deployment: Manifest | None) -> bool:
         and status.get("updatedReplicas", 0) >= wanted
         and status.get("replicas", 0) <= wanted
     )
+
+
+def every_gateway_has(view: View, port: str) -> bool:
+    """Whether all gateways that there are have a port, those that are on their way out left aside. Some do not while it is new: their
+    configuration may follow the spec, but where they listen, and a certificate that is mounted, does not."""
+    pods = [each["spec"] for each in view.all(POD, "gateway") if not each["metadata"].get("deletionTimestamp") and not is_over(each)]
+    ports = [
+        {each.get("name") for container in pod["containers"] for each in container.get("ports") or []}
+        for pod in pods
+        if pod.get("containers")
+    ]
+    return all(port in each for each in ports)
 
 
 def is_over(pod: Manifest) -> bool:

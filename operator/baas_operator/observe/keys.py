@@ -115,15 +115,24 @@ def ignorant(view: View, kid: str) -> list[str]:
     made = []
     if kid not in read_published(view.child(SECRET, names.api_keys_secret(view.owner.name))).kids:
         made.append("the public set")
-    for each in view.all(CONFIG_MAP):
-        data = each.get("data") or {}
-        if _SET in data and kid not in key_ids(data[_SET]):
-            made.append(f"ConfigMap {each['metadata']['name']}")
+    files = {each["metadata"]["name"]: known for each in view.all(CONFIG_MAP) if (known := _ids_in(each)) is not None}
+    if view.child(DEPLOYMENT, gateway := f"{view.owner.name}-gateway") is not None:
+        files.setdefault(gateway, ())  # it was taken away, or is of an operator whose files did not say it
+    made += [f"ConfigMap {name}" for name, known in sorted(files.items()) if kid not in known]
     for each in view.all(DEPLOYMENT):
         known = _template_annotation(each, KEY_IDS_ANNOTATION)
         if known is not None and not (kid in known.split(",") and rolled_out(each)):
             made.append(str(each["metadata"]["name"]))
     return made
+
+
+def _ids_in(config_map: Manifest) -> Collection[str] | None:
+    """The ids of the keys that who mounts a ConfigMap is given; None for one that is not about keys."""
+    said = (config_map["metadata"].get("annotations") or {}).get(KEY_IDS_ANNOTATION)
+    if said is not None:
+        return str(said).split(",")
+    data = config_map.get("data") or {}
+    return key_ids(data[_SET]) if _SET in data else None
 
 
 def verifiers_know(view: View, kid: str) -> bool:

@@ -49,6 +49,12 @@ class TransactionReport(ApiModel):
         ago = self.attempted_seconds_ago
         return ago is not None and self.trouble is None and ago <= _STALE_ROUNDS * self.every_seconds + _STALE_SECONDS
 
+    @property
+    def well(self) -> bool:
+        """Whether it succeeds, but perhaps for the last time, which is too little to judge by. One that never has does not: a prober that
+        was started in an outage has not failed often enough either."""
+        return self.failures < IN_A_ROW and self.attempts > self.failures
+
 
 class SchemaReport(ApiModel):
     """What a prober has heard of the schema behind the pods that read from standbys (prober/standby_schema.py)."""
@@ -90,7 +96,8 @@ class Probed:
 @dataclass(frozen=True)
 class Verdict:
     """One transaction. Every zone that has a prober is in one of `well`, `failing` and `unknown`, each sorted. `sentence`: how it fails;
-    `trouble`: why it is not known from some zone. `last_failure_at`, `last_failure`: of those who say so now."""
+    `trouble`: why it is not known from some zone; `troubled`: all of these. `last_failure_at`, `last_failure`: of those who say so now.
+    `shaken`: whether the last attempt failed from somewhere."""
 
     transaction: str
     well: tuple[str, ...] = ()
@@ -98,8 +105,10 @@ class Verdict:
     unknown: tuple[str, ...] = ()
     sentence: str = ""
     trouble: str = ""
+    troubled: tuple[str, ...] = ()
     last_failure_at: str | None = None
     last_failure: str | None = None
+    shaken: bool = False
 
 
 def verdicts(transactions: Iterable[str], zones: Mapping[str, str], probed: Probed) -> list[Verdict]:
@@ -113,19 +122,24 @@ def _verdict(name: str, zones: Mapping[str, str], probed: Probed) -> Verdict:
         said = probed.reports.get(pod)
         by_zone[zone] += [each for each in (said.transactions if said else []) if each.name == name]
     fresh = {zone: [each for each in found if each.fresh] for zone, found in by_zone.items()}
-    # One pod of a zone that succeeds, or has not failed often enough, is enough: the zone is not cut off.
-    failing = {zone: found for zone, found in fresh.items() if found and all(each.failures >= IN_A_ROW for each in found)}
+    # One pod of a zone that succeeds is enough: the zone is not cut off.
+    well = sorted(zone for zone, found in fresh.items() if any(each.well for each in found))
+    failing = {
+        zone: found for zone, said in fresh.items() if zone not in well and (found := [each for each in said if each.failures >= IN_A_ROW])
+    }
     worst = next((each for zone in sorted(failing) for each in failing[zone] if each.failure), None)
     last = _last(by_zone)
     return Verdict(
         transaction=name,
-        well=tuple(sorted(zone for zone, found in fresh.items() if found and zone not in failing)),
+        well=tuple(well),
         failing=tuple(sorted(failing)),
-        unknown=tuple(sorted(zone for zone, found in fresh.items() if not found)),
+        unknown=tuple(sorted(zone for zone in fresh if zone not in well and zone not in failing)),
         sentence=(worst.failure or "") if worst else "",
         trouble=next((each.trouble for zone in sorted(by_zone) for each in by_zone[zone] if each.trouble), ""),
+        troubled=tuple(sorted(zone for zone, said in by_zone.items() if any(each.trouble for each in said))),
         last_failure_at=last[0] if last else None,
         last_failure=f"from {last[1]}: {last[2]}" if last else None,
+        shaken=any(each.failures for said in fresh.values() for each in said),
     )
 
 

@@ -43,7 +43,7 @@ def plan_database(view: View) -> Plan:
     seen = observe_database(view)
     workload = view.child(STATEFUL_SET, view.owner.name)
     if workload is None and (finding := zones_missing(spec, view)):
-        return refusal(finding.reason, finding.message)
+        return refusal(finding)
     asked, busy = spec, under_way(view)
     can = possible(asked, view, workload, seen, busy=busy)
     spec, windows = can.spec, look(asked.maintenance_windows, view.now)

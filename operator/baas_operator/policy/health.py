@@ -61,13 +61,23 @@ def _stuck(it: Situation) -> Finding | None:
     )
 
 
+def _clocks(seen: DatabaseObservation) -> str:
+    """What else it may be. Patroni goes by changes that it sees, and not by clocks: all may be well but for what is told of it."""
+    if seen.out_of_time is None:
+        return ""
+    return (
+        f" Or {seen.out_of_time} holds it, which is ready as the primary, and its node's clock is behind the operator's, by which its lock "
+        "has run out: if this stays, set the clocks right (NTP)."
+    )
+
+
 def _unready(it: Situation) -> Finding | None:
     seen, name = it.seen, it.view.owner.name
     pods = list(it.view.all(POD, names.COMPONENT))
     if seen.leader is None:
         why = next((f" {pod['metadata']['name']}: {text}" for pod in pods if (text := trouble(pod))), "")
         if seen.transitions or seen.dynamic_config:
-            return Finding("NoPrimary", f"No member holds the leader lock; the members are electing one.{why}")
+            return Finding("NoPrimary", f"No member holds the leader lock; the members are electing one.{why}{_clocks(seen)}")
         return Finding("Bootstrapping", f"The first member is being initialised.{why}")
     if seen.primary is None:
         return Finding("Promoting", f"{seen.leader} holds the leader lock and is being promoted.")

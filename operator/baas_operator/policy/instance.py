@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from baas_operator.api.common import ApiModel, DeletionPolicy, LocalRef
+from baas_operator.api.instance.component import Component as ComponentOptions
 from baas_operator.api.instance.spec import BaasInstanceSpec
 from baas_operator.api.instance.status import BaasInstanceStatus, ComponentStatus
 from baas_operator.api.instance.supabase import Auth
@@ -22,21 +23,22 @@ from baas_operator.desired.secrets import SecretRequest
 from baas_operator.desired.sql_job import DATABASE_ANNOTATION
 from baas_operator.observe.conditions import READY, STALLED, ZONE_TOLERANT, find, is_true
 from baas_operator.observe.instance import (
+    every_gateway_has,
     job_succeeded,
     job_trouble,
     observe_component,
     public_set,
     rolled_out,
     rollout_trouble,
-    scaled_to,
 )
 from baas_operator.observe.keys import read_published, read_signing
 from baas_operator.observe.text import are, counted
 from baas_operator.observe.view import View, secret_text
 from baas_operator.policy.instance_keys import plan_keys
+from baas_operator.policy.limits import limits_too_low, without_low_limits
 from baas_operator.policy.one_at_a_time import one_at_a_time
 from baas_operator.policy.passwords import logins_of, passwords_digest, plan_passwords, workloads_of
-from baas_operator.policy.placement import as_made, hard_spread
+from baas_operator.policy.placement import as_made, hard_spread, where_database_runs
 from baas_operator.policy.plan import Finding, Plan, TellPod, conditions, refusal
 from baas_operator.policy.probes import Answering, judge_probes
 from baas_operator.policy.programs import Programs, look_at_programs
@@ -85,8 +87,9 @@ def plan_instance(view: View) -> Plan:
     gateway = view.child(DEPLOYMENT, f"{name}-gateway")
     queueless = _missing(view, "queueRef", EVENT_QUEUE, spec.queue_ref)
     # The data API needs no queue: a backend that is there goes on without.
-    if finding := _missing(view, "databaseRef", DATABASE_REPLICA, spec.database_ref) or (None if gateway else queueless):
-        return refusal(finding.reason, finding.message)
+    missing = _missing(view, "databaseRef", DATABASE_REPLICA, spec.database_ref) or (None if gateway else queueless)
+    if missing and not gateway:
+        return refusal(missing)
     database = view.others.get((DATABASE_REPLICA.name, names.database_name(name, spec)))
     public = view.child(SECRET, names.api_keys_secret(name))
     already = any(job["metadata"]["name"].startswith(f"{name}-bootstrap-") for job in view.all(JOB))
@@ -111,14 +114,19 @@ def plan_instance(view: View) -> Plan:
         standby_schema=schema_to_load(view, database),
         logins=logins,
         pooled=_pooled(view, database, requests),
+        https=every_gateway_has(view, "https"),
         passwords=passwords_digest(view, spec, logins),
         database_uid=_database_uid(view, database),
+        bootstrap_where=where_database_runs(view, database),
         # As many gateways as there are share what the instance may let in.
-        replicas=_scaled(view, ["gateway"]),
+        replicas=_scaled(view, {"gateway": spec.components.gateway}),
     )
     wanted = components(spec, view.owner, view.images, facts)
-    facts = replace(facts, started=_started(view, wanted), replicas=_scaled(view, [each.name for each in wanted]))
+    facts = replace(facts, started=_started(view, wanted), replicas=_scaled(view, {each.name: each.options for each in wanted}))
     made = as_made(view, build_instance(spec, view.owner, view.images, facts, wanted))
+    low = limits_too_low(spec, view, _everything(spec, view, facts)) if spec.isolation.limit_range else None
+    if low:
+        made = without_low_limits(made, view)
     logging_in = workloads_of(made)
     manifests = tuple(one_at_a_time(view, wanted, made))
     job = next((each["metadata"]["name"] for each in manifests if each["kind"] == JOB.name), f"{name}-bootstrap")
@@ -128,14 +136,19 @@ def plan_instance(view: View) -> Plan:
     keys = plan_keys(view, spec.keys, requests, token_seconds=(spec.components.auth or Auth()).token_seconds)
     # Nothing can be said of components without the keys that count, and what is not said is pruned.
     keyless = keys.stalled if public is not None and jwks is None else None
-    if finding := _contested(it) or keyless:
-        return refusal(finding.reason, finding.message, status=_status(it), ready=_unready(it) is None)
+    if finding := missing or _contested(it) or keyless:
+        return refusal(
+            finding,
+            status=_status(it) | _noted(view),
+            ready=_unready(it) is None,
+            beside=(*it.answering.conditions, *workers.conditions),
+        )
     spread = Rebalanced() if spec.hibernate else rebalance(view, wanted, manifests)
     passwords = plan_passwords(
         view, keys.requests, logging_in, job=job if facts.passwords else None, rotation_days=spec.keys.password_rotation_days
     )
     unready, incomplete, fragile = _unready(it), _incomplete(it), _fragile(it)
-    lacks = keys.stalled or passwords.stalled or _lacking(it)
+    lacks = keys.stalled or passwords.stalled or _lacking(it) or low
     return Plan(
         effects=(*_tell(view, wanted), *spread.effects, *load_schema(view, manifests)),
         conditions=conditions(
@@ -174,6 +187,12 @@ def _told(**parts: ApiModel | None) -> dict[str, object]:
     return {name: part.model_dump(by_alias=True, exclude_none=True, mode="json") for name, part in parts.items() if part}
 
 
+def _noted(view: View) -> dict[str, object]:
+    """The same as they were told last, where nothing becomes of them now."""
+    before = view.resource.get("status") or {}
+    return {name: before[name] for name in ("keys", "passwords") if name in before}
+
+
 def _versions(view: View, public: Manifest | None) -> dict[str, str]:
     """Of what pods read only when they start: the user's own, and API keys, which are issued anew."""
     signers = ",".join(each or "" for each in read_published(public).signers)
@@ -191,6 +210,13 @@ def _tell(view: View, wanted: list[Component]) -> list[TellPod]:
     return told
 
 
+def _everything(spec: BaasInstanceSpec, view: View, facts: InstanceFacts) -> list[Manifest]:
+    """All children, also those that wait for something."""
+    programs = replace(facts.programs, started=None)
+    facts = replace(facts, started=None, bootstrap_wanted=True, jwks=facts.jwks or "{}", programs=programs)
+    return build_instance(spec, view.owner, view.images, facts)
+
+
 def _started(view: View, wanted: list[Component]) -> frozenset[str]:
     """Components that may start: those that need the database once it was bootstrapped, and then for good."""
     bootstrapped = any((job.get("status") or {}).get("succeeded") for job in view.all(JOB, "bootstrap"))
@@ -199,9 +225,11 @@ def _started(view: View, wanted: list[Component]) -> frozenset[str]:
     )
 
 
-def _scaled(view: View, components: Iterable[str]) -> dict[str, int]:
-    """Replicas that autoscalers gave to components."""
-    return {each: scaled for each in components if (scaled := scaled_to(view, each)) is not None}
+def _scaled(view: View, components: Mapping[str, ComponentOptions]) -> dict[str, int]:
+    """Pods that components have which an autoscaler is to say that of. Also where it is not there yet, or was deleted: it begins from what
+    there is, and what carries the load of this hour is not cut to the least that is asked for."""
+    found = {name: view.child(DEPLOYMENT, f"{view.owner.name}-{name}") for name, options in components.items() if options.autoscaling}
+    return {name: int(live["spec"].get("replicas", 1)) for name, live in found.items() if live is not None}
 
 
 def _database_uid(view: View, database: Manifest | None) -> str:
@@ -355,7 +383,7 @@ def _intolerant(other: Manifest | None) -> str | None:
         return "it is being deleted."
     if (other.get("spec") or {}).get("suspend"):
         return "spec.suspend of it is true, so what it says is as last observed."
-    why = find(other, ZONE_TOLERANT)
+    why = find(other, ZONE_TOLERANT) or find(other, STALLED)  # one whose spec is refused says no more than that
     return None if is_true(other, ZONE_TOLERANT) else str(why["message"]) if why else "not reconciled yet."
 
 

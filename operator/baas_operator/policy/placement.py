@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+from pydantic import ValidationError
+
+from baas_operator.api.database import DatabaseReplicaSpec
 from baas_operator.api.kinds import JOB, STATEFUL_SET, VOLUME_CLAIM
 from baas_operator.api.placement import ANYWHERE, NodePlacement
 from baas_operator.desired.meta import ZONE_LABEL, Manifest
+from baas_operator.desired.pods import placed
 from baas_operator.desired.quantity import parse_bytes
 from baas_operator.observe.conditions import is_true
 from baas_operator.observe.view import View
@@ -22,6 +27,19 @@ def hard_spread(view: View, workload: Manifest | None, replicas: int, placement:
         constraints = workload["spec"]["template"]["spec"].get("topologySpreadConstraints") or []
         return any(each["topologyKey"] == ZONE_LABEL and each["whenUnsatisfiable"] == "DoNotSchedule" for each in constraints)
     return len(view.zones(placement)) >= min(replicas, 3) > 1
+
+
+def where_database_runs(view: View, database: Manifest | None) -> dict[str, Any]:
+    """Which nodes a Job may run on that works in a database, and what its image is pulled with: what its members have, who are of the same
+    image. Of a DatabaseReplica that is away for a moment, or says what can not be read, it is what the last such Job had."""
+    if database is not None:
+        try:
+            spec = DatabaseReplicaSpec.stored(database.get("spec"))
+            return placed(spec.placement, spec.image_pull_secrets)
+        except ValidationError:  # it is told where that object is seen to
+            pass
+    pods = [job["spec"]["template"]["spec"] for job in view.all(JOB, "bootstrap")]
+    return {key: pods[0][key] for key in ("nodeSelector", "tolerations", "imagePullSecrets") if pods and pods[0].get(key)}
 
 
 def as_made(view: View, manifests: Iterable[Manifest]) -> tuple[Manifest, ...]:

@@ -6,7 +6,7 @@ happens between two steps, the next plan starts from what is then there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -257,12 +257,15 @@ class Plan:
     requeue_after: float | None = None
 
 
-def refusal(reason: str, message: str, *, status: Mapping[str, Any] | None = None, ready: bool = False) -> Plan:
-    """A plan that changes nothing, because the user must act first. `ready`: what runs goes on serving."""
+def refusal(finding: Finding, *, status: Mapping[str, Any] | None = None, ready: bool = False, beside: Sequence[Condition] = ()) -> Plan:
+    """A plan that changes nothing, because the user must act first. `ready`: what runs goes on serving, and `status` and `beside`, other
+    conditions, go on telling of it."""
+    reason, message = finding.reason, finding.message
     return Plan(
         conditions=(
             Condition(READY, ready, reason, message),
             Condition(STALLED, True, reason, message),
+            *beside,
         ),
         status=status or {},
         refused=True,

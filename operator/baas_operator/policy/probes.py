@@ -1,13 +1,13 @@
 """What synthetic transactions prove of a backend.
 
 It does not serve where a transaction that matters has failed twice in a row from most of the zones that it is made from. From fewer it may
-be those zones; and probers that say nothing prove nothing, for nor against.
+be those zones; and probers that say nothing prove nothing, for nor against: what was told to fail does so until more is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from baas_operator.api.kinds import POD
 from baas_operator.desired.instance.prober import PROBER, REPLICAS
 from baas_operator.desired.instance.probes import Probes, probes_of
 from baas_operator.observe.conditions import ANSWERS, Condition, find
+from baas_operator.observe.instance import is_over
 from baas_operator.observe.probes import Probed, Verdict, is_majority, verdicts
 from baas_operator.observe.text import sentence, shorten
 from baas_operator.observe.view import View
@@ -24,6 +25,9 @@ from baas_operator.policy.plan import Finding
 
 _MAX_FAILURE = 300
 """Characters of a failure that a status keeps."""
+
+_SHAKEN_SECONDS = 10.0
+"""How soon it is looked again while an attempt failed: it is the next one that tells, and nobody tells of it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,10 @@ def judge_probes(view: View, spec: BaasInstanceSpec) -> Answering:
         return Answering(_told_before(view), None, tuple(before.values()), again)
     zones = _zones(view)
     places = max(len(set(zones.values())), min(REPLICAS, len(view.zones(spec.components.gateway.placement))), 1)
-    found = verdicts([each.name for each in probes.transactions], zones, view.external)
+    found = [
+        _held(view, each, before.get(each.transaction), places)
+        for each in verdicts([each.name for each in probes.transactions], zones, view.external)
+    ]
     vital = {each.name for each in probes.transactions if each.vital}
     failing = [each for each in found if is_majority(each.failing, places)]
     matters = [each for each in failing if each.transaction in vital]
@@ -56,16 +63,29 @@ def judge_probes(view: View, spec: BaasInstanceSpec) -> Answering:
         conditions=(_condition(found, matters or failing, places),),
         unready=Finding("ProbesFail", _failing(matters)) if matters else None,
         status=tuple(_status(each, before.get(each.transaction)) for each in found),
-        look_again_seconds=again,
+        look_again_seconds=min(again, _SHAKEN_SECONDS) if any(each.shaken for each in found) else again,
     )
 
 
+def _held(view: View, verdict: Verdict, before: ProbeStatus | None, places: int) -> Verdict:
+    """The verdict, or the one that was told, where that was a failure and nothing else is known yet: probers that are replaced in an outage
+    are no end of it. Those of most zones that can not try will not know better for as long, and are not waited for."""
+    if before is None or is_majority((*verdict.well, *verdict.failing), places) or is_majority(verdict.troubled, places):
+        return verdict
+    old = find(view.resource, ANSWERS)
+    if old is None or old["reason"] != "ProbesFail" or not is_majority(before.failing, places):
+        return verdict
+    how = (before.last_failure or "").partition(": ")[2] or "it failed"
+    return replace(verdict, well=tuple(before.zones), failing=tuple(before.failing), unknown=(), sentence=verdict.sentence or how)
+
+
 def _zones(view: View) -> dict[str, str]:
-    """Pod -> its zone; the node's name stands for one that is not known, so that one without labels is not taken for another's."""
+    """Pod -> its zone; the node's name stands for one that is not known, so that one without labels is not taken for another's. A pod that
+    is over, as one that was evicted, stays as an object: it is in no zone, and never has anything to say again."""
     made = {}
     for pod in view.all(POD, PROBER):
         node = (pod.get("spec") or {}).get("nodeName")
-        if node and not pod["metadata"].get("deletionTimestamp"):
+        if node and not pod["metadata"].get("deletionTimestamp") and not is_over(pod):
             made[pod["metadata"]["name"]] = view.zone_of(pod) or f"node {node}"
     return made
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from types import MappingProxyType
 
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from baas_operator.api.instance.programs import Program, ScheduledJob, Worker
 from baas_operator.api.instance.spec import BaasInstanceSpec
 from baas_operator.api.instance.status import ProgramStatus
-from baas_operator.api.kinds import CRON_JOB, DEPLOYMENT, EVENT_QUEUE, SECRET
+from baas_operator.api.kinds import BAAS_INSTANCE, CRON_JOB, DEPLOYMENT, EVENT_QUEUE, SECRET
 from baas_operator.api.queue import EventQueueSpec
 from baas_operator.desired.instance import names
 from baas_operator.desired.instance.engine import ProgramKeys
@@ -33,7 +34,7 @@ from baas_operator.observe.view import View, secret_text
 from baas_operator.policy.backlog import scaled_workers
 from baas_operator.policy.placement import hard_spread
 from baas_operator.policy.plan import Finding
-from baas_operator.policy.queue.programs import impossible, with_programs
+from baas_operator.policy.queue.programs import impossible, programs_of, told_consumers, with_programs
 from baas_operator.policy.windows import never_due
 
 _WAIT_SECONDS = 2.0
@@ -79,6 +80,8 @@ def look_at_programs(
             started=frozenset(each.program.name for each in judged if each.runs),
             soft=frozenset(each.program.name for each in judged if each.soft),
             scaled=scaled,
+            kept={each.program.name: each.kept for each in judged if each.kept},
+            due={each.program.name: each.due for each in judged if each.due},
             rolls={each.name: _rolled(view, queue, each) or _rolls(spec, view, queue, keys, each, versions) for each in declared},
         ),
         statuses=tuple(each.status for each in judged),
@@ -103,12 +106,15 @@ def _condition(spec: BaasInstanceSpec, unhealthy: Finding | None) -> Condition:
 @dataclass(frozen=True)
 class _Queue:
     """What there is of the queue. `spec` is None while it is not there, or says nothing that can be read. `pending`: (stream, consumer) ->
-    messages that wait, of all consumers that are there."""
+    messages that wait, of all consumers that are there. `programs`: of all backends that use it, by seniority; `told`: see
+    policy/queue/programs.py."""
 
     name: str
     spec: EventQueueSpec | None
     secrets: Mapping[str, Manifest]
     pending: Mapping[tuple[str, str], int | None]
+    programs: tuple[QueueProgram, ...] = ()
+    told: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
     def of(cls, view: View, name: str) -> _Queue:
@@ -123,16 +129,31 @@ class _Queue:
             name, spec,
             {child: each for (kind, child), each in children.items() if kind == SECRET.name},
             {(one["name"], each["name"]): each.get("pending") for one in streams for each in one.get("consumers") or []},
+            tuple(programs_of(_seen_by(resource, view))) if resource else (),
+            told_consumers(resource or {}),
         )  # fmt: skip
 
+    def before(self, one: QueueProgram, own: Sequence[QueueProgram]) -> Sequence[QueueProgram]:
+        """The programs that come before one, which those of its own backend do that are named first where the queue is not theirs yet."""
+        order = self.programs if any(each.user == one.user for each in self.programs) else own
+        return list(takewhile(lambda each: each.user != one.user, order))
+
     def backlog(self, one: QueueProgram) -> int | None:
-        """Messages that wait for a worker, None while that is not known."""
-        return self.pending.get((one.program.stream, one.consumer)) if isinstance(one.program, Worker) else None
+        """Messages that wait for a worker, None while that is not known: a suspended queue goes on, and its status says what was."""
+        if self.spec is None or self.spec.suspend or not isinstance(one.program, Worker):
+            return None
+        return self.pending.get((one.program.stream, one.consumer))
+
+
+def _seen_by(queue: Manifest, view: View) -> View:
+    """The backends of a queue as it sees them itself, this one included: both sides have to come to the same order."""
+    return replace(view, resource=queue, others={**view.others, (BAAS_INSTANCE.name, view.owner.name): view.resource})
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """One program. `runs`: whether its objects are to be there; `wrong`: what somebody has to put right; `waits`: what passes by itself."""
+    """One program. `runs`: whether its objects are to be there; `wrong`: what somebody has to put right; `waits`: what passes by itself.
+    `kept` and `due`: what stays of one that is there while it is wrong (ProgramFacts)."""
 
     program: Program
     seen: Seen
@@ -143,6 +164,8 @@ class _Judged:
     scaled: Scaled | None = None
     soft: bool = False
     again: float | None = None
+    kept: Manifest | None = None
+    due: tuple[str, str] | None = None
 
     @property
     def failing(self) -> Finding | None:
@@ -161,10 +184,10 @@ def _judge(spec: BaasInstanceSpec, view: View, queue: _Queue, program: Program) 
     assert isinstance(program, Worker)
     component = component_of(program)
     workload = view.child(DEPLOYMENT, f"{view.owner.name}-{component}")
-    before = [QueueProgram(view.owner.name, each) for each in spec.workers[: spec.workers.index(program)]]
+    before = queue.before(one, [QueueProgram(view.owner.name, each) for each in spec.workers])
     wrong = None
     if queue.spec is not None:
-        wrong = impossible(with_programs(queue.spec, queue.name, before), queue.name, one)
+        wrong = impossible(with_programs(queue.spec, queue.name, before, queue.told), queue.name, one, queue.told)
     # Once it runs it goes on, whatever becomes of its stream: it may have something in hand, and an edit elsewhere may be a mistake.
     waits = None if wrong or workload is not None else _waits(queue, one)
     scaled, again = scaled_workers(spec, view, queue.backlog(one), program, workload)
@@ -177,17 +200,22 @@ def _judge(spec: BaasInstanceSpec, view: View, queue: _Queue, program: Program) 
     return _Judged(
         program, seen, status, workload is not None or not (wrong or waits), wrong, waits, scaled,
         soft=not hard_spread(view, workload, most, program.placement), again=again,
+        kept=workload["spec"]["template"] if wrong and workload is not None else None,
     )  # fmt: skip
 
 
 def _judge_job(view: View, queue: _Queue, one: QueueProgram, job: ScheduledJob) -> _Judged:
-    why = _unknown_to_kubernetes(job.schedule) or never_due(job.schedule, job.time_zone, view.now)
-    wrong = Finding("JobNeverDue", f"Job {job.name} is not run: {why}") if why else None
+    # Kubernetes' own reader takes `?` for `*`, in any field (robfig/cron v3, parser.go, `getRange`).
+    why = _unknown_to_kubernetes(job.schedule) or never_due(job.schedule.replace("?", "*"), job.time_zone, view.now)
     there = view.child(CRON_JOB, cron_job(view.owner.name, job))
+    done = "is run by its schedule of before" if there is not None else "is not run"
+    wrong = Finding("JobNeverDue", f"Job {job.name} {done}: {why}") if why else None
     waits = None if wrong or there is not None else _waits(queue, one)
     seen, status = observe_job(view, job.name, component_of(job), there)
     status = status.model_copy(update={"reason": found.message if (found := wrong or waits) else seen.failing})
-    return _Judged(job, seen, status, not (wrong or waits), wrong, waits)
+    # As where the API server refuses an edit: what is there goes on by its old line. Without it its run and all logs would go, too.
+    due = (str(there["spec"]["schedule"]), str(there["spec"].get("timeZone") or "Etc/UTC")) if wrong and there is not None else None
+    return _Judged(job, seen, status, there is not None or not (wrong or waits), wrong, waits, due=due)
 
 
 def _unknown_to_kubernetes(schedule: str) -> str | None:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from baas_operator.api.kinds import AUTOSCALER, DEPLOYMENT, POD
 from baas_operator.desired.instance.component import Component
 from baas_operator.desired.meta import Manifest
-from baas_operator.observe.instance import is_over, rolled_out, scaled_to
+from baas_operator.observe.instance import is_over, rolled_out
 from baas_operator.observe.moments import read_time, to_text
 from baas_operator.observe.view import View, is_ready
 from baas_operator.policy.plan import TellPod
@@ -189,12 +189,11 @@ def rebalance(view: View, components: Iterable[Component], manifests: Iterable[M
 
 
 def _base(part: _Part, move: _Move) -> int:
-    """Pods that there should be without a move. What an autoscaler has is read off the Deployment, with our one more in it; what the spec
-    asks for has none."""
+    """Pods that there should be without a move. What an autoscaler has, or begins from, is read off the Deployment, with our one more
+    in it; what the spec asks for has none."""
     wanted = int(part.manifest["spec"]["replicas"])
     live = int(part.live["spec"].get("replicas", 1))
-    scaled = part.autoscaler is not None and scaled_to(part.view, part.name) is not None
-    ours = scaled and not move.over and wanted == live == move.replicas + 1
+    ours = part.autoscaler is not None and not move.over and wanted == live == move.replicas + 1
     return move.replicas if ours else wanted
 
 

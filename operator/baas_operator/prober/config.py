@@ -1,5 +1,5 @@
-"""What a prober is told: `probe.json` of a ConfigMap, and keys in mounted Secrets. Both are read anew in every round, so that a key that
-was rotated, and a component that was added, need no new pod."""
+"""What a prober is told: `probe.json` of a ConfigMap, and keys in mounted Secrets. Both are read anew for every round, so that a key that
+was rotated, and a component that was added, need no new pod; the first between rounds, too, as the interval may be another."""
 
 from __future__ import annotations
 

@@ -24,6 +24,10 @@ from baas_operator.prober.transactions.publish import Publish
 
 _FIRST_SECONDS = 5.0
 """Within which the first round begins: pods that start together do not probe together."""
+_REST_SECONDS = 30.0
+"""How often it is read what there is to do, between two rounds that may be an hour apart."""
+_LEAST_SECONDS = 1.0
+"""Between two rounds, however long one took."""
 _CLEAN_UP_SECONDS = 2.0
 _log = logging.getLogger("prober")
 
@@ -50,13 +54,22 @@ class Prober:
         """
         self._load(first=True)
         wait = random.uniform(0, min(self._first_seconds, self._told.interval))  # noqa: S311 - see _FIRST_SECONDS
-        while not await _stopped(stop, wait):
+        stopped = await _stopped(stop, wait)
+        while not stopped:
             began = time.monotonic()
             await self.round()
-            spread = random.uniform(0.8, 1.2)  # noqa: S311 - pods that began together come apart
-            wait = max(1.0, self._told.interval * spread - (time.monotonic() - began))
-            self._load()
+            stopped = await self._rest(stop, began)
         await self._clean_up()
+
+    async def _rest(self, stop: asyncio.Event, began: float) -> bool:
+        """Wait for the round after the one that began then; whether all ends instead. By then another interval may be told."""
+        spread = random.uniform(0.8, 1.2)  # noqa: S311 - pods that began together come apart
+        least = time.monotonic() + _LEAST_SECONDS
+        while (left := max(began + self._told.interval * spread, least) - time.monotonic()) > 0:
+            if await _stopped(stop, min(left, _REST_SECONDS)):
+                return True
+            self._load()
+        return False
 
     def report(self) -> dict[str, Any]:
         """What came of transactions, for the operator (observe/probes.py)."""

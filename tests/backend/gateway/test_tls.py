@@ -60,6 +60,14 @@ async def test_plain_http_leads_to_https_with_method_and_path(build: Build, host
         assert (await ask(world.session, "GET", f"{world.gateway.tls_url}/rest/v1/notes", **to)).status == status
 
 
+async def test_nobody_is_led_to_https_before_all_gateways_listen_there(build: Build) -> None:
+    world = await build(spec=replace(TLS, redirects=False), certificate=certificate())
+    plain, tls = f"{world.gateway.url}/rest/v1/notes", f"{world.gateway.tls_url}/rest/v1/notes"
+    for url in (plain, tls):
+        answer = await ask(world.session, "GET", url, headers=world.anon, allow_redirects=False, ssl=False)
+        assert answer.status == 200, url
+
+
 @pytest.mark.parametrize("hosts", [(), ("api.shop.example",)])
 async def test_who_is_inside_the_cluster_calls_the_service_by_plain_http(build: Build, hosts: tuple[str, ...]) -> None:
     world = await build(spec=TLS, certificate=certificate(), hosts=hosts, own_hosts=OWN)

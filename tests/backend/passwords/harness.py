@@ -34,7 +34,7 @@ SPEC = {
     },
     "prober": {"enabled": False},
 }  # fmt: skip
-_ACCESS = """host all postgres 127.0.0.1/32 trust
+ACCESS = """host all postgres 127.0.0.1/32 trust
 host replication all 127.0.0.1/32 trust
 host all all 127.0.0.1/32 scram-sha-256
 """
@@ -71,7 +71,7 @@ class Real(World):
         """The databases, and then all that the operator makes of them."""
         self._jwks.write_text(self.keys.public)
         await asyncio.to_thread(self.primary.create)
-        (self.primary.folder / "data/pg_hba.conf").write_text(_ACCESS)
+        (self.primary.folder / "data/pg_hba.conf").write_text(ACCESS)
         self.primary.start()
         await self.primary.wait()
         await asyncio.to_thread(self.standby.copy_of, self.primary, "standby")

@@ -42,3 +42,4 @@ async def test_no_parameter_ends_what_an_agent_asks(what: str, monkeypatch: pyte
     timeouts = ("statement_timeout", "lock_timeout", "transaction_timeout", "idle_session_timeout")
     assert {name: seen.get(name) for name in timeouts} == dict.fromkeys(timeouts, "0")
     assert seen["default_transaction_isolation"] == "read committed", "a standby answers no query of another"
+    assert (seen["session_preload_libraries"], seen["local_preload_libraries"]) == ("", ""), "one that is not there lets nobody in"

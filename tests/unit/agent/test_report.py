@@ -9,8 +9,10 @@ import struct
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import aiohttp
+import asyncpg
 import pytest
 
 from baas_operator.agent import report as report_module
@@ -212,6 +214,24 @@ async def test_who_is_refused_or_reaches_nobody_says_so(world: World) -> None:
     world.primary.server.close()
     await looks(world, 3)
     assert world.told().admitted is False
+
+
+async def test_a_primary_without_an_address_lets_nobody_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one asyncpg logs in by the socket to this member's own PostgreSQL, which lets it in."""
+    logins = []
+
+    async def connect(**how: object) -> object:
+        logins.append(how)
+        return SimpleNamespace(terminate=lambda: None)
+
+    monkeypatch.setattr(asyncpg, "connect", connect)
+    world.follows = False
+    world.api.put(f"{PODS}/db-0", status={"podIP": ""})
+
+    await looks(world, 3)
+
+    assert world.told().admitted is False
+    assert logins == []
 
 
 async def test_one_that_follows_or_only_starts_tries_nothing(world: World) -> None:

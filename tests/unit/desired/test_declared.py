@@ -194,6 +194,7 @@ def test_what_an_owner_sets_for_its_database_ends_no_session_but_one_of_its_own(
     "setting",
     [
         "statement_timeout=0", "transaction_timeout=0", "idle_session_timeout=0", "local_preload_libraries=", "role=none",
+        "session_preload_libraries=",
         "password_encryption=scram-sha-256", "synchronous_commit=on", "debug_print_parse=off", "debug_print_rewritten=off",
     ],
 )  # fmt: skip
@@ -202,6 +203,13 @@ def test_no_setting_of_others_counts(setting: str) -> None:
     (options,) = (each["value"] for each in container["env"] if each["name"] == "PGOPTIONS")
 
     assert f"-c {setting} " in options
+
+
+def test_a_server_whose_node_is_gone_is_given_up_within_seconds() -> None:
+    (container,) = made()[1]["spec"]["template"]["spec"]["containers"]
+    (connection,) = (each["value"] for each in container["env"] if each["name"] == "CONNECTION")
+
+    assert "keepalives_idle=10 keepalives_interval=3 keepalives_count=3 tcp_user_timeout=11000" in connection
 
 
 def test_the_superusers_password_comes_last() -> None:

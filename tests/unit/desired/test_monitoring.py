@@ -72,7 +72,7 @@ def test_its_role_has_no_password_and_may_read_statistics() -> None:
 
     assert 'GRANT pg_monitor TO "postgres_exporter";' in text
     assert text.count("GRANT") == 2
-    assert [line for line in text.splitlines() if "PASSWORD" in line] == ["ALTER ROLE \"postgres\" PASSWORD :'password';"]
+    assert [line for line in text.splitlines() if " PASSWORD " in line] == ["ALTER ROLE \"postgres\" PASSWORD :'password';"]
     assert 'ALTER ROLE "postgres_exporter" CONNECTION LIMIT' in text, "whoever reaches the port may scrape as often as they like"
 
 

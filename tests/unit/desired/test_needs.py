@@ -30,6 +30,15 @@ def test_a_components_pods_need_their_files_their_account_and_what_isolates_them
     assert found(made, "DatabaseReplica", "shop-db") == frozenset()
 
 
+def test_what_shuts_all_pods_needs_what_opens_each() -> None:
+    """Or a backend that is to be isolated while it serves would be away between two of its policies, and for good where one is refused."""
+    made = build_instance(BaasInstanceSpec(), owner(BAAS_INSTANCE, "shop"), IMAGES, InstanceFacts())
+    policies = [each["metadata"]["name"] for each in made if each["kind"] == "NetworkPolicy"]
+    assert policies[-1] == "shop-default-deny"
+    assert found(made, "NetworkPolicy", "shop-default-deny") == {("NetworkPolicy", each) for each in policies[:-1]}
+    assert found(made, "NetworkPolicy", "shop-gateway") == frozenset()
+
+
 def test_members_need_what_lets_them_speak_to_the_api_server() -> None:
     made = build_database(DatabaseReplicaSpec(), owner(DATABASE_REPLICA, "db"), IMAGES, DatabaseFacts())
     needed = found(made, "StatefulSet", "db")

@@ -80,6 +80,14 @@ def test_what_there_is_is_probed_with_no_more_keys_than_that_needs() -> None:
     assert [each["name"] for each in told(found)["transactions"]] == ["read", "write", "sign-in"]
     assert mounted(found) == {"shop-api-keys": {"probe", "anon", "service_role"}, "shop-probe-user": {"username", "password"}}
 
+    for name, value in (("GOTRUE_EXTERNAL_EMAIL_ENABLED", "false"), ("GOTRUE_SECURITY_CAPTCHA_ENABLED", "TRUE")):
+        for options in ({"settings": {name: value}}, {"env": [{"name": name, "value": value}]}):
+            found = made(components={"auth": options})
+            assert [each["name"] for each in told(found)["transactions"]] == ["read", "write"], "GoTrue would refuse it for ever"
+            assert mounted(found) == {"shop-api-keys": {"probe"}}
+    found = made(components={"auth": {"settings": {"GOTRUE_EXTERNAL_EMAIL_ENABLED": "true", "GOTRUE_SECURITY_CAPTCHA_ENABLED": "0"}}})
+    assert "sign-in" in [each["name"] for each in told(found)["transactions"]]
+
     found = made(components={"auth": {"enabled": False}, "storage": {"s3": S3}})
     assert [each["name"] for each in told(found)["transactions"]] == ["read", "write", "upload"]
     assert mounted(found) == {"shop-api-keys": {"probe", "service_role"}}

@@ -144,7 +144,7 @@ def test_a_dispatcher_asks_only_for_streams_that_it_has_something_to_do_with() -
         tokens = each.split(".")
         if tokens[:2] == ["$JS", "API"] and "1" not in tokens:
             assert {"orders", "BAAS_DEAD_orders", "KV_BAAS_webhooks"} & set(tokens), each
-    assert [each for each in given.publish if ".1" in each] == ["$JS.API.CONSUMER.NAMES.1", "$JS.API.CONSUMER.DELETE.1.*"]
+    assert [each for each in given.publish if ".1" in each] == ["$JS.API.CONSUMER.INFO.1.*", "$JS.API.CONSUMER.DELETE.1.*"]
     assert given.subscribe == (
         "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>", "_INBOX_dispatcher.>",
     )  # fmt: skip

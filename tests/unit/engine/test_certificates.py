@@ -29,7 +29,7 @@ from baas_operator.engine.errors import Refused
 from baas_operator.engine.generate import build_secret, outline
 from baas_operator.observe.view import secret_text
 from tests.unit.engine.api import StandInApi
-from tests.unit.engine.test_reconcile import Operator
+from tests.unit.engine.reconciling import Operator
 from tests.unit.objects import NAMESPACE, owner, secret
 
 NOW = 1_800_000_000

@@ -91,8 +91,8 @@ def test_api_keys_are_good_for_whoever_has_the_public_keys(name: str) -> None:
     )  # fmt: skip
 
     assert claims["role"] == name
-    assert claims["exp"] - claims["iat"] == API_KEY_YEARS * 365 * 86400
-    assert claims["iat"] == NOW
+    assert claims["exp"] == NOW + API_KEY_YEARS * 365 * 86400
+    assert claims["iat"] == NOW - 3600, "a clock that is behind takes it, too"
 
 
 def test_another_backends_keys_are_no_good() -> None:

@@ -39,6 +39,17 @@ def test_a_queue_is_shown_the_backends_that_use_it() -> None:
     assert set(others) == {("BaasInstance", "shop")}
 
 
+def test_a_backend_is_shown_the_others_on_its_queue() -> None:
+    """Their programs may come before its own there."""
+    store = Store()
+    own_queue = own(BAAS_INSTANCE, "alone")
+    for each in (queue(), backend(), backend("alpha"), backend("other", queueRef={"name": "theirs"}), own_queue):
+        store.put(each)
+
+    assert set(view_of(store, backend(), Config()).others) == {("EventQueue", "mq"), ("BaasInstance", "alpha")}
+    assert not view_of(store, own_queue, Config()).others
+
+
 async def test_its_servers_know_a_workers_login_that_was_drawn() -> None:
     api, store = StandInApi(), Store()
     for each in [*nodes(*ZONES).values(), backend(workers=[WORKER])]:

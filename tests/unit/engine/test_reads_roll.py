@@ -14,7 +14,7 @@ from baas_operator.engine.store import Key
 from baas_operator.observe.conditions import READY, ZONE_TOLERANT
 from baas_operator.observe.probes import Probed, ProberReport, SchemaReport
 from baas_operator.observe.view import View
-from tests.unit.engine.test_taking import QUOTA, Shop
+from tests.unit.engine.picky import QUOTA, Shop
 from tests.unit.objects import NAMESPACE, condition, conditions, owner, pod
 
 READS = Key("Deployment", NAMESPACE, "shop-reads")

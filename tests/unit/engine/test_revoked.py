@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 
+from baas_operator.engine.store import Key
 from baas_operator.observe.keys import read_key_set
-from tests.unit.engine.test_taking import NAMESPACE, Key, Shop
+from tests.unit.engine.picky import Shop
+from tests.unit.objects import NAMESPACE
 
 
 def named_in(shop: Shop, kid: str) -> set[tuple[str, str]]:

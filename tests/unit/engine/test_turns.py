@@ -8,8 +8,8 @@ import pytest
 
 from baas_operator.engine import reconcile
 from baas_operator.engine.store import Key
+from tests.unit.engine.picky import QUOTA
 from tests.unit.engine.test_reads_roll import Reading
-from tests.unit.engine.test_taking import QUOTA
 from tests.unit.objects import NAMESPACE
 
 POLICY = Key("NetworkPolicy", NAMESPACE, "shop-default-deny")

@@ -146,7 +146,7 @@ def test_ready_always_and_the_abnormal_only_while_true(
 
 @pytest.mark.parametrize("serves", [True, False])
 def test_a_refusal_is_stalled_and_says_whether_it_serves(serves: bool) -> None:
-    made: Plan = refusal("ZonesInsufficient", "Label the nodes.", ready=serves)
+    made: Plan = refusal(Finding("ZonesInsufficient", "Label the nodes."), ready=serves)
 
     assert kstatus(made.conditions) == "Failed"
     assert {each.type: each.status for each in made.conditions} == {READY: serves, STALLED: True}

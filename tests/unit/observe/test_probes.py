@@ -34,6 +34,20 @@ def test_a_single_failure_is_told_and_judges_nothing() -> None:
     assert made.last_failure == "from zone-a: 503"
 
 
+def test_what_has_never_succeeded_is_not_well_before_it_fails() -> None:
+    """A prober that was started in an outage."""
+    first = FAILED | {"attempts": 1, "failures": 1}
+    made = judged(p_0=said(**first), p_1=said(attempts=1), p_2=said(**FAILED | {"attempts": 2}))
+    assert (made.well, made.failing, made.unknown) == (("zone-b",), ("zone-c",), ("zone-a",))
+    assert made.last_failure == "from zone-c: 503"
+
+
+def test_one_that_was_just_started_says_nothing_beside_another_of_its_zone() -> None:
+    zones, first = {"p-0": "zone-a", "p-1": "zone-a"}, FAILED | {"attempts": 1, "failures": 1}
+    assert judged(zones, p_0=said(**FAILED), p_1=said(**first)).failing == ("zone-a",)
+    assert judged(zones, p_0=said(), p_1=said(**first)).well == ("zone-a",)
+
+
 @pytest.mark.parametrize(
     "silent",
     [

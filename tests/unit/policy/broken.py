@@ -18,6 +18,9 @@ from tests.unit.objects import keyed
 from tests.unit.policy.postgres import MEBIBYTE, Postgres
 
 ADMITTED = Report(admitted=True)
+SOON, LATE = 9, 11
+"""Minutes, before and after the patience that is the default."""
+DB_1 = [Reclone("db-1", "10.0.0.1")]
 
 
 class Broken:
@@ -121,6 +124,22 @@ class Broken:
         """What the status says that a member does not get over."""
         members = self.db.resource["status"]["members"]
         return next((each.get("trouble") for each in members if each["name"] == name), None)
+
+
+def crashed(spec: dict[str, object] | None = None) -> Broken:
+    """db-1 does not start, and somebody has noticed."""
+    made = Broken(spec)
+    made.crash("db-1")
+    made.look()
+    return made
+
+
+def behind(spec: dict[str, object] | None = None) -> Broken:
+    """db-1 comes no further, and somebody has noticed."""
+    made = Broken(spec)
+    made.leave_behind("db-1")
+    made.look()
+    return made
 
 
 def thrown_away(made: Plan) -> list[Effect]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from baas_operator.api.instance.spec import ENGINE_COMPONENTS, Engine
 from baas_operator.api.kinds import DATABASE_REPLICA, EVENT_QUEUE
-from tests.unit.policy.test_instance import WELL, Backend
+from tests.unit.policy.backend import WELL, Backend
 
 CRD = yaml.safe_load((Path(__file__).parents[3] / "crds/baas-operator.io_baasinstances.yaml").read_text())
 SPEC = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]

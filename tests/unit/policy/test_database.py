@@ -161,6 +161,10 @@ def test_a_lock_that_is_not_renewed_is_no_lock_even_while_the_pod_looks_well() -
     db.renewed = renewed
 
     assert reason(db.plan(), READY) == "NoPrimary"
+    assert "Or db-0 holds it, which is ready as the primary, and its node's clock is behind" in message(db.plan(), READY)
+
+    db.power_off("db-0")
+    assert "clock" not in message(db.plan(), READY)
 
 
 def test_the_operators_own_clock_may_be_a_little_fast() -> None:

@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from tests.unit.policy.failover_model import LostError, P, Rules, World, explore, start, steps, stroll
+from tests.unit.policy.failover_model import LostError, Rules, explore, steps, stroll
+from tests.unit.policy.failover_world import P, World, start
 
 # --- stories ----------------------------------------------------------------------------------------------------------
 

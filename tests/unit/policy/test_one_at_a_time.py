@@ -8,7 +8,7 @@ from typing import Any
 
 from baas_operator.observe.conditions import READY, RECONCILING
 from tests.unit.objects import condition, keyed, reason, secret, status
-from tests.unit.policy.test_instance import Backend
+from tests.unit.policy.backend import Backend
 
 MORE = {"resources": {"requests": {"cpu": "70m"}}}
 BOTH = {"components": {"rest": MORE, "auth": {"tokenSeconds": 600}, "gateway": MORE}}

@@ -12,8 +12,8 @@ from baas_operator.observe.probes import Probed, ProberReport, TransactionReport
 from baas_operator.observe.view import View
 from baas_operator.policy.instance import plan_instance
 from baas_operator.policy.plan import Plan
-from tests.unit.objects import NOW, ZONES, message, nodes, reason, status
-from tests.unit.policy.test_instance import WELL, Backend
+from tests.unit.objects import NOW, ZONES, keyed, message, nodes, pod, reason, status
+from tests.unit.policy.backend import WELL, Backend
 
 SENTENCE = "POST /rest/v1/beats: 503: no healthy upstream"
 NAMES = ("read", "write", "sign-in")
@@ -72,6 +72,13 @@ def test_all_well_is_told_and_asked_again_after_the_interval(shop: Probing) -> N
     assert plan.status["probes"][1] == {"transaction": "write", "zones": list(ZONES), "failing": []}
 
 
+def test_after_a_failure_it_is_looked_again_soon(shop: Probing) -> None:
+    assert shop.hears(prober(write=1), prober(), prober()).requeue_after == 10.0
+    assert shop.hears(prober(write=2), prober(write=2), prober()).requeue_after == 10.0
+    stale = ProberReport(transactions=[of(name, 1, attemptedSecondsAgo=1000.0) for name in NAMES])
+    assert shop.hears(stale, prober(), prober()).requeue_after == 20.0
+
+
 def test_what_fails_from_most_zones_twice_in_a_row_is_not_ready(shop: Probing) -> None:
     plan = shop.hears(prober(write=2), prober(write=3), prober())
     assert answers(plan) == (False, "ProbesFail")
@@ -114,6 +121,16 @@ def test_two_zones_are_enough_to_judge_by_once_the_third_is_lost(shop: Probing) 
     assert answers(shop.hears(prober(read=2), prober(read=2), None)) == (False, "ProbesFail")
 
 
+def test_pods_that_were_evicted_are_in_no_zone(shop: Probing) -> None:
+    """Nothing deletes them but the garbage collector, once there are thousands; without labels of zones each node counts for one."""
+    for index in range(7):
+        gone = pod(shop.owner, f"gone-{index}", "prober", on=f"old-node-{index}", ready=False)
+        gone["status"]["phase"] = "Failed"
+        shop.pods |= keyed(gone)
+    plan = shop.hears(prober(), prober(), prober())
+    assert answers(plan) == (True, "InstanceAnswers")
+
+
 def test_what_can_not_be_tried_says_why(shop: Probing) -> None:
     silent = ProberReport(transactions=[of(name, trouble="no mounted Secret has the key probe yet") for name in NAMES])
     plan = shop.hears(silent, silent, silent)
@@ -154,6 +171,33 @@ def test_between_two_answers_what_was_told_stays(shop: Probing) -> None:
     plan = shop.plan()
     assert answers(plan) == (True, "InstanceAnswers")
     assert plan.status["probes"] == shop.resource["status"]["probes"]
+
+
+def started(failures: int) -> ProberReport:
+    """One that has just been started, in an outage."""
+    return ProberReport(transactions=[of(name, failures, attempts=failures) for name in NAMES])
+
+
+def test_probers_that_are_replaced_in_an_outage_are_no_end_of_it(shop: Probing) -> None:
+    told = shop.hears(prober(write=2), prober(write=2), prober())
+    for said in (None, started(1)):
+        plan = shop.hears(said, said, said)
+        assert answers(plan) == (False, "ProbesFail")
+        assert (plan.conditions, plan.status["probes"][1]) == (told.conditions, told.status["probes"][1])
+    assert reason(shop.hears(started(2), started(2), started(2)), READY) == "ProbesFail"
+    assert reason(shop.hears(prober(), prober(), None), READY) == "Serving"
+
+
+def test_what_never_succeeded_is_not_told_to_succeed(shop: Probing) -> None:
+    plan = shop.hears(started(1), started(1), started(1))
+    assert answers(plan) == (None, "ProbesStarting")
+    assert plan.status["probes"][1]["zones"] == []
+
+
+def test_what_fails_is_not_waited_for_once_probers_can_not_try_it(shop: Probing) -> None:
+    shop.hears(prober(write=2), prober(write=2), prober())
+    silent = ProberReport(transactions=[of(name, trouble="no mounted Secret has the key probe yet") for name in NAMES])
+    assert answers(shop.hears(silent, silent, None)) == (None, "ProbesSilent")
 
 
 @pytest.mark.parametrize("spec", [{"prober": {"enabled": False}}, {"hibernate": True}])

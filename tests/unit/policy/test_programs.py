@@ -1,104 +1,28 @@
-"""Workers and jobs of a backend: when they start, in how many pods, and what is said of them."""
+"""Workers and jobs of a backend: when they start, what rolls them, and what is said of them."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import copy
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from baas_operator.api.instance.programs import BacklogScaling, Worker
 from baas_operator.api.instance.spec import BaasInstanceSpec
-from baas_operator.api.kinds import BAAS_INSTANCE, EVENT_QUEUE
+from baas_operator.api.kinds import EVENT_QUEUE
 from baas_operator.desired.images import Images
 from baas_operator.desired.instance.build import InstanceFacts, build_instance
 from baas_operator.desired.instance.engines import ENGINES
+from baas_operator.desired.instance.logins import LOGINS_ANNOTATION, RoleLogin
 from baas_operator.desired.meta import Manifest
-from baas_operator.desired.queue.programs import QueueProgram
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED
 from baas_operator.observe.moments import to_text
-from baas_operator.observe.view import View
-from baas_operator.policy.backlog import STEP_DOWN_SECONDS, wanted_workers
 from baas_operator.policy.programs import Programs, look_at_programs
-from tests.unit.objects import NOW, ZONES, keyed, nodes, own, owner, pod, reason, secret, status
-from tests.unit.policy.test_instance import Backend as Serving
+from tests.unit.objects import NOW, keyed, own, pod, reason, secret, status
+from tests.unit.policy.backend import Backend as Serving
+from tests.unit.policy.programs import DEPLOYMENT, MAILER, ORDERS, QUEUE, REPORT, SHOP, Backend, told
 
-MAILER = {"name": "mailer", "image": "mailer:1", "stream": "orders"}
-REPORT = {"name": "report", "image": "report:1", "schedule": "30 6 * * *"}
-ORDERS = {"name": "orders", "subjects": ["orders.>"]}
-SHOP, QUEUE = owner(BAAS_INSTANCE, "shop"), owner(EVENT_QUEUE, "mq")
-DEPLOYMENT = ("Deployment", "shop-worker-mailer")
-
-
-class Backend:
-    """A backend with programs on a queue `mq`, as time goes by. What is decided is applied; pods come when a story says so."""
-
-    def __init__(self, **spec: Any) -> None:
-        self.spec = {"queueRef": {"name": "mq"}} | spec
-        self.queue = own(EVENT_QUEUE, "mq", {"streams": [ORDERS]})
-        self.logins: dict[tuple[str, str], Manifest] = {}
-        self.children: dict[tuple[str, str], Manifest] = keyed(
-            secret(SHOP, "shop-api-keys", "instance", anon="a-1", service_role="s-1", **{"jwks.json": "{}"})
-        )
-        self.now = NOW
-
-    def serve(self, pending: int | None = 0) -> Backend:
-        """The queue has made what each program needs; so many messages wait for the mailer."""
-        parsed = BaasInstanceSpec.model_validate(self.spec)
-        programs = [QueueProgram("shop", each) for each in [*parsed.workers, *parsed.jobs]]
-        self.logins |= keyed(*(
-            secret(QUEUE, each.secret("mq"), "nats", username=each.user, password="p") for each in programs if each.has_login
-        ))  # fmt: skip
-        told = [{"name": each.consumer, "pending": pending} for each in programs if isinstance(each.program, Worker)]
-        self.queue["status"] = {"streams": [{"name": "orders", "consumers": told}]}
-        return self
-
-    def view(self) -> View:
-        return View(
-            resource=own(BAAS_INSTANCE, "shop", self.spec), children=self.children, nodes=nodes(*ZONES), now=self.now,
-            others={(EVENT_QUEUE.name, "mq"): self.queue}, other_children={(EVENT_QUEUE.name, "mq"): self.logins},
-        )  # fmt: skip
-
-    def look(self) -> Programs:
-        spec = BaasInstanceSpec.model_validate(self.spec)
-        return look_at_programs(spec, self.view(), ENGINES[spec.engine].program_keys(SHOP))
-
-    def reconcile(self) -> Programs:
-        found = self.look()
-        facts = InstanceFacts(jwks="{}", programs=found.facts)
-        for key, each in keyed(*build_instance(BaasInstanceSpec.model_validate(self.spec), SHOP, Images(), facts)).items():
-            if "-worker-" in key[1] or "-job-" in key[1]:
-                before = self.children.get(key, {"metadata": {"creationTimestamp": to_text(self.now), "generation": 1}})
-                born = before["metadata"]["creationTimestamp"]
-                each["metadata"] |= {"creationTimestamp": born, "generation": 1}
-                each["status"] = before.get("status", {"observedGeneration": 1})
-                self.children[key] = each
-        return self.look()
-
-    def passes(self, seconds: float) -> Backend:
-        self.now += timedelta(seconds=seconds)
-        return self
-
-    def pods(self, count: int, **how: Any) -> None:
-        """The mailer has these pods."""
-        self.children = {key: each for key, each in self.children.items() if key[0] != "Pod"}
-        self.children |= keyed(*(pod(SHOP, f"mailer-{index}", "worker-mailer", on="node-zone-a", **how) for index in range(count)))
-        self.children[DEPLOYMENT]["status"] = {"observedGeneration": 1, "updatedReplicas": count, "replicas": count}
-
-    @property
-    def replicas(self) -> int:
-        return int(self.children[DEPLOYMENT]["spec"]["replicas"])
-
-
-def told(found: Programs) -> tuple[bool | None, str, str]:
-    assert found.condition
-    assert found.condition.type == "ProgramsHealthy"
-    return found.condition.status, found.condition.reason, found.condition.message
-
-
-# --- when they start ------------------------------------------------------------------------------------------------------
+# --- when they start --------------------------------------------------------------------------------------------------
 
 
 def test_a_worker_waits_for_its_login_and_its_consumer_and_then_runs() -> None:
@@ -149,6 +73,38 @@ def test_one_that_runs_goes_on_when_its_stream_is_taken_out() -> None:
     assert found.facts.started == {"mailer"}
 
 
+def test_one_that_runs_keeps_its_pods_while_its_stream_is_mistyped() -> None:
+    """New ones would have nothing to read."""
+    shop = Backend(workers=[MAILER]).serve()
+    shop.reconcile()
+    shop.pods(2)
+    before = copy.deepcopy(shop.children[DEPLOYMENT]["spec"]["template"])
+
+    shop.spec["workers"] = [MAILER | {"stream": "ordres", "image": "mailer:2"}]
+    assert told(shop.reconcile())[1] == "StreamNotDeclared"
+    assert shop.children[DEPLOYMENT]["spec"]["template"] == before
+
+    shop.spec["workers"] = [MAILER | {"image": "mailer:2"}]
+    shop.reconcile()
+    assert shop.children[DEPLOYMENT]["spec"]["template"]["spec"]["containers"][0]["image"] == "mailer:2"
+
+
+def test_what_it_logs_in_with_follows_a_rotation_all_the_same() -> None:
+    """Its pods have to start after a drain, and a database's login of before is not to be found any more."""
+    shop = Backend(workers=[MAILER | {"database": True}]).serve()
+    shop.reconcile()
+    shop.spec["workers"] = [MAILER | {"stream": "ordres", "database": True}]
+    spec, rotated = BaasInstanceSpec.model_validate(shop.spec), RoleLogin("shop", "shop-alt", {"shop-alt": "password"}, "marker-2")
+    facts = InstanceFacts(jwks="{}", programs=shop.look().facts, logins={"owner": rotated})
+
+    (made,) = (each for each in build_instance(spec, SHOP, Images(), facts) if (each["kind"], each["metadata"]["name"]) == DEPLOYMENT)
+    template = made["spec"]["template"]
+    assert template["metadata"]["annotations"][LOGINS_ANNOTATION] == "shop-alt"
+    (credentials,) = (each for each in template["spec"]["volumes"] if each["name"] == "credentials")
+    assert "marker-2" in str(credentials)
+    assert {"name": "BAAS_STREAM", "value": "orders"} in template["spec"]["containers"][0]["env"]
+
+
 def test_two_workers_of_one_workqueue_the_second_is_told() -> None:
     shop = Backend(workers=[MAILER, MAILER | {"name": "twin"}])
     shop.queue["spec"] = {"streams": [ORDERS | {"retention": "workqueue"}]}
@@ -186,6 +142,33 @@ def test_a_job_that_would_never_be_due_is_told_and_holds_up_nothing(said: Manife
     assert found.facts.started == {"mailer"}
 
 
+@pytest.mark.parametrize("edit", [{"schedule": "99 * * * *"}, {"schedule": "0 2 * * 7"}, {"timeZone": "Europe/Berlinn"}])
+def test_a_job_that_is_there_goes_on_by_its_old_line_when_the_new_one_is_none(edit: Manifest) -> None:
+    """Without its CronJob a run that is under way would be ended, and its logs would be gone."""
+    shop = Backend(jobs=[REPORT | {"timeZone": "Europe/Berlin"}])
+    shop.reconcile()
+
+    shop.spec["jobs"] = [REPORT | {"timeZone": "Europe/Berlin", "image": "report:2"} | edit]
+    found = shop.reconcile()
+    assert found.facts.started == {"report"}
+    made = shop.children["CronJob", "shop-job-report"]["spec"]
+    assert (made["schedule"], made["timeZone"]) == ("30 6 * * *", "Europe/Berlin")
+    assert told(found)[:2] == (False, "JobNeverDue")
+    assert "Job report is run by its schedule of before: " in str(found.statuses[0].reason)
+
+    shop.spec["jobs"] = [REPORT | {"schedule": "45 6 * * *"}]
+    assert told(shop.reconcile())[0] is True
+    assert shop.children["CronJob", "shop-job-report"]["spec"]["schedule"] == "45 6 * * *"
+
+
+@pytest.mark.parametrize("line", ["0 3 ? * *", "0 3 * * ?", "? ?/2 1 JAN-mar MON-fri", "5/15 3 * * 0", "@midnight"])
+def test_what_kubernetes_takes_is_run(line: str) -> None:
+    shop = Backend(jobs=[REPORT | {"schedule": line}])
+
+    assert told(shop.reconcile())[0] is True
+    assert shop.children["CronJob", "shop-job-report"]["spec"]["schedule"] == line, "as it was written"
+
+
 def test_hibernation_is_no_fault() -> None:
     shop = Backend(workers=[MAILER], jobs=[REPORT], hibernate=True).serve()
     shop.reconcile()
@@ -198,7 +181,7 @@ def test_without_programs_nothing_is_told() -> None:
     assert Backend().look() == Programs()
 
 
-# --- how they do ----------------------------------------------------------------------------------------------------------
+# --- how they do ------------------------------------------------------------------------------------------------------
 
 
 def running(**worker: Any) -> Backend:
@@ -289,7 +272,7 @@ def test_a_run_that_took_too_long_is_told_as_that() -> None:
     assert "it was not over after `timeoutSeconds`" in told(shop.look())[2]
 
 
-# --- what rolls them ------------------------------------------------------------------------------------------------------
+# --- what rolls them --------------------------------------------------------------------------------------------------
 
 
 def rolls(shop: Backend, **versions: str) -> str:
@@ -333,7 +316,7 @@ def test_a_key_that_it_was_not_given_rolls_nothing() -> None:
     assert rolls(shop) == before
 
 
-# --- what the backend says of itself --------------------------------------------------------------------------------------
+# --- what the backend says of itself ----------------------------------------------------------------------------------
 
 
 def test_a_worker_that_can_not_be_is_stalled_and_the_backend_is_ready_all_the_same() -> None:
@@ -367,121 +350,3 @@ def test_a_backend_without_programs_has_no_such_condition() -> None:
 
     assert status(plan, "ProgramsHealthy") is None
     assert "programs" not in plan.status or plan.status["programs"] == []
-
-
-# --- how many -------------------------------------------------------------------------------------------------------------
-
-SCALES = {"autoscaling": {"minReplicas": 0, "maxReplicas": 8, "backlogPerReplica": 100}, "replicas": 0}
-
-
-def test_the_first_message_wakes_a_worker_and_a_burst_gets_all_at_once() -> None:
-    shop = Backend(workers=[MAILER | SCALES]).serve(0)
-    shop.reconcile()
-    assert shop.replicas == 0
-    assert told(shop.passes(3600).look())[0] is True, "none is wanted"
-
-    shop.serve(1).reconcile()
-    assert shop.replicas == 1
-    assert told(shop.look())[0] is True, "it was just asked for"
-
-    shop.passes(1).serve(730).reconcile()
-    assert shop.replicas == 8
-    shop.passes(1).serve(100_000).reconcile()
-    assert shop.replicas == 8, "no more than maxReplicas"
-
-
-def test_they_go_one_a_minute_and_the_operator_may_be_another_each_time() -> None:
-    shop = Backend(workers=[MAILER | SCALES]).serve(0)
-    shop.reconcile()
-    shop.passes(5).serve(400).reconcile()
-    assert shop.replicas == 4
-
-    shop.serve(0)
-    began, gone = shop.now, []
-    while shop.replicas:
-        before = shop.replicas
-        found = shop.reconcile()
-        if shop.replicas < before:
-            gone.append((shop.now - began).total_seconds())
-        assert found.again_seconds is not None or not shop.replicas, "no event tells that a minute is over"
-        shop.passes(found.again_seconds or 0)
-
-    assert gone == [60.0, 120.0, 180.0, 240.0]
-
-
-def test_the_last_one_stays_while_a_message_is_in_its_hands() -> None:
-    shop = Backend(workers=[MAILER | SCALES]).serve(1)
-    shop.reconcile()
-    shop.reconcile()
-
-    for _ in range(5):
-        shop.passes(120).reconcile()
-        assert shop.replicas == 1
-    shop.serve(0).reconcile()
-    assert shop.replicas == 0
-
-
-def test_a_backlog_that_is_not_known_changes_nothing() -> None:
-    shop = Backend(workers=[MAILER | SCALES]).serve(400)
-    shop.reconcile()
-    shop.reconcile()
-    assert shop.replicas == 4
-
-    shop.queue["status"] = {}
-    shop.passes(3600).reconcile()
-
-    assert shop.replicas == 4
-
-
-def test_what_somebody_scaled_by_hand_is_taken_back() -> None:
-    shop = Backend(workers=[MAILER | SCALES]).serve(400)
-    shop.reconcile()
-    shop.reconcile()
-    shop.children[DEPLOYMENT]["spec"]["replicas"] = 40
-
-    shop.reconcile()
-
-    assert shop.replicas == 8, "within bounds at once, and then down as always"
-
-
-def test_it_begins_with_replicas_within_its_bounds() -> None:
-    shop = Backend(workers=[MAILER | {"replicas": 20, "autoscaling": {"minReplicas": 1, "maxReplicas": 6}}]).serve(None)
-    shop.reconcile()
-
-    assert shop.replicas == 6
-
-
-@given(
-    least=st.integers(0, 5), more=st.integers(0, 20), share=st.integers(1, 1000), waiting=st.none() | st.integers(0, 100_000),
-    now=st.integers(0, 60), since=st.none() | st.floats(0, 1000),
-)  # fmt: skip
-def test_the_number_is_within_its_bounds_and_falls_by_one_at_the_most(
-    least: int, more: int, share: int, waiting: int | None, now: int, since: float | None
-) -> None:
-    scaling = BacklogScaling(min_replicas=least, max_replicas=max(least + more, 1), backlog_per_replica=share)
-
-    wanted = wanted_workers(scaling, waiting=waiting, now=now, since_seconds=since)
-
-    assert least <= wanted <= scaling.max_replicas
-    kept = min(max(now, least), scaling.max_replicas)
-    assert wanted >= kept - 1
-    if wanted < kept:
-        assert since is None or since >= STEP_DOWN_SECONDS
-        assert waiting is not None
-        assert waiting <= wanted * share, "those that stay have room for it"
-    if waiting:
-        assert wanted >= 1
-        assert wanted == scaling.max_replicas or wanted * share >= waiting
-
-
-@given(st.integers(1, 500), st.lists(st.integers(-1, 1), min_size=50, max_size=50))
-def test_a_backlog_that_stays_near_a_step_starts_and_ends_nothing(share: int, moves: list[int]) -> None:
-    """Near: within a fifth of a pod's share."""
-    scaling = BacklogScaling(min_replicas=0, max_replicas=50, backlog_per_replica=share)
-    now: int | None = None
-    moment = datetime(2026, 1, 1)
-    for each in moves:
-        moment += timedelta(seconds=STEP_DOWN_SECONDS)
-        wanted = wanted_workers(scaling, waiting=3 * share + each * (share // 5), now=now or 3, since_seconds=None)
-        assert now is None or wanted >= now
-        now = wanted

@@ -9,8 +9,8 @@ import pytest
 from baas_operator.api.kinds import EVENT_QUEUE
 from baas_operator.desired.queue import names
 from baas_operator.desired.queue.build import VOLUME_ANNOTATION
-from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT
-from baas_operator.observe.queue import JetStreamState, Replica
+from baas_operator.observe.conditions import COPY_STALLED, READY, RECONCILING, STALLED, WEBHOOKS_DELIVERING, ZONE_TOLERANT
+from baas_operator.observe.queue import CopyState, JetStreamState, Replica
 from baas_operator.policy.plan import EnsureStream
 from tests.unit.objects import ZONES, message, nodes, owner, reason, status
 from tests.unit.policy.queue_model import GI, ORDERS, SERVERS, Nats, kinds
@@ -102,9 +102,23 @@ def test_streams_that_want_the_same_subject_are_refused_and_what_serves_goes_on(
     assert reason(plan, STALLED) == "SubjectsOverlap"
     assert "'orders.>' and '*.paid'" in message(plan, STALLED)
     assert status(plan, READY) is True
+    assert plan.status["readyReplicas"] == 3, "what runs is told as ever"
+    assert [(each["name"], each["current"]) for each in plan.status["streams"]] == [("orders", 3), ("paid", 3)]
 
     mq.ready = {"mq-0"}
     assert status(mq.plan(), READY) is False
+
+
+def test_what_is_amiss_with_a_queue_whose_spec_is_refused_is_told_as_ever() -> None:
+    hook = {"name": "hook", "stream": "orders", "url": "https://hooks.example/in"}
+    mq = Nats(ORDERS, {"name": "paid", "subjects": ["*.paid"]}, {"name": "eu", "mirror": {"stream": "orders"}}, webhooks=[hook])
+    mq.say("eu", copies=(CopyState("orders", lag=0, active_seconds=900.0),))
+
+    plan = mq.plan()
+
+    assert plan.refused
+    assert (status(plan, COPY_STALLED), reason(plan, COPY_STALLED)) == (True, "CopyStalled")
+    assert (status(plan, WEBHOOKS_DELIVERING), reason(plan, WEBHOOKS_DELIVERING)) == (False, "NoDispatcher")
 
 
 def test_a_refused_stream_is_told_in_jetstreams_words() -> None:

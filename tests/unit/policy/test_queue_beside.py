@@ -11,10 +11,10 @@ from baas_operator.api.kinds import EVENT_QUEUE
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.queue import names
 from baas_operator.dispatcher.consumers import consumer_name
-from baas_operator.observe.conditions import DEAD_LETTERS_EXPIRING, READY, find
+from baas_operator.observe.conditions import DEAD_LETTERS_EXPIRING, READY, STALLED, find
 from baas_operator.observe.moments import to_text
 from baas_operator.observe.queue import ConsumerState
-from baas_operator.policy.plan import DeleteConsumer, EnsureStream
+from baas_operator.policy.plan import DeleteConsumer, EnsureConsumer, EnsureStream
 from tests.unit.objects import NOW, message, owner, pod, reason, status
 from tests.unit.policy.queue_model import META, ORDERS, Nats
 
@@ -35,6 +35,29 @@ def test_dead_letters_have_a_stream_of_their_own_and_one_that_keeps_what_servers
     assert shares == {mq.stream(ORDERS).config["max_bytes"]}, "dead letters have no more of the store than the stream"
     assert reason(plan, READY) == "CreatingStreams"
     assert "Dead-letter stream of orders" in message(plan, READY)
+
+
+@pytest.mark.parametrize("there", ["nothing", "no leader", "all"])
+@pytest.mark.parametrize(("now", "declared", "until_then"), [(-1, 5, -1), (9, 5, 9), (3, 5, 5), (None, 5, -1)])
+def test_no_consumer_gives_up_sooner_before_it_is_kept_what_it_gives_up(
+    there: str, now: int | None, declared: int, until_then: int
+) -> None:
+    """`deadLetter` is declared on a stream that is in use. The server tells of a message once that it was delivered for the last time, to
+    whoever listens then; in a `limits` stream nothing else does."""
+    mq = Nats({**DEAD, "deadLetter": {"maxDeliveries": declared}, "consumers": [{"name": "billing"}]})
+    assert mq.jetstream
+    billing = mq.jetstream.streams["orders"].consumers["billing"]
+    was = {} if now is None else {"billing": replace(billing, config={**billing.config, "max_deliver": now})}
+    mq.say("orders", consumers=was)
+    if there == "nothing":
+        mq.jetstream = replace(mq.jetstream, streams={"orders": mq.jetstream.streams["orders"]})
+    elif there == "no leader":
+        mq.say("BAAS_ADVISORIES", leader=None)
+
+    after = next((each.config["max_deliver"] for each in mq.plan().effects if isinstance(each, EnsureConsumer)
+                  and each.config["name"] == "billing"), now)  # fmt: skip
+
+    assert after == (declared if there == "all" else until_then)
 
 
 def _letters(mq: Nats, count: int, hours_old: int) -> None:
@@ -117,3 +140,17 @@ def test_a_stream_that_an_outbox_publishes_to_takes_batches() -> None:
     mq = Nats(ORDERS, {"name": "other", "subjects": ["other.>"]}, outboxes=[outbox])
     assert mq.stream(ORDERS).config["allow_atomic"] is True
     assert "allow_atomic" not in mq.stream({"name": "other"}).config
+
+
+@pytest.mark.parametrize(
+    "differs", [{}, {"stream": "other"}, {"table": "b"}, {"schema": "s"}, {"database": "d"}, {"databaseRef": {"name": "x"}}]
+)
+def test_a_table_has_one_outbox(differs: dict[str, object]) -> None:
+    """Both relays would take its rows for theirs, and each puts aside what its own stream has no subject for."""
+    one = {"name": "one", "databaseRef": {"name": "db"}, "database": "shop", "stream": "orders"}
+    plan = Nats(ORDERS, {"name": "other", "subjects": ["other.>"]}, outboxes=[one, one | {"name": "two"} | differs]).plan()
+    shared = differs.keys() <= {"stream"}
+    assert plan.refused == shared
+    if shared:
+        assert reason(plan, STALLED) == "OutboxesShareTable"
+        assert message(plan, STALLED).startswith("Outboxes one and two both relay table public.outbox of shop in db")

@@ -7,18 +7,21 @@ from typing import Any
 
 import pytest
 
+from baas_operator.api.instance.spec import BaasInstanceSpec
 from baas_operator.api.kinds import BAAS_INSTANCE, EVENT_QUEUE
 from baas_operator.api.queue import EventQueueSpec
+from baas_operator.desired.instance.engines import ENGINES
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.queue.names import other_slot, users
 from baas_operator.desired.queue.programs import QueueProgram
-from baas_operator.desired.queue.streams import all_kept
+from baas_operator.desired.queue.streams import DELETION_MARK, QUEUE_MARK, all_kept
 from baas_operator.desired.queue.users import rights
-from baas_operator.observe.queue import ConsumerState, rounded
+from baas_operator.observe.queue import ConsumerState, JetStreamState, rounded
 from baas_operator.observe.view import View
-from baas_operator.policy.plan import EnsureConsumer, Plan
+from baas_operator.policy.plan import DeleteConsumer, EnsureConsumer, Plan
+from baas_operator.policy.programs import look_at_programs
 from baas_operator.policy.queue import plan_queue
-from baas_operator.policy.queue.programs import impossible, programs_of, scaled_by_backlog, with_programs
+from baas_operator.policy.queue.programs import held_consumers, impossible, programs_of, scaled_by_backlog, told_consumers, with_programs
 from tests.unit.objects import NOW, own, owner
 from tests.unit.policy.queue_at_rest import Queue
 
@@ -41,7 +44,7 @@ def seen(*instances: Manifest, name: str = "mq", made_for: str | None = None) ->
 
 def effective(view: View, **spec: Any) -> EventQueueSpec:
     declared = EventQueueSpec.model_validate({"streams": [ORDERS]} | spec)
-    return with_programs(declared, view.owner.name, programs_of(view))
+    return with_programs(declared, view.owner.name, programs_of(view), told_consumers(view.resource))
 
 
 def consumers(spec: EventQueueSpec, stream: str = "orders") -> dict[str, Any]:
@@ -129,6 +132,83 @@ def test_a_workqueue_is_shared_by_who_takes_other_subjects() -> None:
     assert set(consumers(effective(view, streams=[queue]))) == {"shop_mailer", "shop_biller"}
 
 
+WORKQUEUE = {"name": "orders", "subjects": ["orders.>"], "retention": "workqueue"}
+FETCH, ACK = "$JS.API.CONSUMER.MSG.NEXT.{}", "$JS.ACK.{}.*.*.*.*.*"
+
+
+def reads(spec: EventQueueSpec, user: str, consumer: str) -> bool:
+    """Whether it may fetch by a consumer, and acknowledge."""
+    return {FETCH.format(consumer), ACK.format(consumer)} <= set(may_publish(spec, user))
+
+
+def with_consumers(view: View, *names: str, stream: str = "orders") -> View:
+    """The queue's status tells of these consumers."""
+    view.resource["status"] = {"streams": [{"name": stream, "replicas": 3, "consumers": [{"name": each} for each in names]}]}
+    return view
+
+
+def found_wrong(view: View, instance: Manifest, **spec: Any) -> list[str]:
+    """What a backend says of its workers."""
+    others = {**view.others, (EVENT_QUEUE.name, "mq"): view.resource | {"spec": {"streams": [WORKQUEUE]} | spec}}
+    mine = {key: each for key, each in others.items() if each is not instance}
+    parsed = BaasInstanceSpec.model_validate(instance["spec"])
+    its_view = replace(view, resource=instance, others=mine)
+    return [each.reason or "" for each in look_at_programs(parsed, its_view, ENGINES[parsed.engine].program_keys(its_view.owner)).statuses]
+
+
+def test_who_reads_a_workqueue_already_goes_on_and_who_comes_later_is_told() -> None:
+    """Its name may sort earlier, and it may be older: JetStream has the other's consumer, and would refuse its own."""
+    shop, alpha = backend("shop", workers=[MAILER]), backend("alpha", workers=[MAILER])
+    alpha["metadata"]["creationTimestamp"], shop["metadata"]["creationTimestamp"] = "2025-01-01T00:00:00Z", "2026-01-01T00:00:00Z"
+    view = with_consumers(seen(shop, alpha), "shop_mailer")
+    spec = effective(view, streams=[WORKQUEUE])
+
+    assert list(consumers(spec)) == ["shop_mailer"]
+    assert reads(spec, "shop.mailer.worker", "orders.shop_mailer")
+    assert may_publish(spec, "alpha.mailer.worker") == ("orders.mailed",)
+    assert "consumer shop_mailer takes the same ones" in found_wrong(view, alpha)[0]
+    assert found_wrong(view, shop) != found_wrong(view, alpha), "both sides decide alike"
+    assert "takes the same ones" not in found_wrong(view, shop)[0]
+
+
+def test_before_anybody_reads_the_backend_that_was_made_first_comes_first() -> None:
+    shop, alpha = backend("shop", workers=[MAILER]), backend("alpha", workers=[MAILER])
+    alpha["metadata"]["creationTimestamp"], shop["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z", "2025-01-01T00:00:00Z"
+    view = seen(shop, alpha)
+
+    assert list(consumers(effective(view, streams=[WORKQUEUE]))) == ["shop_mailer"]
+    assert "takes the same ones" in found_wrong(view, alpha)[0]
+    assert "takes the same ones" not in found_wrong(view, shop)[0]
+
+
+@pytest.mark.parametrize(
+    "newcomer",
+    [{"streams": [WORKQUEUE | {"consumers": [{"name": "billing"}]}]},
+     {"streams": [WORKQUEUE], "webhooks": [{"name": "crm", "stream": "orders", "url": "https://crm.example/"}]}],
+)  # fmt: skip
+def test_what_is_declared_later_on_a_workqueue_takes_nothing_from_a_worker_that_reads(newcomer: Manifest) -> None:
+    shop = backend("shop", workers=[MAILER])
+    view = with_consumers(seen(shop), "shop_mailer")
+    spec = effective(view, **newcomer)
+
+    assert "shop_mailer" in consumers(spec)
+    assert reads(spec, "shop.mailer.worker", "orders.shop_mailer")
+    assert "takes the same ones" not in found_wrong(view, shop, **newcomer)[0]
+
+
+@pytest.mark.parametrize(
+    ("worker", "queue"),
+    [({}, {"streams": []}), ({"stream": "ordres"}, {}), ({"filter": "bills.>"}, {}), ({"consumer": "none"}, {})],
+)
+def test_a_worker_that_runs_may_fetch_and_acknowledge_whatever_is_wrong_with_it(worker: Manifest, queue: Manifest) -> None:
+    view = with_consumers(seen(backend("shop", workers=[MAILER | worker])), "billing", "shop_mailer")
+    spec = effective(view, **queue)
+
+    assert reads(spec, "shop.mailer.worker", "orders.shop_mailer")
+    assert not reads(spec, "shop.mailer.worker", "orders.billing")
+    assert held_consumers(spec) == {("orders", "shop_mailer")}
+
+
 def test_a_workqueue_that_a_webhook_reads_is_contested() -> None:
     queue = {"streams": [{"name": "orders", "subjects": ["orders.>"], "retention": "workqueue"}]}
     hooks = {"webhooks": [{"name": "crm", "stream": "orders", "url": "https://crm.example/"}]}
@@ -201,6 +281,51 @@ def test_the_queue_makes_consumer_and_login_of_a_worker_and_tells_its_backlog() 
     told = plan_queue(replace(queue.view(), others={(BAAS_INSTANCE.name, "shop"): backend("shop", workers=[MAILER])})).status
     (status,) = told["streams"]  # type: ignore[misc]
     assert status["consumers"] == [{"name": "billing"}, {"name": "shop_mailer", "pending": 4400}], "not those of nobody that is declared"
+
+
+def told_of(queue: Queue, status: Manifest, *, spec: Manifest | None = None) -> Manifest:
+    """What the queue says next of its streams, with a worker on it."""
+    view = replace(queue.view(), others={(BAAS_INSTANCE.name, "shop"): backend("shop", workers=[MAILER])})
+    resource = {**view.resource, "status": status} | ({"spec": spec} if spec is not None else {})
+    streams: list[Manifest] = plan_queue(replace(view, resource=resource)).status["streams"]  # type: ignore[assignment]
+    return {each["name"]: [one["name"] for one in each["consumers"]] for each in streams}
+
+
+def test_a_workers_consumer_is_told_of_as_long_as_jetstream_has_it_or_is_silent() -> None:
+    """Rights and seniority follow from it: neither may go with a stream's declaration, or while servers are rolled."""
+    queue = Queue()
+    stream = queue.state.streams["orders"]
+    made = replace(stream, consumers={**stream.consumers, "shop_mailer": ConsumerState("mq-0", pending=1)})
+    queue.state = replace(queue.state, streams={"orders": made})
+    said = {"streams": [{"name": "orders", "replicas": 3, "consumers": [{"name": "billing"}, {"name": "shop_mailer"}]}]}
+    assert told_of(queue, {}) == {"orders": ["billing", "shop_mailer"]}
+    assert told_of(queue, said, spec=queue.view().spec | {"streams": []}) == {"orders": ["shop_mailer"]}
+
+    answers = queue.state
+    for silence in (replace(answers, streams={}, silent=frozenset({"orders"})), JetStreamState(), None):
+        queue.state = silence  # type: ignore[assignment]
+        assert told_of(queue, said) == {"orders": ["billing", "shop_mailer"]}
+    queue.state = replace(answers, streams={})
+    assert told_of(queue, said) == {}, "it is known to be gone"
+
+
+def test_a_consumer_that_goes_with_its_declaration_stays_while_its_worker_is_only_wrong() -> None:
+    """A mistyped filter must not throw its place away."""
+    queue = Queue(streams=(ORDERS | {"deletionPolicy": "Delete"},))
+    stream = queue.state.streams["orders"]
+    marks = {"metadata": {QUEUE_MARK: "mq", DELETION_MARK: "Delete"}}
+    queue.state = replace(
+        queue.state,
+        streams={"orders": replace(stream, consumers={**stream.consumers, "shop_mailer": ConsumerState("mq-0", config=marks)})},
+    )
+    view = with_consumers(queue.view(), "billing", "shop_mailer")
+
+    def deleted(**worker: Any) -> list[str]:
+        others = {(BAAS_INSTANCE.name, "shop"): backend("shop", workers=[MAILER | {"name": "mailer"} | worker])}
+        return [each.name for each in plan_queue(replace(view, others=others)).effects if isinstance(each, DeleteConsumer)]
+
+    assert deleted() == deleted(filter="bills.>") == []
+    assert deleted(name="other") == ["shop_mailer"], "a worker that is taken out"
 
 
 def test_jetstream_is_asked_every_5_seconds_where_somebody_scales_by_it() -> None:

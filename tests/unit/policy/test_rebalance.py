@@ -16,7 +16,7 @@ from baas_operator.observe.view import View
 from baas_operator.policy.plan import Plan, TellPod
 from baas_operator.policy.rebalance import COST_ANNOTATION, MOVE_ANNOTATION
 from tests.unit.objects import NOW, ZONES, keyed, message, pod
-from tests.unit.policy.test_instance import Backend
+from tests.unit.policy.backend import Backend
 
 OLD, YOUNG = NOW - timedelta(hours=1), NOW - timedelta(minutes=6)
 CROWDED = ("zone-b", "zone-c", "zone-c")

@@ -1,4 +1,4 @@
-"""A member that does not come back by itself is copied anew: only when its data is worth nothing, and one at a time."""
+"""A member that does not come back by itself is copied anew: after a while, one at a time, and not for ever."""
 
 from __future__ import annotations
 
@@ -7,34 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from baas_operator.observe.conditions import READY, RECONCILING
-from baas_operator.observe.report import Report, Volume
-from baas_operator.policy.plan import DeletePod, Reclone, ReplaceVolume
+from baas_operator.observe.report import Report
+from baas_operator.policy.plan import Reclone
 from tests.unit.objects import ZONES, message, reason
-from tests.unit.policy.broken import Broken, thrown_away
+from tests.unit.policy.broken import DB_1, LATE, SOON, Broken, behind, crashed, thrown_away
 from tests.unit.policy.postgres import MEBIBYTE
 
-SOON, LATE = 9, 11
-"""Minutes, before and after the patience that is the default."""
-DB_1 = [Reclone("db-1", "10.0.0.1")]
-
-
-def crashed(spec: dict[str, object] | None = None) -> Broken:
-    """db-1 does not start, and somebody has noticed."""
-    made = Broken(spec)
-    made.crash("db-1")
-    made.look()
-    return made
-
-
-def behind(spec: dict[str, object] | None = None) -> Broken:
-    """db-1 comes no further, and somebody has noticed."""
-    made = Broken(spec)
-    made.leave_behind("db-1")
-    made.look()
-    return made
-
-
-# --- what is repaired ------------------------------------------------------------------------------------------------
+# --- what is repaired -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state", ["crashed", "start failed", "stopped"])
@@ -87,7 +66,7 @@ def test_patience_is_the_specs() -> None:
     assert it.repaired(minutes=2) == DB_1
 
 
-# --- what gets over it by itself ---------------------------------------------------------------------------------------
+# --- what gets over it by itself --------------------------------------------------------------------------------------
 
 
 def _advance(it: Broken) -> None:
@@ -174,169 +153,7 @@ def test_what_came_back_and_breaks_again_gets_its_patience_again() -> None:
     assert it.repaired(minutes=SOON) == []
 
 
-# --- when it must not be ---------------------------------------------------------------------------------------------
-
-
-def _no_primary(it: Broken) -> None:
-    it.db.lock(None)
-
-
-def _not_routed(it: Broken) -> None:
-    it.db.applied[("EndpointSlice", "db-rw")]["endpoints"] = []
-
-
-def _primary_unready(it: Broken) -> None:
-    it.db.members["db-0"].ready = False
-
-
-def _other_goes(it: Broken) -> None:
-    it.going = {"db-2"}
-
-
-def _other_copied(it: Broken) -> None:
-    it.copying("db-2")
-
-
-def _other_lags(it: Broken) -> None:
-    it.db.members["db-2"].behind = 32 * MEBIBYTE
-
-
-def _other_gone(it: Broken) -> None:
-    it.db.power_off("db-2")
-
-
-def _other_not_synchronous(it: Broken) -> None:
-    it.db.sync = ()
-
-
-def _other_in_the_zone_of_the_primary(it: Broken) -> None:
-    it.db.members["db-2"].zone = "zone-a"
-
-
-def _has_a_vote(it: Broken) -> None:
-    it.db.sync = ("db-1", "db-2")
-
-
-def _not_let_in(it: Broken) -> None:
-    it.reports["db-1"] = Report(admitted=False)
-
-
-def _nobody_tried(it: Broken) -> None:
-    del it.reports["db-1"]
-
-
-def _node_silent(it: Broken) -> None:
-    it.db.nodes["node-zone-b"]["status"] = {"conditions": [{"type": "Ready", "status": "Unknown"}]}
-
-
-def _container_down(it: Broken) -> None:
-    it.db.members["db-1"].waiting = ("CrashLoopBackOff", "back-off")
-
-
-@pytest.mark.parametrize(
-    "breaks",
-    [
-        _no_primary, _not_routed, _primary_unready, _other_goes, _other_copied, _other_lags, _other_gone, _other_not_synchronous,
-        _other_in_the_zone_of_the_primary, _has_a_vote, _not_let_in, _nobody_tried, _node_silent, _container_down,
-    ],
-)  # fmt: skip
-def test_data_that_may_be_worth_something_is_kept(breaks: Callable[[Broken], None]) -> None:
-    it = behind()
-    breaks(it)
-
-    assert it.repaired(minutes=LATE) == []
-    assert it.repaired(minutes=LATE) == []
-
-
-def test_why_it_is_kept_is_told() -> None:
-    it = behind()
-    it.reports["db-1"] = Report(admitted=False)
-
-    told = it.look(minutes=LATE)
-
-    assert reason(told, RECONCILING) == "MemberStuck"
-    assert message(told, RECONCILING) == (
-        "db-1: it has come no further in the primary's log, since 2026-05-01T12:00:00Z. It is not copied anew, as the primary has not let "
-        "it log in: look at the network between them, and at its log."
-    )
-
-
-def test_it_can_be_left_to_people() -> None:
-    it = crashed({"repair": {"reclone": "Never"}})
-
-    assert it.repaired(minutes=LATE) == []
-    assert "spec.repair.reclone is Never" in message(it.look(), RECONCILING)
-
-
-def test_where_no_commit_waits_for_another_zone_a_standby_in_the_same_will_do() -> None:
-    it = behind({"durability": "quorum"})
-    _other_in_the_zone_of_the_primary(it)
-
-    assert it.repaired(minutes=LATE) == DB_1
-
-
-def test_async_looks_at_who_streams_alone() -> None:
-    it = behind({"durability": "async"})
-    it.db.sync = ()
-
-    assert it.repaired(minutes=LATE) == DB_1
-
-
-def test_the_only_standby_is_copied_anew_only_when_its_data_is_unusable() -> None:
-    late = behind({"replicas": 2})
-    assert late.repaired(minutes=LATE) == []
-    told = late.look()
-    assert reason(told, READY) == "NoSynchronousStandby"
-    assert "no other standby that streams has what it has" in message(told, READY)
-
-    assert crashed({"replicas": 2}).repaired(minutes=LATE) == DB_1
-
-
-# --- what may be the spec's doing, or the volume's ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("rolls", [lambda it: it.revisions.update({"db-1": "two"}), lambda it: it.pending.add("db-2")],
-                         ids=["a new template", "parameters that others have not taken in yet"])  # fmt: skip
-def test_what_a_rolling_update_may_have_broken_is_copied_only_if_all_of_it_is_elsewhere(rolls: Callable[[Broken], None]) -> None:
-    """The update itself waits for this member, so that without a copy nothing would ever come of either."""
-    it = crashed()
-    rolls(it)
-    assert it.repaired(minutes=LATE) == DB_1
-
-    it = crashed()
-    rolls(it)
-    _other_in_the_zone_of_the_primary(it)
-    assert it.repaired(minutes=LATE) == []
-    assert "mend the spec" in message(it.look(), RECONCILING)
-
-
-def test_what_was_repaired_once_is_not_said_to_be_copied_for_ever() -> None:
-    it = crashed()
-    it.repaired(minutes=LATE)
-    it.back("db-1")
-    it.look(minutes=600)
-
-    it.db.power_off("db-1")
-    it.db.members["db-1"].role = it.db.members["db-1"].state = "unknown"
-    assert "copied" not in message(it.look(), RECONCILING)
-
-
-def test_but_one_that_runs_is() -> None:
-    it = behind()
-    it.revisions["db-1"] = "two"
-
-    assert it.repaired(minutes=LATE) == DB_1
-
-
-def test_a_full_volume_needs_room_and_no_copy() -> None:
-    it = crashed()
-    it.reports["db-1"] = Report(Volume(5 * 2**30, 0), admitted=True)
-
-    assert it.repaired(minutes=LATE) == []
-    assert "its volume is full" in message(it.look(), RECONCILING)
-
-
-# --- how often -------------------------------------------------------------------------------------------------------
+# --- how often --------------------------------------------------------------------------------------------------------
 
 
 def test_what_was_announced_is_tried_for_a_while_and_then_given_a_rest() -> None:
@@ -415,80 +232,12 @@ def test_a_status_that_a_hand_made_something_else_is_no_reason_to_fail() -> None
     assert it.repaired(minutes=LATE) == DB_1
 
 
-# --- a node that is gone with its volume -------------------------------------------------------------------------------
-
-DB_2 = ReplaceVolume("db-2", "uid-db-2", "data-db-2", "uid-data-db-2", "node-zone-c")
-
-
-def lost() -> Broken:
-    """db-2's node is deleted, and somebody has noticed."""
-    made = Broken()
-    made.lose_node("db-2")
-    made.look()
-    return made
-
-
-def test_a_volume_that_went_with_its_node_is_made_anew() -> None:
-    it = lost()
-
-    assert it.repaired(minutes=SOON) == []
-    assert it.repaired(minutes=LATE - SOON) == [DB_2]
-    assert "its volume was on node node-zone-c, which is gone" in message(it.look(), RECONCILING)
-
-
-def test_so_is_that_of_a_node_which_somebody_said_is_out_of_service() -> None:
-    it = Broken()
-    node = it.db.nodes["node-zone-c"]
-    it.lose_node("db-2")
-    node["spec"]["taints"] = [{"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}]
-    it.db.nodes["node-zone-c"] = node
-    it.look()
-
-    assert it.repaired(minutes=LATE) == [DB_2]
-
-
-def test_a_node_that_only_does_not_answer_is_waited_for() -> None:
-    it = Broken()
-    node = it.db.nodes["node-zone-c"]
-    it.lose_node("db-2")
-    node["status"] = {"conditions": [{"type": "Ready", "status": "Unknown"}]}
-    node["spec"]["taints"] = [{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]
-    it.db.nodes["node-zone-c"] = node
-    it.look()
-
-    assert it.repaired(minutes=600) == []
-    assert it.trouble("db-2") is None
-
-
-def test_without_nodes_nothing_is_proven() -> None:
-    it = lost()
-    it.db.nodes = {}
-
-    assert it.repaired(minutes=LATE) == []
-
-
-def test_nor_is_a_volume_replaced_that_nothing_else_has_a_copy_of() -> None:
-    it = lost()
-    it.db.power_off("db-1")
-
-    assert it.repaired(minutes=LATE) == []
-
-
-def test_a_volume_that_turns_out_to_be_tied_to_no_host_is_tried_once_for_each_pod() -> None:
-    """Such as one of a whole zone, whose node an autoscaler has taken away: the engine sees that, and keeps it."""
-    it = lost()
-    assert it.repaired(minutes=LATE) == [DB_2]
-
-    for _ in range(20):
-        assert it.repaired(minutes=40) == []
-    assert "see why the pod has no place" in message(it.look(), RECONCILING)
-    assert len(it.db.resource["status"]["repairs"]) == 1
-
-
-def test_a_pod_whose_claim_is_gone_already_follows_it() -> None:
-    """The operator died between the two."""
-    it = lost()
+def test_what_was_repaired_once_is_not_said_to_be_copied_for_ever() -> None:
+    it = crashed()
     it.repaired(minutes=LATE)
-    del it.claims["db-2"]
+    it.back("db-1")
+    it.look(minutes=600)
 
-    assert thrown_away(it.look()) == [DeletePod("db-2", "uid-db-2")]
+    it.db.power_off("db-1")
+    it.db.members["db-1"].role = it.db.members["db-1"].state = "unknown"
+    assert "copied" not in message(it.look(), RECONCILING)

@@ -21,7 +21,7 @@ from baas_operator.policy.instance import plan_instance
 from baas_operator.policy.plan import Plan
 from baas_operator.policy.standby_schema import APART
 from tests.unit.objects import NOW, ZONES, condition, conditions, nodes, reason
-from tests.unit.policy.test_instance import WELL, Backend
+from tests.unit.policy.backend import WELL, Backend
 
 NO_PRIMARY = conditions(condition(READY, False, "NoPrimary", "No member takes writes."))
 Said = SchemaReport | None

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from baas_operator.engine.monitor import prober_report
+from baas_operator.prober import prober as prober_module
 from baas_operator.prober.config import ConfigError
 from baas_operator.prober.http import Http
 from baas_operator.prober.prober import Prober
@@ -207,6 +208,19 @@ async def test_what_it_is_told_is_taken_up_while_it_runs_and_nonsense_is_not(tmp
         await prober.round()
         assert [each["name"] for each in prober.report()["transactions"]] == ["write"]
         assert await _metric("baas_probe_config_broken", prober) == 0
+
+
+async def test_a_shorter_interval_and_another_gateway_count_from_the_next_round_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prober_module, "_REST_SECONDS", 0.1)
+    async with backend() as there, backend() as other:
+        prober, stop = Prober(*tell(tmp_path, there.port, "read", interval=60.0), SLOT, first_seconds=0.0), asyncio.Event()
+        running = asyncio.create_task(prober.run(stop))
+        await _until(lambda: prober.rounds == 1)
+        tell(tmp_path, other.port, "read", interval=1.0)
+        await _until(lambda: prober.rounds == 2)
+        assert (len(there.asked), len(other.asked)) == (1, 1)
+        stop.set()
+        await running
 
 
 async def test_without_a_configuration_it_does_not_begin(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from baas_operator.prober.client import Client, Gateway
-from baas_operator.prober.config import Secrets
+from baas_operator.prober.config import ConfigError, Secrets
 from baas_operator.prober.failure import Failure
 from baas_operator.prober.transactions import ENGINES, Transactions
 
@@ -29,6 +30,8 @@ class Parts:
         self.buckets: set[str] = set()
         self.files: dict[str, bytes] = {}
         self.change: Change = lambda request: None
+        self.slow = ""
+        """A path that is not answered in time."""
         self.asked: list[str] = []
         self.port = 0
 
@@ -36,6 +39,8 @@ class Parts:
         """One request."""
         path, method = request.path, request.method
         self.asked.append(f"{method} {path}")
+        if path == self.slow:
+            await asyncio.sleep(3600)
         if changed := self.change(request):
             return changed
         assert request.headers["apikey"] == "key-of-probe", "the gateway would count it as a client"
@@ -53,6 +58,8 @@ class Parts:
                 return web.json_response({"email": EMAIL})
             case "/auth/v1/logout":
                 self.sessions -= 1
+                return web.Response(status=204)
+            case "/rest/v1/beats":
                 return web.Response(status=204)
             case "/storage/v1/bucket":
                 self.buckets.add((await request.json())["id"])
@@ -125,12 +132,81 @@ async def test_auth_that_refuses_for_another_reason_is_asked_once_and_makes_nobo
         assert there.asked == ["POST /auth/v1/token"]
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (400, {"code": 400, "error_code": "invalid_credentials", "msg": "Invalid login credentials"}),
+        (400, {"code": "invalid_credentials", "message": "Invalid login credentials"}),
+        (400, {"error": "invalid_grant", "error_description": "Invalid login credentials"}),
+    ],
+)
+async def test_a_user_that_is_not_there_is_made_whichever_way_gotrue_says_so(code: int, said: dict[str, Any], tmp_path: Path) -> None:
+    async with parts(tmp_path) as (there, engine, client):
+        there.change = lambda request: (
+            web.json_response(said, status=code) if request.path == "/auth/v1/token" and not there.passwords else None
+        )
+        await do(engine, "sign-in", client)
+        assert there.asked.count("POST /auth/v1/admin/users") == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (422, {"code": 422, "error_code": "email_provider_disabled", "msg": "Email logins are disabled"}),
+        (400, {"code": 400, "error_code": "captcha_failed", "msg": "captcha protection: request disallowed (no captcha_token found)"}),
+    ],
+)
+async def test_settings_that_let_no_prober_in_are_no_failure_and_nobody_is_made(code: int, said: dict[str, Any], tmp_path: Path) -> None:
+    async with parts(tmp_path) as (there, engine, client):
+        there.change = lambda request: web.json_response(said, status=code)
+        with pytest.raises(ConfigError, match="GOTRUE_"):
+            await do(engine, "sign-in", client)
+        assert there.asked == ["POST /auth/v1/token"]
+
+
+async def test_what_is_refused_for_another_reason_makes_nobody(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (there, engine, client):
+        there.change = lambda request: web.json_response({"error_code": "user_banned", "msg": "User is banned"}, status=400)
+        with pytest.raises(Failure, match="400: User is banned"):
+            await do(engine, "sign-in", client)
+        assert there.asked == ["POST /auth/v1/token"]
+
+
 async def test_a_token_of_somebody_else_is_a_failure_and_its_session_is_ended(tmp_path: Path) -> None:
     async with parts(tmp_path) as (there, engine, client):
         there.change = lambda request: web.json_response({"email": "other@shop.example"}) if request.path == "/auth/v1/user" else None
         with pytest.raises(Failure, match="the token is another user's"):
             await do(engine, "sign-in", client)
         assert there.sessions == 0
+
+
+@pytest.mark.parametrize("hangs", ["/auth/v1/user", "/auth/v1/logout"])
+async def test_a_session_is_ended_also_where_the_deadline_comes_first(hangs: str, tmp_path: Path) -> None:
+    async with parts(tmp_path) as (there, engine, client):
+        await do(engine, "sign-in", client)
+        there.slow = hangs
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await do(engine, "sign-in", client)
+        there.slow = ""
+        await engine.clean_up(client)
+        assert there.sessions == 0
+
+
+async def test_a_file_that_was_left_is_removed_at_the_end(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (there, engine, client):
+        there.change = lambda request: web.Response(status=503) if request.method == "GET" else None
+        with pytest.raises(Failure):
+            await do(engine, "upload", client)
+        assert there.files
+        await engine.clean_up(client)
+        assert there.files == {}
+
+
+async def test_where_no_file_is_probed_none_is_removed(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (there, engine, client):
+        await engine.clean_up(client)
+        assert there.asked == ["DELETE /rest/v1/beats"]
 
 
 async def test_the_bucket_is_made_once_and_no_file_stays(tmp_path: Path) -> None:

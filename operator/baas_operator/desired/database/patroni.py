@@ -75,6 +75,8 @@ def dynamic_config(spec: DatabaseReplicaSpec, *, members_per_zone: int, has_stan
         "synchronous_mode_strict": strict,
         "synchronous_node_count": members_per_zone if spec.durability is Durability.ZONE_QUORUM else 1,
         "member_slots_ttl": "30min",
+        # All of it is in one annotation, and an object's may have 256 KiB together: after some 2,600 promotions nothing could be noted.
+        "max_timelines_history": 100,
         "postgresql": {
             "use_pg_rewind": True,
             "use_slots": True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from baas_operator.api.common import DeletionPolicy
 from baas_operator.api.group import API_VERSION
@@ -33,10 +34,11 @@ class InstanceFacts:
     """What the manifests depend on besides the spec.
 
     `jwks`: the public key set, None while it is not made; `kids`, `signing_kids`, `signer`, `versions`, `standby_schema`, `logins`,
-    `pooled`: see engine.py; `bootstrap_wanted`: the SQL Job may run, as the database takes writes; `started`: components that may start, as
-    what they need is there, None for all; `replicas`: pods of those that something else scales, by component; `kinds`: those of others
-    that the cluster has (api/kinds.py, OPTIONAL_KINDS); `programs`: of workers and jobs; `passwords`: the digest of those that the
-    bootstrap sets (see sql_job.py), empty while not all of them are there; `database_uid`: of the DatabaseReplica that is bootstrapped.
+    `pooled`, `https`: see engine.py; `bootstrap_wanted`: the SQL Job may run, as the database takes writes; `started`: components that may
+    start, as what they need is there, None for all; `replicas`: pods of those that something else scales, by component; `kinds`: those of
+    others that the cluster has (api/kinds.py, OPTIONAL_KINDS); `programs`: of workers and jobs; `passwords`: the digest of those that the
+    bootstrap sets (see sql_job.py), empty while not all of them are there; `database_uid`: of the DatabaseReplica that is bootstrapped;
+    `bootstrap_where`: see sql_job.py.
     """
 
     hard_spread: bool = True
@@ -56,8 +58,10 @@ class InstanceFacts:
     standby_schema: str | None = None
     logins: Mapping[str, RoleLogin] = field(default_factory=dict)
     pooled: bool = True
+    https: bool = True
     passwords: str = ""
     database_uid: str = ""
+    bootstrap_where: Mapping[str, Any] = field(default_factory=dict)
 
 
 def instance_secrets(spec: BaasInstanceSpec, owner: Owner) -> list[SecretRequest]:
@@ -83,6 +87,7 @@ def components(spec: BaasInstanceSpec, owner: Owner, images: Images, facts: Inst
     given = Given(
         owner, spec, images, facts.jwks or "", facts.kids, facts.versions, facts.signing_kids, facts.signer,
         gateways=facts.replicas.get("gateway"), standby_schema=facts.standby_schema, logins=facts.logins, pooled=facts.pooled,
+        https=facts.https,
     )  # fmt: skip
     return blueprint(given)
 
@@ -116,7 +121,7 @@ def build_instance(
             superuser_secret=database_names.role_secret(database, database_names.SUPERUSER),
             roles={folder: by_name[names.role_secret(owner.name, who)] for folder, (who, _) in wanted.files.items()},
             keys={folder: key for folder, (_, key) in wanted.files.items() if key != "password"}, passwords=facts.passwords,
-            database_uid=facts.database_uid,
+            database_uid=facts.database_uid, where=facts.bootstrap_where,
         )  # fmt: skip
     if facts.jwks is not None:
         for component in parts:

@@ -62,7 +62,7 @@ class Component:
 
     `options`: what the user said. `env`: plain; `secret_env`: name -> (Secret, key), for programs that read secrets nowhere else.
     `config`: files of its own ConfigMap, in `config_mount`; `hot`: it takes up a change of them by itself, and is not rolled for it.
-    `kids`: ids of the keys in the set that its pods were given to check tokens with, None for one that checks none; `hot` ones are asked.
+    `kids`: ids of the keys in the set that its pods were given to check tokens with, None for one that checks none.
     `rolls`: what its pods read only when they start, beside `config`: they are rolled when it changes. `needs_database`: it ends, or
     answers no probe, when it starts before its database is there. `flows`: connections that it makes, beside DNS. `webhooks`: port where it
     takes those of the queue. `scrape`: port of its metrics. `headless`: the gateway balances over its pods itself. `same_zone`: clients
@@ -101,7 +101,7 @@ class Component:
     same_zone: bool = False
     optional: bool = False
     service_type: str = "ClusterIP"
-    node_port: int | None = None
+    node_ports: Mapping[str, int] = field(default_factory=dict)
     external_traffic: str | None = None
     public_ports: tuple[str, ...] = ("http",)
     pre_stop: dict[str, Any] | None = None

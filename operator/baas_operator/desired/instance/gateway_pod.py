@@ -64,7 +64,8 @@ def gateway(given: Given, upstreams: list[Upstream], routes: list[Route]) -> Com
         same_zone=True,
         flows=tuple(sorted({Flow(each.name, port) for each in upstreams for port in (each.port, each.health_port)}, key=str)),
         service_type=options.service.type.value,
-        node_port=options.service.node_port,
+        # Where TLS ends here it is what clients use, as soon as no pod is left without.
+        node_ports={"https" if tls and given.https else "http": options.service.node_port} if options.service.node_port else {},
         external_traffic=None if options.service.type is ServiceType.CLUSTER_IP else options.service.external_traffic_policy.value,
         cpu="100m",  # twice any component's: all of them wait while it waits for a processor
         memory="64Mi",
@@ -86,7 +87,7 @@ def _files(given: Given, upstreams: list[Upstream], routes: list[Route], drain_k
             spec=gateway_spec(
                 given.spec.components.gateway,
                 tls=terminates_tls(given.spec.components.gateway), trusted_hops=int(fronted(given.spec.components.gateway)),
-                replicas=given.gateways, defaults=given.spec.isolation.limit_range,
+                redirects=given.https, replicas=given.gateways, defaults=given.spec.isolation.limit_range,
             ),
             ports=_PORTS,
             drain_key=drain_key,

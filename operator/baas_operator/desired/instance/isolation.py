@@ -64,7 +64,8 @@ def isolation_manifests(
     made = []
     if spec.isolation.network_policy:
         parties = _Parties(spec, owner, tuple(components), (*components, *others), operator_namespace, monitoring_namespace)
-        made += [_default_deny(owner), *(parties.policy(each) for each in parties.everybody)]
+        # What shuts all comes last, so that what runs already is not shut before it is let out to what it needs.
+        made += [*(parties.policy(each) for each in parties.everybody), _default_deny(owner)]
     return made + _limits(spec.isolation, owner)
 
 

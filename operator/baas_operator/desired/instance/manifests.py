@@ -26,7 +26,7 @@ from baas_operator.desired.pods import (
 )
 
 KEY_IDS_ANNOTATION = "baas-operator.io/key-ids"
-"""Ids of the signing keys in the set that a pod was given, with commas between them."""
+"""Ids of the signing keys in the set that a pod was given, with commas between them: on the template, or the ConfigMap that pods follow."""
 
 _HUNG = {"terminationGracePeriodSeconds": 30}
 """A container that its probe gave up has nothing to finish: it is not waited for as long as one that is well."""
@@ -41,7 +41,8 @@ def build_component(owner: Owner, component: Component, *, hard_spread: bool, re
     selector = owner.selector(component.name)
     made = [service_account(owner, name, component.name)]
     if component.config:
-        made.append(owner.child("v1", "ConfigMap", name, component.name, data=dict(component.config)))
+        told = {KEY_IDS_ANNOTATION: ",".join(component.kids)} if component.hot and component.kids is not None else None
+        made.append(owner.child("v1", "ConfigMap", name, component.name, data=dict(component.config), annotations=told))
     made.append(_service(owner, name, component, selector))
     made.append(disruption_budget(owner, name, component.name))
     made.append(_deployment(owner, name, component, selector, hard_spread, replicas))
@@ -56,10 +57,9 @@ def _service(owner: Owner, name: str, component: Component, selector: dict[str, 
         owner, name, component.name, public, selector=selector, headless=component.headless, same_zone=component.same_zone
     )  # fmt: skip
     made["spec"]["type"] = component.service_type
-    if component.node_port:
-        # Where TLS ends here it is what clients use.
-        name = "https" if "https" in public else "http"
-        next(each for each in made["spec"]["ports"] if each["name"] == name)["nodePort"] = component.node_port
+    for port in made["spec"]["ports"]:
+        if port["name"] in component.node_ports:
+            port["nodePort"] = component.node_ports[port["name"]]
     if component.external_traffic:
         made["spec"]["externalTrafficPolicy"] = component.external_traffic
     return made

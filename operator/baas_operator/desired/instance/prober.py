@@ -93,7 +93,7 @@ def _config(given: Given, wanted: Probes) -> str:
             "address": address,
             "port": _port(given),
             "host": given.spec.hosts[0] if given.spec.hosts else f"{address}:{_port(given)}",
-            "tls": _TLS if terminates_tls(given.spec.components.gateway) else None,
+            "tls": _TLS if _by_https(given) else None,
             # Without hosts nobody said what the certificate is for: it has to be that certificate then, whatever names it has.
             "named": bool(given.spec.hosts),
         },
@@ -137,13 +137,18 @@ def _queue_mounts(given: Given) -> list[Mount]:
     ]
 
 
+def _by_https(given: Given) -> bool:
+    """Whether they ask by HTTPS: as clients are led there, and no sooner."""
+    return terminates_tls(given.spec.components.gateway) and given.https
+
+
 def _port(given: Given) -> int:
-    return _TLS_PORT if terminates_tls(given.spec.components.gateway) else names.GATEWAY_PORT
+    return _TLS_PORT if _by_https(given) else names.GATEWAY_PORT
 
 
 def _tls_mount(given: Given) -> list[Mount]:
     """The gateway's certificate without its key: what a prober trusts (prober/config.py)."""
     secret = certificate_secret(given.owner, given.spec.components.gateway)
-    if secret is None or not terminates_tls(given.spec.components.gateway):
+    if secret is None or not _by_https(given):
         return []
     return [Mount(_TLS, secret=secret, items={"tls.crt": "tls.crt", "ca.crt": "ca.crt"}, optional=True)]

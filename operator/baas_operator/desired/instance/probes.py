@@ -97,17 +97,26 @@ def _supabase(spec: BaasInstanceSpec, owner: Owner) -> Probes:
     auth, storage = spec.components.auth or Auth(), spec.components.storage or Storage()
     made = [Transaction("read"), Transaction("write")]
     keys = [KEY]
-    if auth.enabled:
+    signs_in = auth.enabled and _lets_in(auth)
+    if signs_in:
         made.append(Transaction("sign-in", every=_SELDOM))
         keys.append("anon")
     if storage.s3:
         made.append(Transaction("upload", every=_SELDOM))
-    if auth.enabled or storage.s3:
+    if signs_in or storage.s3:
         keys.append("service_role")  # the user and the bucket are made with it
     secrets = {names.api_keys_secret(owner.name): tuple(keys)}
-    if auth.enabled:
+    if signs_in:
         secrets[user_secret(owner.name)] = ("username", "password")
     return Probes(tuple(made), secrets, standby_schema=READS if (spec.components.reads or Reads()).enabled else None)
+
+
+def _lets_in(auth: Auth) -> bool:
+    """Whether GoTrue lets anybody in who has nothing but a password, by what is said in plain text: a prober reads no mails, and solves no
+    riddles. What a Secret says instead, it finds out (prober/transactions/supabase.py)."""
+    said = {each.name: each.value for each in auth.env if each.value is not None} | auth.settings
+    by_mail, riddles = (said.get(f"GOTRUE_{name}", "").lower() for name in ("EXTERNAL_EMAIL_ENABLED", "SECURITY_CAPTCHA_ENABLED"))
+    return by_mail not in ("false", "f", "0") and riddles not in ("true", "t", "1")  # as Go's strconv.ParseBool has them
 
 
 def _parse(spec: BaasInstanceSpec, owner: Owner) -> Probes:

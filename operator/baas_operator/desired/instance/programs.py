@@ -55,12 +55,15 @@ class Scaled:
 class ProgramFacts:
     """What the manifests depend on besides the spec. `started`: programs that may run, as what they need is there; None for all. `soft`:
     workers whose pods may be in one zone. `scaled`: those that scale. `rolls`: a hash, for each program, of what its pods may have read
-    only when they started."""
+    only when they started. `kept`: pod templates of workers that run and ask for what can not be: they go on as they are; `due`: schedule
+    and time zone of jobs that are there and have such as no run would ever follow from."""
 
     started: frozenset[str] | None = None
     soft: frozenset[str] = frozenset()
     scaled: Mapping[str, Scaled] = field(default_factory=dict)
     rolls: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, Manifest] = field(default_factory=dict)
+    due: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def component_of(program: Program) -> str:
@@ -117,8 +120,19 @@ def build_programs(
             made.append(disruption_budget(owner, f"{owner.name}-{component}", component))
             made.append(_deployment(owner, spec, each, template, facts))
         elif isinstance(each, ScheduledJob):
-            made.append(_cron_job(owner, spec, each, template))
+            made.append(_cron_job(owner, spec, each, template, facts))
     return made
+
+
+def _as_it_runs(live: Manifest, made: Manifest) -> Manifest:
+    """The pod template that a worker has, with what it logs in with as it is now: a login that was rotated is not to be found any more, and
+    pods have to start after the loss of a node."""
+    credentials = {each["name"]: each for each in made["spec"]["volumes"] if each["name"] == "credentials"}
+    before = live["metadata"].get("annotations") or {}
+    return {
+        "metadata": {**live["metadata"], "annotations": before | made["metadata"]["annotations"]},
+        "spec": {**live["spec"], "volumes": [credentials.get(each["name"], each) for each in live["spec"].get("volumes") or []]},
+    }
 
 
 def _deployment(owner: Owner, spec: BaasInstanceSpec, worker: Worker, template: Manifest, facts: ProgramFacts) -> Manifest:
@@ -135,7 +149,7 @@ def _deployment(owner: Owner, spec: BaasInstanceSpec, worker: Worker, template: 
             "minReadySeconds": _SETTLE_SECONDS,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "selector": {"matchLabels": selector},
-            "template": template,
+            "template": _as_it_runs(kept, template) if (kept := facts.kept.get(worker.name)) else template,
         },
     )  # fmt: skip
 
@@ -146,14 +160,15 @@ def worker_start(worker: Worker) -> int:
     return worker.replicas if scaling is None else min(max(worker.replicas, scaling.min_replicas), scaling.max_replicas)
 
 
-def _cron_job(owner: Owner, spec: BaasInstanceSpec, job: ScheduledJob, template: Manifest) -> Manifest:
+def _cron_job(owner: Owner, spec: BaasInstanceSpec, job: ScheduledJob, template: Manifest, facts: ProgramFacts) -> Manifest:
     component = component_of(job)
+    schedule, time_zone = facts.due.get(job.name, (job.schedule, job.time_zone))
     template["spec"]["restartPolicy"] = "Never"  # each try is a pod of its own, whose log stays; a podFailurePolicy asks for it, too
     return owner.child(
         "batch/v1", "CronJob", cron_job(owner.name, job), component,
         spec={
-            "schedule": job.schedule,
-            "timeZone": job.time_zone,
+            "schedule": schedule,
+            "timeZone": time_zone,
             "concurrencyPolicy": job.concurrency.value,
             "suspend": spec.hibernate,
             "startingDeadlineSeconds": _LATE_SECONDS,

@@ -89,7 +89,7 @@ def auth(given: Given, options: Auth) -> Component:
         annotations={SIGNER_ANNOTATION: given.signer or ""},
         rolls=(given.signer or "", *given.signing_kids),
         needs_database=True,
-        flows=(_DATABASE, Flow("outside")),  # mail servers, other identity providers
+        flows=(_DATABASE, Flow("outside")),  # mail relays, other identity providers
         startup=http_probe("/settings", AUTH_PORT, period=2, failures=90),
         # GoTrue says only that it answers: what it does without a database the gateway sees, and takes it out.
         readiness=http_probe("/health", AUTH_PORT, period=3, failures=2),

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from baas_operator.api.instance.programs import Program, Worker
+from baas_operator.api.streams import QueueUser
 from baas_operator.desired.queue import names
+
+
+class ProgramUser(QueueUser):
+    """A program's user. `keeps`: (stream, consumer) of its own that JetStream has, whatever is declared by now: what its pods have in hand
+    they may still acknowledge."""
+
+    keeps: list[tuple[str, str]] = []
 
 
 @dataclass(frozen=True)
@@ -34,4 +42,9 @@ class QueueProgram:
     def consumer(self) -> str:
         """Consumer of a worker. Neither name has an underscore in it, so that no two backends' are the same."""
         assert isinstance(self.program, Worker)
-        return self.program.consumer or f"{self.instance}_{self.program.name}"
+        return self.program.consumer or self.own_consumer
+
+    @property
+    def own_consumer(self) -> str:
+        """The one that is made for a worker that names none."""
+        return f"{self.instance}_{self.program.name}"

@@ -37,6 +37,8 @@ class Kept:
     title: str = ""
     waits: bool = False
     """Whether it is left as it is for now, as it is not known yet what it should be."""
+    letters: bool = False
+    """Whether what its consumers give up is a dead letter."""
 
     @property
     def name(self) -> str:
@@ -179,6 +181,7 @@ def all_kept(
             {one.name: consumer_config(each, one, queue=queue) for one in each.consumers},
             f"Stream {each.name}",
             waits=any(domain_of(one, namespace) not in dials for one in each.others()),
+            letters=each.dead_letter is not None,
         )
         for each in spec.streams
     ]

@@ -35,6 +35,7 @@ from baas_operator.desired.queue.dead_letters import (
     dead_letters_of,
     letters_of,
 )
+from baas_operator.desired.queue.programs import ProgramUser
 from baas_operator.desired.queue.remotes import copier_rights, domain, link_accounts, link_imports, links
 from baas_operator.desired.queue.streams import overlaps
 from baas_operator.desired.text import render
@@ -102,9 +103,12 @@ def _reads(stream: Stream, only: Collection[str]) -> list[str]:
     for each in stream.consumers:
         if only and each.name not in only:
             continue
-        made += _api(f"CONSUMER.INFO.{stream.name}.{each.name}", f"CONSUMER.MSG.NEXT.{stream.name}.{each.name}")
-        made += _acknowledgements(stream.name, each.name)
+        made += _reads_by(stream.name, each.name)
     return made
+
+
+def _reads_by(stream: str, consumer: str) -> list[str]:
+    return [*_api(f"CONSUMER.INFO.{stream}.{consumer}", f"CONSUMER.MSG.NEXT.{stream}.{consumer}"), *_acknowledgements(stream, consumer)]
 
 
 def _store(stream: str) -> list[str]:
@@ -129,6 +133,8 @@ def declared_rights(spec: EventQueueSpec, user: QueueUser, *, domain: str = "") 
     streams = {each.name: each for each in spec.streams}
     for name in user.consume:
         publish += _reads(streams[name], user.consumers) if name in streams else []
+    for stream, consumer in user.keeps if isinstance(user, ProgramUser) else []:
+        publish += [*_api(f"STREAM.INFO.{stream}"), *_reads_by(stream, consumer)]
     for name in user.key_values:
         publish += [f"$KV.{name}.>", *_store(f"KV_{name}")]
     for name in user.object_stores:
@@ -202,7 +208,7 @@ def _dispatcher(spec: EventQueueSpec) -> Rights:
     """What its three tasks need, each for just the streams that it is for (dispatcher/, dead_letters/, outbox/)."""
     made = _notes()
     for each in spec.streams:  # a webhook that is gone may have left its consumer in any
-        made += _api(f"CONSUMER.NAMES.{each.name}", f"CONSUMER.DELETE.{each.name}.*")
+        made += _api(f"CONSUMER.INFO.{each.name}.*", f"CONSUMER.DELETE.{each.name}.*")
     for name in {each.stream: None for each in spec.webhooks}:
         made += _api(
             f"CONSUMER.CREATE.{name}.*", f"CONSUMER.INFO.{name}.*", f"CONSUMER.MSG.NEXT.{name}.*", f"STREAM.MSG.GET.{name}",

@@ -10,6 +10,7 @@ from itertools import combinations
 from baas_operator.api.common import DeletionPolicy
 from baas_operator.api.kinds import POD, SECRET, STATEFUL_SET
 from baas_operator.api.queue import EventQueueSpec, EventQueueStatus
+from baas_operator.api.webhooks import Outbox
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.queue import names
 from baas_operator.desired.queue.build import LOSS_ANNOTATION, QueueFacts, build_queue, loss_window_seconds, queue_secrets
@@ -40,7 +41,15 @@ from baas_operator.policy.queue.forgotten import forgotten
 from baas_operator.policy.queue.leftover import not_taken_up
 from baas_operator.policy.queue.loops import loops
 from baas_operator.policy.queue.probes import with_probes
-from baas_operator.policy.queue.programs import BACKLOG_SECONDS, programs_of, scaled_by_backlog, with_programs
+from baas_operator.policy.queue.programs import (
+    BACKLOG_SECONDS,
+    held_consumers,
+    programs_of,
+    scaled_by_backlog,
+    told_consumers,
+    with_programs,
+)
+from baas_operator.policy.queue.readers import streams_told
 from baas_operator.policy.queue.repair import Repair, repair
 from baas_operator.policy.queue.rollout import Rollout, roll_out, under_way
 from baas_operator.policy.queue.scaling import Size, size
@@ -60,12 +69,13 @@ _STUCK = ("StreamRefused", "StorageOverpromised", "ServerStuck", "CopyCredential
 
 def plan_queue(view: View) -> Plan:
     """Decide about an EventQueue."""
-    spec = with_probes(with_programs(EventQueueSpec.stored(view.spec), view.owner.name, programs_of(view)), view)
+    programs, told = programs_of(view), told_consumers(view.resource)
+    spec = with_probes(with_programs(EventQueueSpec.stored(view.spec), view.owner.name, programs, told), view)
     if finding := _contradiction(spec, domain(view.owner.namespace, view.owner.name), view.owner.namespace):
-        return refusal(finding.reason, finding.message, ready=_serves(observe_queue(view), spec))
+        return _refused(finding, spec, view)
     workload = view.child(STATEFUL_SET, view.owner.name)
     if finding := not_taken_up(spec, view, workload):
-        return refusal(finding.reason, finding.message, ready=False)
+        return refusal(finding)
     seen = observe_queue(view)
     pods = list(view.all(POD, names.COMPONENT))
     zoned = hard_spread(view, workload, spec.replicas)
@@ -111,6 +121,18 @@ def plan_queue(view: View) -> Plan:
     )
 
 
+def _refused(finding: Finding, spec: EventQueueSpec, view: View) -> Plan:
+    """What runs goes on, and what is amiss with it is told as ever: whoever has to put the spec right may do so tomorrow."""
+    seen = observe_queue(view)
+    stalled = copy_stalled(seen, _wanted(spec, view, room(spec, seen.held(), volume_bytes(spec, view))))
+    return refusal(
+        finding,
+        status=_status(view, spec, seen),
+        ready=_serves(seen, spec),
+        beside=(*alarms(spec, view, seen, stalled), *deliveries(spec, view, _said(seen))),
+    )
+
+
 def _again(view: View, *, settled: bool) -> float:
     if not settled:
         return _UNSETTLED_SECONDS
@@ -147,9 +169,7 @@ def _situation(
 ) -> _Situation:  # fmt: skip
     owner, state = view.owner, seen.jetstream
     space = room(spec, seen.held(), volume_bytes(spec, view))
-    dials = {link.domain: each.user for link, each in _credentials(spec, view).items()}
-    wanted = all_kept(spec, queue=owner.name, namespace=owner.namespace, shares=space.shares, dials=dials)
-    wanted += letters_kept(spec, queue=owner.name, shares=space.shares)
+    wanted = _wanted(spec, view, space)
     goes = [name for name in (str(each["metadata"]["name"]) for each in pods) if name not in names.server_names(owner.name, spec.replicas)]
     resting = unsettled(view, pods, seen, servers=sized.servers, without=goes)
     looping = loops(spec, view, state) if state else {}
@@ -157,7 +177,10 @@ def _situation(
     keeping, strays = Keeping(), []
     if state is not None and state.meta_leader is not None:
         zones = max(USUAL_COPIES, len(view.zones() | seen.zones)) if zoned else None
-        keeping = keep(wanted, state, queue=owner.name, ready=len(seen.ready), resting=resting, zones=zones, copies=sized.copies)
+        keeping = keep(
+            wanted, state, queue=owner.name, ready=len(seen.ready), resting=resting, zones=zones, copies=sized.copies,
+            held=held_consumers(spec),
+        )  # fmt: skip
         strays = left_behind(spec, state, queue=owner.name, dispatchers=len(list(view.all(POD, names.DISPATCHER))))
     return _Situation(
         seen, wanted, space, keeping, strays, _unlinked(spec, view), sized,
@@ -165,6 +188,14 @@ def _situation(
         rollout=roll_out(view, workload, pods, seen, servers=sized.servers),
         resting=resting, looping=looping, stalled=copy_stalled(seen, wanted),
     )  # fmt: skip
+
+
+def _wanted(spec: EventQueueSpec, view: View, space: Room) -> list[Kept]:
+    """What is to be kept in JetStream."""
+    owner = view.owner
+    dials = {link.domain: each.user for link, each in _credentials(spec, view).items()}
+    wanted = all_kept(spec, queue=owner.name, namespace=owner.namespace, shares=space.shares, dials=dials)
+    return [*wanted, *letters_kept(spec, queue=owner.name, shares=space.shares)]
 
 
 def _effects(it: _Situation) -> list[Effect]:
@@ -211,6 +242,13 @@ def _contradiction(spec: EventQueueSpec, own: str, namespace: str) -> Finding | 
             "MirrorTakesNothing",
             f"Outbox {outbox.name} publishes to stream {outbox.stream}, which is a mirror and takes no messages: name another stream.",
         )
+    for first, second in combinations(spec.outboxes, 2):
+        if _table(first) == _table(second):  # each would take the other's rows for its own, and put those aside that its stream has not
+            return Finding(
+                "OutboxesShareTable",
+                f"Outboxes {first.name} and {second.name} both relay table {first.schema_}.{first.table} of {first.database} in "
+                f"{first.database_ref.name}, and a row becomes one message: give one of them another table.",
+            )
     for one, other in combinations(spec.streams, 2):
         for left in one.subjects:
             for right in other.subjects:
@@ -221,6 +259,10 @@ def _contradiction(spec: EventQueueSpec, own: str, namespace: str) -> Finding | 
                         "subject to one stream only: change the subjects of one of them.",
                     )
     return None
+
+
+def _table(outbox: Outbox) -> tuple[str, str, str, str]:
+    return outbox.database_ref.name, outbox.database, outbox.schema_, outbox.table
 
 
 def _majority(spec: EventQueueSpec) -> int:
@@ -342,7 +384,7 @@ def _status(view: View, spec: EventQueueSpec, seen: QueueObservation) -> dict[st
         selector=",".join(f"{key}={value}" for key, value in selector.items()),
         zones=len(seen.zones),
         servers=list(seen.servers),
-        streams=[state for each in spec.streams if (state := seen.stream_status(each.name, [one.name for one in each.consumers]))],
+        streams=streams_told(view, spec, seen),
         webhooks=told_of_webhooks(spec, view, _said(seen)),
         outboxes=told_of_outboxes(spec, view, _said(seen)),
         ready_dispatchers=sum(map(is_ready, view.all(POD, names.DISPATCHER))) if has_dispatcher(spec) else None,

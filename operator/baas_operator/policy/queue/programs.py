@@ -3,11 +3,15 @@
 They are not written into the EventQueue's spec, which is its owner's (and a GitOps tool's, which would take them out again): the queue is
 kept as if its spec had them. What a worker asks for that can not be is left out: JetStream would refuse it, and the queue would say so on
 the worker's behalf for ever, or take it, and the worker would wait for ever. The backend says it instead.
+
+Who reads already goes on, and who comes later waits: the order is that of `programs_of`, for the queue and for each backend alike. Who
+reads is what the queue's status tells of consumers. It tells of no filters: where one is changed to what another takes, JetStream may
+refuse it, and the queue says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,9 +19,10 @@ from pydantic import ValidationError
 from baas_operator.api.instance.programs import Program, ScheduledJob, Worker
 from baas_operator.api.kinds import BAAS_INSTANCE
 from baas_operator.api.queue import EventQueueSpec
-from baas_operator.api.streams import Consumer, QueueUser, Retention, Stream
+from baas_operator.api.streams import Consumer, Retention, Stream
 from baas_operator.desired.meta import Manifest
-from baas_operator.desired.queue.programs import QueueProgram
+from baas_operator.desired.queue import names
+from baas_operator.desired.queue.programs import ProgramUser, QueueProgram
 from baas_operator.desired.queue.streams import overlaps
 from baas_operator.observe.view import View
 from baas_operator.policy.plan import Finding
@@ -29,12 +34,21 @@ _ACK_WAIT_SECONDS = 30
 
 
 def programs_of(view: View) -> list[QueueProgram]:
-    """All that have to do with this queue, the same in whatever order they were made."""
-    found = []
-    for (kind, name), instance in sorted(view.others.items()):
-        if kind == BAAS_INSTANCE.name and uses(instance, view.resource):
-            found += [QueueProgram(name, each) for each in _programs(instance.get("spec") or {})]
-    return found
+    """All that have to do with this queue, by seniority: those that read already, then those of the backend that was made first."""
+    told = told_consumers(view.resource)
+    backends = [each for (kind, _), each in view.others.items() if kind == BAAS_INSTANCE.name and uses(each, view.resource)]
+    backends.sort(key=lambda each: (each["metadata"].get("creationTimestamp") or "", each["metadata"]["name"]))
+    found = [QueueProgram(each["metadata"]["name"], one) for each in backends for one in _programs(each.get("spec") or {})]
+    return sorted(found, key=lambda each: not (isinstance(each.program, Worker) and (each.program.stream, each.consumer) in told))
+
+
+def told_consumers(queue: Manifest) -> frozenset[tuple[str, str]]:
+    """(stream, consumer) that JetStream has, as the queue's status tells. Of a webhook's it is told what is pending."""
+    status, spec = queue.get("status") or {}, queue.get("spec") or {}
+    told = {(stream["name"], each["name"]) for stream in status.get("streams") or [] for each in stream.get("consumers") or []}
+    known = {each["name"] for each in status.get("webhooks") or [] if each.get("pending") is not None}
+    hooks = {(each.get("stream", ""), names.webhook_consumer(each["name"])) for each in spec.get("webhooks") or [] if each["name"] in known}
+    return frozenset(told | hooks)
 
 
 def uses(instance: Manifest, queue: Manifest) -> bool:
@@ -70,8 +84,9 @@ def scaled_by_backlog(view: View) -> bool:
     )
 
 
-def impossible(spec: EventQueueSpec, queue: str, one: QueueProgram) -> Finding | None:
-    """Why a program can not have what it asks for of this queue. `spec` may have its consumer already, and those of others."""
+def impossible(spec: EventQueueSpec, queue: str, one: QueueProgram, told: Collection[tuple[str, str]] = ()) -> Finding | None:
+    """Why a program can not have what it asks for of this queue. `spec` may have its consumer already, and those of who comes before it;
+    `told`: the consumers that JetStream has."""
     if not isinstance(one.program, Worker):
         return None
     worker = one.program
@@ -95,7 +110,7 @@ def impossible(spec: EventQueueSpec, queue: str, one: QueueProgram) -> Finding |
             f"Worker {worker.name} reads {worker.filter}, and stream {stream.name} of the EventQueue {queue} keeps no such messages: "
             "change its `filter`, or the stream's subjects.",
         )
-    if rival := _rival(spec, stream, one.consumer, worker.filter):
+    if rival := _rival(spec, stream, one.consumer, worker.filter, told):
         return Finding(
             "ConsumerContested",
             f"Worker {worker.name} reads stream {stream.name}, a workqueue, which gives each message to one consumer alone, and {rival} "
@@ -104,25 +119,43 @@ def impossible(spec: EventQueueSpec, queue: str, one: QueueProgram) -> Finding |
     return None
 
 
-def _rival(spec: EventQueueSpec, stream: Stream, consumer: str, wanted: str | None) -> str | None:
-    """Who takes messages of a workqueue that this consumer would (NATS documentation, "Streams", "RetentionPolicy")."""
+def _rival(
+    spec: EventQueueSpec, stream: Stream, consumer: str, wanted: str | None, told: Collection[tuple[str, str]]
+) -> str | None:  # fmt: skip
+    """Who takes messages of a workqueue that this consumer would (NATS documentation, "Streams", "RetentionPolicy"). One that is there
+    gives way to nobody who is not: JetStream refuses a consumer or webhook that is declared later, and the queue tells that."""
     if stream.retention is not Retention.WORKQUEUE:
         return None
-    taken = [(f"consumer {each.name}", each.filters) for each in stream.consumers if each.name != consumer]
-    taken += [(f"webhook {each.name}", each.filters) for each in spec.webhooks if each.stream == stream.name]
-    return next((who for who, filters in taken if any(overlaps(each, wanted or ">") for each in filters or [">"])), None)
+    taken = [(f"consumer {each.name}", each.name, each.filters) for each in stream.consumers if each.name != consumer]
+    taken += [
+        (f"webhook {each.name}", names.webhook_consumer(each.name), each.filters) for each in spec.webhooks if each.stream == stream.name
+    ]
+    if (stream.name, consumer) in told:
+        taken = [each for each in taken if (stream.name, each[1]) in told]
+    return next((who for who, _, filters in taken if any(overlaps(each, wanted or ">") for each in filters or [">"])), None)
 
 
-def with_programs(spec: EventQueueSpec, queue: str, programs: Sequence[QueueProgram]) -> EventQueueSpec:
+def with_programs(
+    spec: EventQueueSpec, queue: str, programs: Sequence[QueueProgram], told: Collection[tuple[str, str]] = ()
+) -> EventQueueSpec:  # fmt: skip
     """A queue's spec as if it declared all that these need. What it does declare of the same name stays as it is."""
+    users = []
     for each in programs:
         if not each.has_login:
             continue
-        possible = impossible(spec, queue, each) is None
+        possible = impossible(spec, queue, each, told) is None
         if possible and isinstance(each.program, Worker):
             spec = spec.model_copy(update={"streams": [_with_consumer(stream, each, each.program) for stream in spec.streams]})
-        spec = spec.model_copy(update={"users": [*spec.users, _user(each, possible=possible)]})
-    return spec
+        users.append(_user(each, told, possible=possible))
+    # By name: who is told of meanwhile changes nothing of what the servers load.
+    return spec.model_copy(update={"users": [*spec.users, *sorted(users, key=lambda each: each.name)]})
+
+
+def held_consumers(spec: EventQueueSpec) -> frozenset[tuple[str, str]]:
+    """(stream, consumer) of workers that run and can not have what they ask for now: left as they are until somebody has put that right."""
+    return frozenset(
+        pair for each in spec.users if isinstance(each, ProgramUser) and not each.consumers for pair in each.keeps
+    )  # fmt: skip
 
 
 def _with_consumer(stream: Stream, one: QueueProgram, worker: Worker) -> Stream:
@@ -136,13 +169,14 @@ def _with_consumer(stream: Stream, one: QueueProgram, worker: Worker) -> Stream:
     return stream.model_copy(update={"consumers": [*stream.consumers, made]})
 
 
-def _user(one: QueueProgram, *, possible: bool) -> QueueUser:
+def _user(one: QueueProgram, told: Collection[tuple[str, str]], *, possible: bool) -> ProgramUser:
     """One with a private inbox: backends may share a queue, and what a worker fetches comes there. Not validated, for its name."""
     reads = isinstance(one.program, Worker) and possible
-    return QueueUser.model_construct(
+    return ProgramUser.model_construct(
         name=one.user,
         publish=list(one.program.publish),
         consume=[one.program.stream] if isinstance(one.program, Worker) and reads else [],
         consumers=[one.consumer] if reads else [],
         private_inbox=True,
+        keeps=sorted(each for each in told if isinstance(one.program, Worker) and each[1] == one.own_consumer),
     )

@@ -7,7 +7,7 @@ what counts, and to refuse it would keep them from being watched over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 from baas_operator.api.common import DeletionPolicy
 from baas_operator.api.queue import EventQueueSpec
 from baas_operator.desired.queue import names
+from baas_operator.desired.queue.dead_letters import ADVISORIES
 from baas_operator.desired.queue.differ import differing, incompatible_consumer, incompatible_stream
 from baas_operator.desired.queue.streams import DELETION_MARK, QUEUE_MARK, USUAL_COPIES, Kept
-from baas_operator.observe.queue import JetStreamState, StreamState
+from baas_operator.observe.queue import ConsumerState, JetStreamState, StreamState
 from baas_operator.policy.plan import DeleteConsumer, DeleteStream, EnsureConsumer, EnsureStream, Finding, QueueEffect
 from baas_operator.policy.queue.copies import copies_of
 
@@ -39,11 +40,12 @@ class Keeping:
 
 def keep(
     wanted: Sequence[Kept], state: JetStreamState, *, queue: str, ready: int, resting: str, zones: int | None = None,
-    copies: Mapping[str, int] = MappingProxyType({}),
+    copies: Mapping[str, int] = MappingProxyType({}), held: Collection[tuple[str, str]] = (),
 ) -> Keeping:  # fmt: skip
     """Compare. `ready`: servers that are; `resting`: why the number of a stream's copies may not be changed now, empty if it may, which one
     stream's is at a time; `zones`: how many there are, where each copy takes one of its own (`unique_tag`), None where it need not.
-    `copies`: stream -> copies that it has for now, in place of what is declared, as servers go."""
+    `copies`: stream -> copies that it has for now, in place of what is declared, as servers go. `held`: (stream, consumer) that are not
+    declared, and stay."""
     effects: list[QueueEffect] = []
     refused: list[str] = []
     missing: list[str] = []
@@ -74,11 +76,11 @@ def keep(
             config = {**config, "num_replicas": has} if wait else config
         if differing(config, have.config):
             effects.append(EnsureStream(config, exists=True))
-        more, why_not = _consumers(each, have)
+        more, why_not = _consumers(each, have, heard=_heard(each, state))
         effects += more
         refused += why_not
     # What makes room comes first: JetStream counts what is set aside at each change.
-    effects = [*_taken_out(wanted, state, queue), *sorted(effects, key=lambda each: _grows(each, state))]
+    effects = [*_taken_out(wanted, state, queue, held), *sorted(effects, key=lambda each: _grows(each, state))]
     told = Finding("StreamRefused", f"{'. '.join(refused[:3])}{f'. And {len(refused) - 3} more' if len(refused) > 3 else ''}")
     return Keeping(tuple(effects), told if refused else None, tuple(missing), resizing)
 
@@ -103,11 +105,18 @@ def _grows(effect: QueueEffect, state: JetStreamState) -> bool:
     return have is None or int(effect.config["max_bytes"]) > int(have.config.get("max_bytes", -1))
 
 
-def _consumers(kept: Kept, have: StreamState) -> tuple[list[QueueEffect], list[str]]:
+def _heard(kept: Kept, state: JetStreamState) -> bool:
+    """Whether it is kept which messages the stream's consumers give up, where that matters. The server says it once."""
+    keeps = state.streams.get(ADVISORIES)
+    return not kept.letters or (keeps is not None and keeps.leader is not None)
+
+
+def _consumers(kept: Kept, have: StreamState, *, heard: bool) -> tuple[list[QueueEffect], list[str]]:
     effects: list[QueueEffect] = []
     refused = []
-    for name, config in kept.consumers.items():
+    for name, declared in kept.consumers.items():
         state = have.consumers.get(name)
+        config = declared if heard else _patient(declared, state)
         if state is None:
             effects.append(EnsureConsumer(kept.name, config, exists=False))
         elif not state.config:
@@ -119,12 +128,18 @@ def _consumers(kept: Kept, have: StreamState) -> tuple[list[QueueEffect], list[s
     return effects, refused
 
 
+def _patient(config: Mapping[str, Any], state: ConsumerState | None) -> Mapping[str, Any]:
+    """The consumer, but that it gives up no sooner than it does now; a new one never."""
+    now = int(state.config.get("max_deliver", -1)) if state else -1
+    return {**config, "max_deliver": now} if now < 0 or now > int(config["max_deliver"]) else config
+
+
 def _goes(config: Mapping[str, Any], queue: str) -> bool:
     marks = config.get("metadata") or {}
     return marks.get(QUEUE_MARK) == queue and marks.get(DELETION_MARK) == DeletionPolicy.DELETE.value
 
 
-def _taken_out(wanted: Iterable[Kept], state: JetStreamState, queue: str) -> list[QueueEffect]:
+def _taken_out(wanted: Iterable[Kept], state: JetStreamState, queue: str, held: Collection[tuple[str, str]]) -> list[QueueEffect]:
     kept = {each.name: each for each in wanted}
     effects: list[QueueEffect] = []
     for name, have in sorted(state.streams.items()):
@@ -135,6 +150,6 @@ def _taken_out(wanted: Iterable[Kept], state: JetStreamState, queue: str) -> lis
         effects += [
             DeleteConsumer(name, consumer, queue)
             for consumer, one in sorted(have.consumers.items())
-            if consumer not in kept[name].consumers and _goes(one.config, queue)
+            if consumer not in kept[name].consumers and (name, consumer) not in held and _goes(one.config, queue)
         ]
     return effects

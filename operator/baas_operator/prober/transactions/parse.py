@@ -5,9 +5,11 @@ Objects are of a class that only the master key may use. Parse keeps names that 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from copy import copy
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +17,7 @@ from urllib.parse import quote
 from baas_operator.prober.client import Answer, Client
 from baas_operator.prober.config import ConfigError, Secrets
 from baas_operator.prober.failure import Failure
-from baas_operator.prober.transactions.common import LEFT_OVER, Result, drawn
+from baas_operator.prober.transactions.common import LEFT_OVER, Afterwards, Result, all_of, drawn
 
 _CLASS = "BaasProbe"
 _OBJECTS = f"/parse/classes/{_CLASS}"
@@ -26,6 +28,8 @@ _FORBIDDEN = 119
 """Parse.Error.OPERATION_FORBIDDEN."""
 _NO_SUCH_USER = 101
 """Parse's code of an object that is not there, a login that is wrong included (Parse.Error.OBJECT_NOT_FOUND)."""
+_TRIGGER = (141, 142)
+"""Codes of what a trigger of cloud code refuses (Parse.Error.SCRIPT_FAILED and VALIDATION_ERROR)."""
 
 
 class Parse:
@@ -39,6 +43,7 @@ class Parse:
         self._made = False
         """Whether the class is known to be there."""
         self._swept = False
+        self._afterwards = Afterwards()
 
     def all(self) -> Mapping[str, Callable[[Client], Awaitable[Result | None]]]:
         """See `Transactions`."""
@@ -127,30 +132,46 @@ class Parse:
         self._made = True
 
     async def clean_up(self, client: Client) -> None:
-        """Remove this prober's object."""
+        """Remove this prober's object, and end what sessions it has."""
+        await all_of(self._remove_object(client), self._afterwards.done())
+
+    async def _remove_object(self, client: Client) -> None:
         if self._object is not None:
             await self._expect(client, "DELETE", f"{_OBJECTS}/{self._object}", status=(200, 404))
 
     # --- users ----------------------------------------------------------------------------------------------------------
 
     async def sign_in(self, client: Client) -> None:
-        """The probe's user logs in by password, is known by the session, and logs out again, which ends it."""
+        """The probe's user logs in by password, is known by the session, and logs out again, which ends it.
+
+        Raises:
+            ConfigError: a trigger of the user's cloud code does not have that user. It may be right to: it keeps this prober from its work.
+        """
         answer = await self._login(client)
         if _code(answer) == _NO_SUCH_USER:
             await self._make_user(client)
             answer = await self._login(client)
         if answer.status != 200:
-            raise client.refused(answer)
+            raise _refused_by_code(client, answer) or client.refused(answer)
         session = self._headers(**{"X-Parse-Session-Token": _field(answer, "sessionToken")})
         try:
-            known = await client.expect("GET", "/parse/users/me", session)
-            if _field(known, "username") != self._secrets["username"]:
-                raise client.failure("value", "the session is another user's")
-        except Failure:
-            with suppress(Failure):
-                await client.expect("POST", "/parse/logout", session, {})
+            try:
+                known = await client.expect("GET", "/parse/users/me", session)
+                if _field(known, "username") != self._secrets["username"]:
+                    raise client.failure("value", "the session is another user's")
+            except Failure:
+                with suppress(Failure, ConfigError):
+                    await self._log_out(client, session)
+                raise
+            await self._log_out(client, session)
+        except asyncio.CancelledError:  # the deadline
+            self._afterwards.begin(self._log_out(copy(client), session))
             raise
-        await client.expect("POST", "/parse/logout", session, {})
+
+    async def _log_out(self, client: Client, session: Mapping[str, str]) -> None:
+        answer = await client.ask("POST", "/parse/logout", session, {})
+        if answer.status != 200:
+            raise _refused_by_code(client, answer) or client.refused(answer)
 
     async def _login(self, client: Client) -> Answer:
         who = {"username": self._secrets["username"], "password": self._secrets["password"]}
@@ -164,11 +185,20 @@ class Parse:
         said = (await self._expect(client, "GET", f"/parse/users?where={where}&limit=1")).json()
         found = said.get("results") if isinstance(said, dict) else None
         if found:
-            await self._expect(client, "PUT", f"/parse/users/{quote(str(found[0]['objectId']))}", {"password": password})
+            changed = await self._ask(client, "PUT", f"/parse/users/{quote(str(found[0]['objectId']))}", {"password": password})
+            if changed.status != 200:
+                raise _refused_by_code(client, changed) or client.refused(changed)
             return
         made = await self._ask(client, "POST", "/parse/users", {"username": name, "password": password, "ACL": {}})
         if made.status not in (200, 201) and _code(made) != 202:  # 202: another prober has just made it
-            raise client.refused(made)
+            raise _refused_by_code(client, made) or client.refused(made)
+
+
+def _refused_by_code(client: Client, answer: Answer) -> ConfigError | None:
+    """What a trigger said, where one did."""
+    if _code(answer) not in _TRIGGER:
+        return None
+    return ConfigError(f"cloud code refuses the probe's user, which it should let pass: {client.refused(answer)}")
 
 
 def _field(answer: Answer, name: str) -> str:

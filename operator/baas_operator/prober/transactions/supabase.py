@@ -6,22 +6,26 @@ storage need the service key: to make the one user and the one bucket, and to us
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from copy import copy
 from datetime import UTC, datetime
 from typing import Any
 
 from baas_operator.prober.client import Answer, Client
-from baas_operator.prober.config import Secrets
+from baas_operator.prober.config import ConfigError, Secrets
 from baas_operator.prober.failure import Failure
-from baas_operator.prober.transactions.common import LEFT_OVER, Result, drawn
+from baas_operator.prober.transactions.common import LEFT_OVER, Afterwards, Result, all_of, drawn
 
 _SCHEMA = "baas_probe"
 _TABLE = "/rest/v1/beats"
 _BUCKET = "baas-probe"
 _FILE_BYTES = 1024
+_RULES = {"email_provider_disabled": "GOTRUE_EXTERNAL_EMAIL_ENABLED is false", "captcha_failed": "GOTRUE_SECURITY_CAPTCHA_ENABLED is true"}
+"""GoTrue's codes of what its settings refuse to everybody who does as a prober does."""
 
 
 class Supabase:
@@ -30,6 +34,9 @@ class Supabase:
     def __init__(self, secrets: Secrets, slot: int, settings: Mapping[str, str]) -> None:
         self._secrets, self._slot = secrets, slot
         self._swept = False
+        self._uploads = False
+        """Whether there may be a file of this prober."""
+        self._afterwards = Afterwards()
 
     def all(self) -> Mapping[str, Callable[[Client], Awaitable[Result | None]]]:
         """See `Transactions`."""
@@ -71,29 +78,46 @@ class Supabase:
         self._swept = True
 
     async def clean_up(self, client: Client) -> None:
-        """Remove this prober's row."""
+        """Remove this prober's row and its file, and end what sessions it has."""
+        await all_of(self._remove_row(client), self._remove_file(copy(client)), self._afterwards.done())
+
+    async def _remove_row(self, client: Client) -> None:
         await client.expect("DELETE", f"{_TABLE}?slot=eq.{self._slot}", self._by("probe") | {"Content-Profile": _SCHEMA}, status=(200, 204))
+
+    async def _remove_file(self, client: Client) -> None:
+        if self._uploads:
+            await client.expect("DELETE", self._file, self._by("service_role"), status=(200, 400, 404))
 
     # --- users ----------------------------------------------------------------------------------------------------------
 
     async def sign_in(self, client: Client) -> None:
-        """The probe's user signs in by password, is known by the token, and signs out again, which ends the session."""
+        """The probe's user signs in by password, is known by the token, and signs out again, which ends the session.
+
+        Raises:
+            ConfigError: GoTrue is told to let nobody in that way. That keeps this prober from its work, and no client.
+        """
         answer = await self._token(client)
-        if answer.status == 400:  # GoTrue says so of a user that is not there, and of another password
+        if _is_unknown(answer):
             await self._make_user(client)
             answer = await self._token(client)
+        if (code := _error_code(answer)) in _RULES:
+            raise ConfigError(f"GoTrue lets nobody in who has a password alone: {_RULES[code]}")
         if answer.status != 200:
             raise client.refused(answer)
         token = _field(answer, "access_token")
         try:
-            known = await client.expect("GET", "/auth/v1/user", self._by("anon", token))
-            if _field(known, "email") != self._secrets["username"]:
-                raise client.failure("value", "the token is another user's")
-        except Failure:
-            with suppress(Failure):
-                await self._sign_out(client, token)
+            try:
+                known = await client.expect("GET", "/auth/v1/user", self._by("anon", token))
+                if _field(known, "email") != self._secrets["username"]:
+                    raise client.failure("value", "the token is another user's")
+            except Failure:
+                with suppress(Failure):
+                    await self._sign_out(client, token)
+                raise
+            await self._sign_out(client, token)
+        except asyncio.CancelledError:  # the deadline
+            self._afterwards.begin(self._sign_out(copy(client), token))
             raise
-        await self._sign_out(client, token)
 
     async def _sign_out(self, client: Client, token: str) -> None:
         await client.expect("POST", "/auth/v1/logout?scope=local", self._by("anon", token), status=(200, 204))
@@ -115,10 +139,14 @@ class Supabase:
 
     # --- files ----------------------------------------------------------------------------------------------------------
 
+    @property
+    def _file(self) -> str:
+        return f"/storage/v1/object/{_BUCKET}/{self._slot}"
+
     async def upload(self, client: Client) -> None:
         """A file goes up, comes down as it was, and is removed."""
         content, headers = os.urandom(_FILE_BYTES), self._by("service_role")
-        path = f"/storage/v1/object/{_BUCKET}/{self._slot}"
+        path, self._uploads = self._file, True
         to_upload = headers | {"Content-Type": "application/octet-stream", "x-upsert": "true"}
         answer = await client.ask("POST", path, to_upload, content)
         if answer.status in (400, 404) and b"Bucket not found" in answer.body:
@@ -137,3 +165,14 @@ class Supabase:
 def _field(answer: Answer, name: str) -> str:
     said = answer.json()
     return str(said.get(name, "")) if isinstance(said, dict) else ""
+
+
+def _error_code(answer: Answer) -> str:
+    """GoTrue's code of a refusal: in `error_code`, or in `code`, which is the HTTP status in earlier versions of its API."""
+    return _field(answer, "error_code") or _field(answer, "code")
+
+
+def _is_unknown(answer: Answer) -> bool:
+    """Whether GoTrue knows no such user, or another password. Versions before codes said so in words alone."""
+    words = [_field(answer, each) for each in ("msg", "message", "error_description")]
+    return _error_code(answer) == "invalid_credentials" or (answer.status == 400 and "Invalid login credentials" in words)

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from baas_operator.api.instance.component import Component as Options
+from baas_operator.api.instance.isolation import Isolation
 from baas_operator.api.instance.spec import BaasInstanceSpec, Engine
 from baas_operator.api.instance.supabase import Storage
 from baas_operator.desired.database import names as database_names
@@ -214,6 +215,28 @@ def test_without_a_namespace_of_prometheus_nobody_scrapes() -> None:
     made = isolation_manifests(spec, OWNER, PARTS, operator_namespace="baas-system")
     assert not connects(made, PROMETHEUS, pod("gateway"), 8001)
     assert connects(made, OPERATOR, pod("gateway"), 8001)
+
+
+def test_auth_reaches_the_database_and_mail_relays_and_identity_providers_as_egress_says() -> None:
+    """What the field and the table of docs/isolation.md say of it."""
+    relay, elsewhere = outside("198.51.100.7"), outside("10.1.2.3")
+
+    def reached(**isolation: Any) -> set[str]:
+        spec = BaasInstanceSpec.model_validate({"isolation": isolation})
+        made = [
+            each for each in build_instance(spec, OWNER, Images(), InstanceFacts(jwks="{}")) if each["kind"] == "NetworkPolicy"
+        ] + THEIRS
+        places = {
+            "database": (DATABASE[database_names.COMPONENT], 5432), "pooler": (DATABASE[database_names.POOLER], 5432),
+            "queue": (QUEUE, 4222), "gateway": (pod("gateway"), 8000), "rest": (pod("rest"), 3000),
+            "internet": (INTERNET, 443), "relay": (relay, 587), "private": (elsewhere, 587),
+        }  # fmt: skip
+        return {place for place, (target, port) in places.items() if connects(made, pod("auth"), target, port)}
+
+    assert reached() == {"database", "pooler", "internet", "relay"}
+    assert reached(egress=["198.51.100.0/24"]) == {"database", "pooler", "relay"}
+    assert reached(egress=["198.51.100.0/24", "10.1.0.0/16"]) == {"database", "pooler", "relay", "private"}
+    assert "auth" in str(Isolation.model_json_schema()["properties"]["egress"]["description"])
 
 
 def test_egress_to_named_networks_takes_the_place_of_the_outside() -> None:

@@ -131,7 +131,8 @@ class World(Rotating):
         children = self.store.children(Key(BAAS_INSTANCE.name, NAMESPACE, "shop"))
         children |= keyed(*(each.manifest() for each in self.programs))
         if self.config is not None:
-            children |= keyed(SHOP.child("v1", "ConfigMap", "shop-gateway", "gateway", data={"jwks.json": self.config}))
+            told = {KEY_IDS_ANNOTATION: ",".join(key_ids(self.config))}
+            children |= keyed(SHOP.child("v1", "ConfigMap", "shop-gateway", "gateway", data={"filter-jwt.yaml": "…"}, annotations=told))
         return View(self.resource, children, {}, self.now)
 
     def plan(self) -> KeysPlan:

@@ -113,12 +113,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class GatewaySpec:
-    """What the user says of the gateway. `tls`: the pod has a certificate in TLS_MOUNT. `tracing`: `host:port` of an OTLP gRPC receiver."""
+    """What the user says of the gateway. `tls`: the pod has a certificate in TLS_MOUNT; `redirects`: what
+    comes over plain HTTP is led to HTTPS then. `tracing`: `host:port` of an OTLP gRPC receiver."""
 
     replicas: int = 3
     limits: Limits = Limits()
     cors_origins: tuple[str, ...] = ("*",)
     tls: bool = False
+    redirects: bool = True
     tracing: str | None = None
     trace_percent: int = 1
     """Requests that a trace begins with here, of those that bring none."""

@@ -11,10 +11,17 @@ from baas_operator.desired.quantity import parse_bytes
 
 
 def gateway_spec(
-    said: api.Gateway, *, tls: bool, trusted_hops: int, replicas: int | None = None, defaults: ContainerDefaults | None = None
+    said: api.Gateway,
+    *,
+    tls: bool,
+    trusted_hops: int,
+    redirects: bool = True,
+    replicas: int | None = None,
+    defaults: ContainerDefaults | None = None,
 ) -> GatewaySpec:
-    """The settings of a gateway. A client that names no user is counted by its address, with a key or without. `tls`: it ends here;
-    `trusted_hops`: proxies of the cluster in front; `replicas`: pods that an autoscaler has made of it; `defaults`: of containers there."""
+    """The settings of a gateway. A client that names no user is counted by its address, with a key or without. `tls`: it ends here, and
+    `redirects`: in all pods that there are; `trusted_hops`: proxies of the cluster in front; `replicas`: pods that an autoscaler has made
+    of it; `defaults`: of containers there."""
     limits = said.limits
     return GatewaySpec(
         replicas=replicas or said.replicas,
@@ -29,6 +36,7 @@ def gateway_spec(
         ),
         cors_origins=tuple(said.cors.origins),
         tls=tls,
+        redirects=redirects,
         trusted_hops=trusted_hops,
         tracing=said.tracing.endpoint if said.tracing else None,
         trace_percent=said.tracing.sample_percent if said.tracing else 0,

@@ -58,7 +58,7 @@ def public_routes(given: GatewayInput) -> str:
     ordered = sorted(given.routes, key=lambda each: -len(each.prefix))
     routes = [made for route in ordered for made in _routes(given, route)]
     routes.append(_answer(404, "No such route."))
-    first = _to_https(given) if given.spec.tls else []
+    first = _to_https(given) if given.spec.tls and given.spec.redirects else []
     # Each once, as somebody may say these, too: Envoy takes no routes where a domain is twice.
     domains = list(dict.fromkeys((*given.hosts, *given.own_hosts))) if given.hosts else ["*"]
     hosts = [{
