@@ -11,6 +11,8 @@ from baas_operator.observe.reasons import REASONS
 PACKAGE = Path(__file__).resolve().parents[2] / "operator" / "baas_operator"
 GIVEN = re.compile(r'(?:Finding|Refused|refusal)\(\s*(f?)"([^"]+)"|Condition\([^"]*?"([A-Z][A-Za-z]+)"')
 
+KINDS = (("DatabaseReplica", "Secret"), ("EventQueue", "ConfigMap"))
+"""What `{kind.name}` and, for what the user made, `{one.kind.name}` stand for in a reason."""
 WAITS = {CHILD_GOING, OLD_CHILDREN_GOING}
 """Of those that a reconcile waits with, the ones that it tells."""
 
@@ -20,7 +22,7 @@ def given() -> set[str]:
     for path in [*(PACKAGE / "policy").rglob("*.py"), *(PACKAGE / "engine").glob("*.py")]:
         for formatted, reason, condition in GIVEN.findall(path.read_text()):
             if formatted:
-                found |= {reason.replace("{kind.name}", kind) for kind in ("DatabaseReplica", "EventQueue")}
+                found |= {reason.replace("{kind.name}", kind).replace("{one.kind.name}", other) for kind, other in KINDS}
             else:
                 found.add(reason or condition)
     return found - {"True"} | WAITS

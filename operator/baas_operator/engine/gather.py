@@ -26,7 +26,7 @@ from baas_operator.jetstream.requests import JetStreamError, Unreachable
 from baas_operator.observe.dispatchers import DispatcherReport
 from baas_operator.observe.probes import Probed
 from baas_operator.observe.queue import JetStreamState
-from baas_operator.observe.view import View, is_ready, secret_text
+from baas_operator.observe.view import Named, View, is_ready, secret_text
 
 _OPERAND_SECONDS = 6.0
 """So long nothing is said of a queue whose servers hang; then that they do."""
@@ -68,9 +68,9 @@ def dependents(store: Store, key: Key) -> list[Key]:
 
 def view_of(
     store: Store, resource: Manifest, config: Config, secrets: Mapping[str, Manifest] = MappingProxyType({}),
-    versions: Mapping[str, str] = MappingProxyType({}),
+    named: Mapping[tuple[str, str], Named] = MappingProxyType({}),
 ) -> View:  # fmt: skip
-    """The part of a view that the store has. `secrets` and `versions`: those that were asked for."""
+    """The part of a view that the store has. `secrets` and `named`: those that were asked for."""
     metadata = resource["metadata"]
     others, other_children = {}, {}
     for key in referred(resource):
@@ -96,7 +96,7 @@ def view_of(
         other_children=other_children,
         queues=_copied(store, resource),
         secrets=secrets,
-        versions=versions,
+        named=named,
         untaken=frozenset((each.kind, each.name) for each in store.untaken.get(key_of(resource), ())),
     )
 

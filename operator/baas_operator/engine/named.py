@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import ValidationError
 
 from baas_operator.api.instance.spec import BaasInstanceSpec
-from baas_operator.api.kinds import BAAS_INSTANCE, CONFIG_MAP, EVENT_QUEUE, SECRET, Kind
+from baas_operator.api.kinds import BAAS_INSTANCE, EVENT_QUEUE, SECRET, Kind
 from baas_operator.api.queue import EventQueueSpec
-from baas_operator.desired.instance.referred import referred_config_maps
-from baas_operator.desired.instance.referred import referred_secrets as names_of_secrets
-from baas_operator.desired.meta import Manifest
+from baas_operator.desired.instance.referred import references
+from baas_operator.desired.meta import Manifest, Owner
 from baas_operator.desired.queue.remotes import links
 from baas_operator.engine.client import Client
 from baas_operator.engine.several import ask_each
-from baas_operator.observe.view import secret_text
+from baas_operator.observe.view import Named, secret_text
 
 
 async def referred_secrets(client: Client, resource: Manifest) -> dict[str, Manifest]:
@@ -36,8 +37,8 @@ async def referred_secrets(client: Client, resource: Manifest) -> dict[str, Mani
     return {name: each for (_, name), each in found.items() if _has_good_authority(each)}
 
 
-async def referred_versions(client: Client, resource: Manifest) -> dict[str, str]:
-    """Versions of the user's Secrets and ConfigMaps that pods of a backend read only when they start, by name.
+async def referred_by_backend(client: Client, resource: Manifest) -> dict[tuple[str, str], Named]:
+    """What is known of the user's Secrets and ConfigMaps that a backend names, of those that are there, by kind and name.
 
     Raises:
         ApiError, or the transport's error: there was no answer.
@@ -48,12 +49,21 @@ async def referred_versions(client: Client, resource: Manifest) -> dict[str, str
         spec = BaasInstanceSpec.stored(resource.get("spec"))
     except ValidationError:  # it is told where that object is seen to
         return {}
-    wanted = [(SECRET, name) for name in sorted(names_of_secrets(spec))]
-    wanted += [(CONFIG_MAP, name) for name in sorted(referred_config_maps(spec))]
-    made = dict[str, str]()
-    for (_, name), found in (await _ask(client, resource["metadata"]["namespace"], wanted)).items():
-        made[name] = f"{made.get(name, '')}{found['metadata']['resourceVersion']}"
-    return made
+    metadata = resource["metadata"]
+    found = references(spec, Owner(resource["kind"], metadata["namespace"], metadata["name"], metadata["uid"]))
+    at_start = {(each.kind, each.name) for each in found if each.at_start}
+    certificates = {(each.kind, each.name) for each in found if each.certificate}
+    wanted = sorted({(each.kind, each.name) for each in found}, key=lambda each: (each[0] != SECRET, each[1]))
+    answers = await _ask(client, metadata["namespace"], wanted)
+    return {
+        (kind.name, name): Named(
+            str(each["metadata"]["resourceVersion"]),
+            frozenset([*(each.get("data") or {}), *(each.get("binaryData") or {})]),
+            (kind, name) in at_start,
+            _flaw(each) if (kind, name) in certificates else None,
+        )
+        for (kind, name), each in answers.items()
+    }
 
 
 async def _ask(client: Client, namespace: str, wanted: Iterable[tuple[Kind, str]]) -> dict[tuple[Kind, str], Manifest]:
@@ -77,3 +87,17 @@ def _has_good_authority(secret: Manifest) -> bool:
         return bool(x509.load_pem_x509_certificates((secret_text(secret, "ca.crt") or "").encode()))
     except ValueError:
         return False
+
+
+def _flaw(secret: Manifest) -> str | None:
+    """Why a server can not be itself with what a Secret has; who lacks a part is told that elsewhere."""
+    parts = [(secret_text(secret, key) or "").encode() for key in ("tls.crt", "tls.key")]
+    try:
+        certificates = x509.load_pem_x509_certificates(parts[0])
+    except ValueError:
+        return "its tls.crt is no certificate in PEM"
+    try:
+        key = load_pem_private_key(parts[1], password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has a password
+        return "its tls.key is no private key in PEM, or has a password"
+    return None if key.public_key() == certificates[0].public_key() else "its tls.key is not the key of its tls.crt"

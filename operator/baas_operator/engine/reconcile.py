@@ -26,7 +26,7 @@ from baas_operator.engine.config import Config
 from baas_operator.engine.effects import NOT_SWITCHED_OVER, OF_OPERANDS, bring_about
 from baas_operator.engine.errors import ApiError, Failing, Refused, Waiting
 from baas_operator.engine.gather import ask_operands, view_of
-from baas_operator.engine.named import referred_secrets, referred_versions
+from baas_operator.engine.named import referred_by_backend, referred_secrets
 from baas_operator.engine.queue_of import UNANSWERED
 from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.engine.summarize import forget, summarize
@@ -99,16 +99,16 @@ class Reconciler:
             return Outcome(), "suspended"
         # gather, decide
         try:
-            secrets, versions = await referred_secrets(self._client, resource), await referred_versions(self._client, resource)
+            secrets, named = await referred_secrets(self._client, resource), await referred_by_backend(self._client, resource)
         except ApiError as error:
             changed = await self._summarize(resource, with_problems(as_before(resource), [error]))
             return Outcome(told=changed, failed=True), "error"
-        view = view_of(self._store, resource, self._config, secrets, versions)
+        view = view_of(self._store, resource, self._config, secrets, named)
         plan = PLANNERS[key.kind](view)
         problem, taking = None, Taking(self._client, self._store, key, again=not self._questions.waits(key))
         if not plan.refused:
             problem = await _problem_of(self._make(view, plan, taking))
-            view = view_of(self._store, resource, self._config, secrets, versions)
+            view = view_of(self._store, resource, self._config, secrets, named)
         # ask
         try:
             view = replace(view, external=await self._questions.answer(key, "state", partial(ask_operands, view)))
@@ -163,13 +163,13 @@ class Reconciler:
         await taking.draw(plan.secrets)
         if _lacks_secrets(view, plan) or any(each.replaces for each in plan.secrets):
             drawn = plan.secrets
-            view = view_of(self._store, view.resource, self._config, view.secrets, view.versions)
+            view = view_of(self._store, view.resource, self._config, view.secrets, view.named)
             plan = PLANNERS[view.owner.kind](view)
             # They hold something of one that was drawn just now, such as the authority's certificate, or the keys that count.
             following = [request for request in plan.secrets if request not in drawn]
             await taking.draw(following)
             if _lacks_secrets(view, plan) or any(each.replaces for each in following):
-                view = view_of(self._store, view.resource, self._config, view.secrets, view.versions)
+                view = view_of(self._store, view.resource, self._config, view.secrets, view.named)
                 plan = PLANNERS[view.owner.kind](view)
         # apply
         taking.forget_others(plan.secrets, plan.manifests)

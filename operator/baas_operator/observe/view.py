@@ -20,14 +20,25 @@ _MAX_QUOTE = 200
 
 
 @dataclass(frozen=True)
+class Named:
+    """What is known of a Secret or ConfigMap of the user's, which nobody watches: its version, the names of its keys, and whether pods read
+    it only when they start. `flaw`: why a certificate and its key are of no use, in a few words."""
+
+    version: str
+    keys: frozenset[str]
+    at_start: bool = False
+    flaw: str | None = None
+
+
+@dataclass(frozen=True)
 class View:
     """Everything that was gathered for one reconcile. `others` are objects of ours that this one refers to, by (kind, name), with
     their children under `other_children`. `queues` are the EventQueues that it copies streams of, those that they copy streams of, and so
-    on, by (namespace, name). `secrets` are Secrets that it names and that may be anybody's, by name; `versions`
-    of those, and of ConfigMaps, that its pods read only when they start. `external` is what an operand's own API said (None: not asked, or
-    no answer). `untaken`: manifests that the API server did not take, or that wait for such, by (kind, name). `kinds`: those of others
-    that the API server has and children may be of (api/kinds.py, OPTIONAL_KINDS); `monitoring_labels`: what a Prometheus finds PodMonitors
-    by."""
+    on, by (namespace, name). `secrets` are Secrets that it names and that may be anybody's, by name; `named`: what is known of the user's
+    Secrets and ConfigMaps that a backend names, of those that are there, by (kind, name). `external` is what an operand's own API said
+    (None: not asked, or no answer). `untaken`: manifests that the API server did not take, or that wait for such, by (kind, name). `kinds`:
+    those of others that the API server has and children may be of (api/kinds.py, OPTIONAL_KINDS); `monitoring_labels`: what a Prometheus
+    finds PodMonitors by."""
 
     resource: Manifest
     children: Mapping[tuple[str, str], Manifest]
@@ -42,7 +53,7 @@ class View:
     other_children: Mapping[tuple[str, str], Mapping[tuple[str, str], Manifest]] = field(default_factory=dict)
     queues: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
     secrets: Mapping[str, Manifest] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
+    named: Mapping[tuple[str, str], Named] = field(default_factory=dict)
     external: Any = None
     untaken: frozenset[tuple[str, str]] = frozenset()
 
@@ -56,6 +67,15 @@ class View:
     def spec(self) -> dict[str, Any]:
         """The object's spec."""
         return self.resource.get("spec") or {}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the user's ConfigMaps and Secrets that pods read only when they start, by name."""
+        made = dict[str, str]()
+        for (_, name), each in sorted(self.named.items()):
+            if each.at_start:
+                made[name] = f"{made.get(name, '')}{each.version}"
+        return made
 
     def child(self, kind: Kind, name: str) -> Manifest | None:
         """One child."""

@@ -23,7 +23,6 @@ from baas_operator.desired.secrets import SecretRequest
 from baas_operator.desired.sql_job import DATABASE_ANNOTATION
 from baas_operator.observe.conditions import READY, STALLED, ZONE_TOLERANT, find, is_true
 from baas_operator.observe.instance import (
-    every_gateway_has,
     job_succeeded,
     job_trouble,
     observe_component,
@@ -36,6 +35,7 @@ from baas_operator.observe.text import are, counted
 from baas_operator.observe.view import View, secret_text
 from baas_operator.policy.instance_keys import plan_keys
 from baas_operator.policy.limits import limits_too_low, without_low_limits
+from baas_operator.policy.named import LOOK_AGAIN_SECONDS, leads_to_https, missing_named
 from baas_operator.policy.one_at_a_time import one_at_a_time
 from baas_operator.policy.passwords import logins_of, passwords_digest, plan_passwords, workloads_of
 from baas_operator.policy.placement import as_made, hard_spread, where_database_runs
@@ -114,7 +114,7 @@ def plan_instance(view: View) -> Plan:
         standby_schema=schema_to_load(view, database),
         logins=logins,
         pooled=_pooled(view, database, requests),
-        https=every_gateway_has(view, "https"),
+        https=leads_to_https(spec, view),
         passwords=passwords_digest(view, spec, logins),
         database_uid=_database_uid(view, database),
         bootstrap_where=where_database_runs(view, database),
@@ -148,13 +148,19 @@ def plan_instance(view: View) -> Plan:
         view, keys.requests, logging_in, job=job if facts.passwords else None, rotation_days=spec.keys.password_rotation_days
     )
     unready, incomplete, fragile = _unready(it), _incomplete(it), _fragile(it)
+    # Before what is incomplete: it may be why, and nothing else tells.
+    unnamed = missing_named(spec, view)
+    if unready and unnamed:
+        unready = Finding(unready.reason, f"{unready.message} {unnamed.finding.message}")
     lacks = keys.stalled or passwords.stalled or _lacking(it) or low
     return Plan(
         effects=(*_tell(view, wanted), *spread.effects, *load_schema(view, manifests)),
         conditions=conditions(
             unready=unready,
-            incomplete=incomplete or lacks or workers.incomplete or keys.progress or passwords.progress,
-            stuck=not (unready or incomplete) and (lacks is not None or workers.blocked),
+            incomplete=(unnamed and unnamed.finding) or incomplete or lacks or workers.incomplete or keys.progress or passwords.progress,
+            stuck=unnamed.stuck
+            if unnamed and (unready is None or unready.reason == "ComponentDown")
+            else not (unready or incomplete) and (lacks is not None or workers.blocked),
             fragile=fragile and Finding(fragile.reason, f"{fragile.message} {spread.told}"),
             ready_message=f"The gateway serves at {_endpoint(it)}.",
             tolerant_message=f"Any one zone can be lost without losing acknowledged data or the service. {spread.told}".rstrip(),
@@ -174,6 +180,7 @@ def plan_instance(view: View) -> Plan:
                     keys.wake_seconds,
                     passwords.wake_seconds,
                     spread.again_seconds,
+                    LOOK_AGAIN_SECONDS if unnamed or not facts.https else None,
                 )
                 if each is not None
             ),
@@ -206,7 +213,8 @@ def _tell(view: View, wanted: list[Component]) -> list[TellPod]:
     for each in wanted:
         if each.hot:
             mounted = [view.child(SECRET, mount.secret) for mount in each.mounts if mount.secret]
-            told += untold(view.all(POD, each.name), [view.child(CONFIG_MAP, f"{view.owner.name}-{each.name}"), *mounted])
+            named = [known.version for mount in each.mounts if (known := view.named.get((SECRET.name, mount.secret or "")))]
+            told += untold(view.all(POD, each.name), [view.child(CONFIG_MAP, f"{view.owner.name}-{each.name}"), *mounted], named)
     return told
 
 

@@ -16,12 +16,17 @@ TOLD_ANNOTATION = "baas-operator.io/told"
 """On a pod: the versions of what it mounts, as far as it was told."""
 
 
-def untold(pods: Iterable[Manifest], mounted: Iterable[Manifest | None]) -> list[TellPod]:
-    """The pods that were not told of what they mount now."""
-    versions = "-".join(sorted(str(each["metadata"]["resourceVersion"]) for each in mounted if each is not None))
+def untold(pods: Iterable[Manifest], mounted: Iterable[Manifest | None], others: Iterable[str] = ()) -> list[TellPod]:
+    """The pods that were not told of what they mount now. `others`: versions of what they mount beside."""
+    versions = "-".join(sorted([*(str(each["metadata"]["resourceVersion"]) for each in mounted if each is not None), *others]))
     return [
         TellPod(str(metadata["name"]), str(metadata["uid"]), TOLD_ANNOTATION, versions)
         for metadata in (pod["metadata"] for pod in pods)
         if versions and not metadata.get("deletionTimestamp")
         if (metadata.get("annotations") or {}).get(TOLD_ANNOTATION) != versions
     ]
+
+
+def told_of(pod: Manifest, version: str) -> bool:
+    """Whether a pod was told of that version of something."""
+    return version in ((pod["metadata"].get("annotations") or {}).get(TOLD_ANNOTATION) or "").split("-")

@@ -85,14 +85,20 @@ def _tls(folder: Path, named: bool) -> ssl.SSLContext:
     issued it, a client has to find it in force and, where it is known what clients call it (`named`), for that host.
 
     Raises:
-        OSError: there is none.
+        ConfigError: there is none, or it is none.
     """
+    certificate = folder / "tls.crt"
     made = ssl.create_default_context()
     made.check_hostname = named
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    made.load_verify_locations(folder / "tls.crt")
-    if (authority := folder / "ca.crt").exists():
-        made.load_verify_locations(authority)
+    for each in (certificate, folder / "ca.crt"):
+        if each is not certificate and not each.exists():
+            continue
+        try:
+            made.load_verify_locations(each)
+        except OSError as error:  # ssl.SSLError is one
+            why = "is no certificate" if isinstance(error, ssl.SSLError) else f"can not be read: {error.strerror}"
+            raise ConfigError(f"{each.name} of the Secret with the gateway's certificate {why}") from error
     return made
 
 

@@ -7,13 +7,21 @@ from typing import Any, cast
 
 import pytest
 
-from baas_operator.api.kinds import BAAS_INSTANCE, Kind
+from baas_operator.api.database import DatabaseReplicaSpec
+from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, SECRET, Kind
+from baas_operator.desired.database.certificates import database_certificates
 from baas_operator.desired.meta import Manifest
 from baas_operator.engine import several
+from baas_operator.engine.certificates import draw
 from baas_operator.engine.client import Client
 from baas_operator.engine.errors import ApiError
-from baas_operator.engine.named import referred_versions
-from tests.unit.objects import own
+from baas_operator.engine.named import referred_by_backend
+from tests.unit.engine.api import StandInApi
+from tests.unit.objects import own, owner, secret
+
+OWNER = owner(BAAS_INSTANCE, "shop")
+CA = database_certificates(DatabaseReplicaSpec(), owner(DATABASE_REPLICA, "db"))[0].certificate
+assert CA
 
 
 class SlowApi:
@@ -51,18 +59,17 @@ def backend() -> Manifest:
 async def test_so_many_at_a_time_and_no_more() -> None:
     api = SlowApi()
     api.missing = {"n-20"}
-    asking = asyncio.create_task(referred_versions(cast(Client, api), backend()))
+    asking = asyncio.create_task(referred_by_backend(cast(Client, api), backend()))
     await asyncio.wait_for(api.full.wait(), 5.0)
     api.go.set()
     found = await asyncio.wait_for(asking, 5.0)
 
     assert api.most == several.AT_A_TIME
     assert api.answered == 80
-    assert len(found) == 78, "one is not there, and two have a name"
-    assert found["n-99"] == "S99C99"
-    assert (found["n-10"], found["cn-10"]) == ("S10", "C10")
-    assert "n-20" not in found
-    assert list(found) == list(await referred_versions(cast(Client, api), backend())), "in the same order every time"
+    assert len(found) == 79, "one is not there"
+    assert (found["Secret", "n-10"].version, found["ConfigMap", "cn-10"].version) == ("S10", "C10")
+    assert ("Secret", "n-20") not in found
+    assert list(found) == list(await referred_by_backend(cast(Client, api), backend())), "in the same order every time"
 
 
 async def test_one_that_fails_is_raised_when_all_are_over() -> None:
@@ -70,16 +77,39 @@ async def test_one_that_fails_is_raised_when_all_are_over() -> None:
     api.go.set()
     api.wrong = {"n-11", "cn-30"}
     with pytest.raises(ApiError, match="n-11 is forbidden"):
-        await referred_versions(cast(Client, api), backend())
+        await referred_by_backend(cast(Client, api), backend())
     assert (api.asked, api.answered) == (0, 80)
 
 
 async def test_none_goes_on_when_a_reconcile_is_cut_off() -> None:
     api = SlowApi()
     before = asyncio.all_tasks()
-    asking = asyncio.create_task(referred_versions(cast(Client, api), backend()))
+    asking = asyncio.create_task(referred_by_backend(cast(Client, api), backend()))
     await asyncio.wait_for(api.full.wait(), 5.0)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert asyncio.all_tasks() <= before
+
+
+PEM = {key.replace("ca", "tls"): text for key, text in draw(CA, None, 1_800_000_000)[0].items()}
+OTHER = {key.replace("ca", "tls"): text for key, text in draw(CA, None, 1_800_000_000)[0].items()}
+
+
+@pytest.mark.parametrize(
+    ("data", "flaw"),
+    [
+        (PEM, None),
+        (PEM | {"tls.crt": "nonsense"}, "its tls.crt is no certificate in PEM"),
+        (PEM | {"tls.key": "nonsense"}, "its tls.key is no private key in PEM, or has a password"),
+        (PEM | {"tls.key": OTHER["tls.key"]}, "its tls.key is not the key of its tls.crt"),
+    ],
+)
+async def test_whether_gateways_can_use_their_certificate_is_known(data: dict[str, str], flaw: str | None) -> None:
+    api = StandInApi()
+    await cast(Client, api).create(SECRET, secret(OWNER, "tls", "gateway", **data))
+    shop = own(BAAS_INSTANCE, "shop", {"components": {"gateway": {"tls": {"secretName": "tls"}}}})
+    named = await referred_by_backend(cast(Client, api), shop)
+    (found,) = named.values()
+    assert (found.flaw, found.keys) == (flaw, {"tls.crt", "tls.key"})
+    assert not found.at_start, "the gateway follows its files"

@@ -8,7 +8,7 @@ from typing import Any
 from baas_operator.api.kinds import BAAS_INSTANCE, DATABASE_REPLICA, EVENT_QUEUE
 from baas_operator.desired.meta import Manifest
 from baas_operator.observe.conditions import READY, ZONE_TOLERANT
-from baas_operator.observe.view import View
+from baas_operator.observe.view import Named, View
 from baas_operator.policy.instance import plan_instance
 from baas_operator.policy.plan import Plan
 from tests.unit.objects import NOW, ZONES, condition, conditions, keyed, nodes, own, owner, pod, secret
@@ -29,6 +29,7 @@ class Backend:
         self.keys: Manifest | None = None
         self.drawn: dict[tuple[str, str], Manifest] = {}
         self.kinds: frozenset[str] = frozenset()
+        self.named: dict[tuple[str, str], Named] = {}
         self.untaken: frozenset[tuple[str, str]] = frozenset()
 
     def has(self, kind: Any, name: str, found: Manifest | None = None) -> None:
@@ -71,6 +72,7 @@ class Backend:
             nodes=nodes(*ZONES),
             now=NOW,
             others=self.others,
+            named=self.named,
             kinds=self.kinds,
             untaken=self.untaken,
         )

@@ -129,9 +129,10 @@ async def test_over_tls_the_very_certificate_of_the_gateway_is_trusted_for_its_h
         _certificate(folder, "shop.example")  # another one, which the gateway does not have
         with pytest.raises(Failure, match="CERTIFICATE_VERIFY_FAILED"):
             await Client(read(tell(tmp_path, port, gateway=gateway | {"host": "shop.example"})[0]).gateway).ask("GET", "/", {})
-        (folder / "tls.crt").unlink()
-        with pytest.raises(ConfigError):
-            read(config)
+        for wrong, why in (("nonsense", "tls.crt of the Secret .* is no certificate"), (None, "tls.crt of the Secret .* No such file")):
+            (folder / "tls.crt").write_text(wrong) if wrong else (folder / "tls.crt").unlink()
+            with pytest.raises(ConfigError, match=why):
+                read(config)
     finally:
         server.close()
 

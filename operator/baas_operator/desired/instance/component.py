@@ -62,6 +62,7 @@ class Component:
 
     `options`: what the user said. `env`: plain; `secret_env`: name -> (Secret, key), for programs that read secrets nowhere else.
     `config`: files of its own ConfigMap, in `config_mount`; `hot`: it takes up a change of them by itself, and is not rolled for it.
+    `notes`: annotations of that ConfigMap.
     `kids`: ids of the keys in the set that its pods were given to check tokens with, None for one that checks none.
     `rolls`: what its pods read only when they start, beside `config`: they are rolled when it changes. `needs_database`: it ends, or
     answers no probe, when it starts before its database is there. `flows`: connections that it makes, beside DNS. `webhooks`: port where it
@@ -90,6 +91,7 @@ class Component:
     config: Mapping[str, str] = field(default_factory=dict)
     config_mount: str | None = None
     hot: bool = False
+    notes: Mapping[str, str] = field(default_factory=dict)
     kids: tuple[str, ...] | None = None
     rolls: tuple[str, ...] = ()
     needs_database: bool = False

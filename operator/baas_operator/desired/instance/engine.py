@@ -23,7 +23,7 @@ class Given:
     of the user's that pods read only when they start, by name; `gateways`: pods of the gateway where an autoscaler says how many;
     `standby_schema`: the state of the schema that PostgREST on standbys has to be started for, None for any; `logins`: the names that roles
     log in with, by role, as far as they are known; `pooled`: whether the database has a pooler, and who goes by it knows where; `https`:
-    whether all gateways that there are have the port of HTTPS, where the spec asks for it."""
+    whether clients are led to HTTPS, where the spec asks for it."""
 
     owner: Owner
     spec: BaasInstanceSpec

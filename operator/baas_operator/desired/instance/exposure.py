@@ -13,6 +13,8 @@ from baas_operator.api.kinds import CERTIFICATE, HTTP_ROUTE, Kind
 from baas_operator.desired.instance import names
 from baas_operator.desired.meta import Manifest, Owner
 
+HTTPS_ANNOTATION = "baas-operator.io/https"
+"""On the ConfigMap of gateways: they lead clients to HTTPS."""
 _COMPONENT = "gateway"
 _INSTALL = {HTTP_ROUTE: "the Gateway API", CERTIFICATE: "cert-manager"}
 

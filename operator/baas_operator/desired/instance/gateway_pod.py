@@ -6,7 +6,7 @@ from baas_operator.api.instance.gateway import ServiceType
 from baas_operator.desired.instance import names
 from baas_operator.desired.instance.component import Component, Flow, Mount
 from baas_operator.desired.instance.engine import Given
-from baas_operator.desired.instance.exposure import certificate_secret, fronted, terminates_tls
+from baas_operator.desired.instance.exposure import HTTPS_ANNOTATION, certificate_secret, fronted, terminates_tls
 from baas_operator.desired.instance.gateway import (
     CONFIG_MOUNT,
     DRAIN_SECONDS,
@@ -50,6 +50,7 @@ def gateway(given: Given, upstreams: list[Upstream], routes: list[Route]) -> Com
         config=files,
         config_mount=CONFIG_MOUNT,
         hot=True,
+        notes={HTTPS_ANNOTATION: "true"} if tls and given.https else {},
         rolls=(bootstrap_of(files),) if files else (),
         kids=given.kids,
         # cert-manager makes the Secret after the pods are there, and Envoy takes the certificate up when it comes.

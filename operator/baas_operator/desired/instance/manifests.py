@@ -41,8 +41,10 @@ def build_component(owner: Owner, component: Component, *, hard_spread: bool, re
     selector = owner.selector(component.name)
     made = [service_account(owner, name, component.name)]
     if component.config:
-        told = {KEY_IDS_ANNOTATION: ",".join(component.kids)} if component.hot and component.kids is not None else None
-        made.append(owner.child("v1", "ConfigMap", name, component.name, data=dict(component.config), annotations=told))
+        notes = dict(component.notes)
+        if component.hot and component.kids is not None:
+            notes[KEY_IDS_ANNOTATION] = ",".join(component.kids)
+        made.append(owner.child("v1", "ConfigMap", name, component.name, data=dict(component.config), annotations=notes or None))
     made.append(_service(owner, name, component, selector))
     made.append(disruption_budget(owner, name, component.name))
     made.append(_deployment(owner, name, component, selector, hard_spread, replicas))
