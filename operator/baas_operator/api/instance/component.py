@@ -84,7 +84,8 @@ class Volume(ApiModel):
 
 
 class Sidecar(ApiModel):
-    """A container of the user's own beside a component's. It is as restricted as that, and shares its volumes."""
+    """A container of the user's own beside a component's, and a native sidecar: it starts before that and ends after it. It is as
+    restricted, and shares its volumes."""
 
     name: Annotated[DnsLabel, Field(max_length=40)]
     """Name of the container."""

@@ -111,6 +111,8 @@ def _pod(name: str, component: Component, selector: dict[str, str], hard_spread:
     options = component.options
     own, own_mounts = _own_volumes(name, component)
     added, added_mounts = volumes(options.volumes)
+    sidecars = [sidecar(each, [*_shared(own_mounts), *added_mounts]) for each in options.sidecars]
+    beside = {"initContainers": sidecars} if sidecars else {}
     return {
         "serviceAccountName": name,
         "automountServiceAccountToken": False,
@@ -118,13 +120,9 @@ def _pod(name: str, component: Component, selector: dict[str, str], hard_spread:
         "terminationGracePeriodSeconds": component.drain_seconds + component.finish_seconds,
         "securityContext": pod_security(component.uid),
         "topologySpreadConstraints": spread_for_surge(selector, hard=hard_spread),
-        "containers": [
-            _container(component, [*own_mounts, *added_mounts]),
-            *(_beside(each, own_mounts) for each in component.beside),
-            *(sidecar(each, [*_shared(own_mounts), *added_mounts]) for each in options.sidecars),
-        ],
+        "containers": [_container(component, [*own_mounts, *added_mounts]), *(_beside(each, own_mounts) for each in component.beside)],
         "volumes": [*own, *added],
-    } | place(options)
+    } | beside | place(options)  # fmt: skip
 
 
 def place(options: Options) -> dict[str, Any]:
@@ -225,10 +223,11 @@ def volumes(said: list[Volume]) -> tuple[list[dict[str, Any]], list[dict[str, An
 
 
 def sidecar(said: Sidecar, mounts: list[dict[str, Any]]) -> dict[str, Any]:
-    """A container of the user's, as restricted as the others."""
+    """A container of the user's, as restricted as the others, and a native sidecar (Kubernetes documentation, "Sidecar Containers"): a
+    proxy that a component works through is there before that, and until it has drained."""
     return container(
         said.name, said.image, env=environment(said.env), asked=said.resources, cpu="10m", memory="16Mi", mounts=mounts,
-        command=said.command, args=said.args,
+        command=said.command, args=said.args, restartPolicy="Always",
     )  # fmt: skip
 
 
