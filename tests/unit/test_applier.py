@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from baas_operator.api.kinds import SECRET
 from baas_operator.desired.meta import Manifest, Owner
 from baas_operator.desired.pods import service
+from baas_operator.desired.secrets import password
 from baas_operator.engine import applier
 from baas_operator.engine.errors import Refused
 from baas_operator.engine.store import Store, key_of
@@ -133,3 +136,41 @@ async def test_object_of_others_is_not_taken_over(labels: dict[str, str]) -> Non
         await applier.apply(server, Store(), wanted())  # type: ignore[arg-type]
 
     assert server.writes == []
+
+
+SEALED = {"apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "name": "db-role-shop", "uid": "sealed-uid", "controller": True}
+EARLIER = {"apiVersion": "baas-operator.io/v1alpha1", "kind": "DatabaseReplica", "name": "db", "uid": "earlier-uid", "controller": True}
+
+
+async def brought(*owners: Manifest) -> tuple[StandInApi, Manifest]:
+    """A Secret with our labels, which others own."""
+    api = StandInApi()
+    secret = OWNER.child("v1", "Secret", "db-role-shop", "postgresql", owned=False, data={"password": "bWluZQ=="})
+    secret["metadata"]["ownerReferences"] = list(owners)
+    return api, await api.create(SECRET, secret)
+
+
+def owners_of(api: StandInApi, secret: Manifest) -> list[tuple[str, bool]]:
+    found = api.objects[key_of(secret)]["metadata"]["ownerReferences"]
+    return [(each["uid"], each["controller"]) for each in found]
+
+
+@pytest.mark.parametrize("owned", [False, True], ids=["retained", "deleted-with-it"])
+async def test_a_secret_that_another_controller_keeps_is_used_and_stays_its(owned: bool) -> None:
+    api, secret = await brought(SEALED)
+    store, request = Store(), password(OWNER, "db-role-shop", "postgresql", "shop", owned=owned)
+
+    await applier.ensure_secret(api, store, replace(request, fixed={}))  # type: ignore[arg-type]
+
+    assert owners_of(api, secret) == [("sealed-uid", True), *([("owner-uid", False)] if owned else [])]
+    api.writes.clear()
+    await applier.ensure_secret(api, store, replace(request, fixed={}))  # type: ignore[arg-type]
+    assert api.writes == []
+
+
+async def test_what_an_earlier_object_owned_beside_another_controller_is_adopted() -> None:
+    api, secret = await brought(SEALED, EARLIER | {"controller": False})
+
+    await applier.ensure_secret(api, Store(), replace(password(OWNER, "db-role-shop", "x", "shop", owned=True), fixed={}))  # type: ignore[arg-type]
+
+    assert owners_of(api, secret) == [("sealed-uid", True), ("owner-uid", False)]

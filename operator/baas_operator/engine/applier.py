@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from functools import partial
 from urllib.parse import urlsplit
 
-from baas_operator.api.kinds import ALL_KINDS, OPTIONAL_KINDS, POD, SECRET, VOLUME_CLAIM, Kind, kind_of
+from baas_operator.api.group import GROUP
+from baas_operator.api.kinds import ALL_KINDS, OPTIONAL_KINDS, OWN_KINDS, POD, SECRET, VOLUME_CLAIM, Kind, kind_of
 from baas_operator.desired.instance.keys import PUBLIC, SIGNING
 from baas_operator.desired.key_set import SIGNER_ANNOTATION, WRITTEN_ANNOTATION
 from baas_operator.desired.meta import DIGEST, Manifest
@@ -64,7 +65,7 @@ async def _ours(client: Client, store: Store, manifest: Manifest) -> Manifest | 
         live = await client.get(kind_of(manifest), key.namespace, key.name)
         if live is None:
             return None
-    theirs = {each.get("uid") for each in live["metadata"].get("ownerReferences") or [] if each.get("controller")}
+    theirs = {each.get("uid") for each in live["metadata"].get("ownerReferences") or [] if each.get("controller") and _to_ours(each)}
     mine = {each.get("uid") for each in manifest["metadata"].get("ownerReferences") or []}
     belongs = owner_of(live)
     # One whose labels were taken off by hand is still ours by its owner reference.
@@ -78,6 +79,12 @@ async def _ours(client: Client, store: Store, manifest: Manifest) -> Manifest | 
         raise Waiting(CHILD_GOING, f"{key.kind} {key.name!r} is being deleted", 1.0)
     store.put(live)
     return live
+
+
+def _to_ours(reference: Manifest) -> bool:
+    """Whether an owner reference leads to an object of ours."""
+    group = str(reference.get("apiVersion")).partition("/")[0]
+    return group == GROUP and reference.get("kind") in {kind.name for kind in OWN_KINDS}
 
 
 async def apply(client: Client, store: Store, manifest: Manifest) -> bool:
@@ -238,11 +245,16 @@ def _host(secret: Manifest) -> str | None:
 
 
 async def _adopt(client: Client, store: Store, wanted: Manifest, live: Manifest) -> None:
-    """Labels and owner of a kept secret follow the object (another uid, another deletion policy); its content never changes."""
+    """Labels and owner of a kept secret follow the object (another uid, another deletion policy); its content never changes. What owns it
+    beside an object of ours (a SealedSecret, an ExternalSecret) still does."""
     meta, have = wanted["metadata"], live["metadata"]
-    references = meta.get("ownerReferences") or []
+    had = have.get("ownerReferences") or []
+    others = [each for each in had if not _to_ours(each)]
+    # The API server takes one controller.
+    role = {"controller": False} if any(each.get("controller") for each in others) else {}
+    references = others + [each | role for each in meta.get("ownerReferences") or []]
     same_labels = all((have.get("labels") or {}).get(key) == value for key, value in meta["labels"].items())
-    if same_labels and [r["uid"] for r in references] == [r["uid"] for r in have.get("ownerReferences") or []]:
+    if same_labels and {each["uid"] for each in references} == {each["uid"] for each in had}:
         return
     patch = {"metadata": {"resourceVersion": have["resourceVersion"], "labels": meta["labels"], "ownerReferences": references}}
     store.put(await client.merge(SECRET, meta["namespace"], meta["name"], patch))
