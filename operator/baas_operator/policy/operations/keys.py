@@ -18,8 +18,8 @@ from baas_operator.observe.keys import ignorant, read_key_set, read_published
 from baas_operator.observe.moments import to_text, to_time
 from baas_operator.observe.view import View
 from baas_operator.policy.keys import retires_at
-from baas_operator.policy.operations.common import end, pending, running, suspended
-from baas_operator.policy.operations.rotation import LOOK_AGAIN_SECONDS, PUBLISH, RETIRE, ask, going, seconds, step, switched
+from baas_operator.policy.operations.common import end, pending, running
+from baas_operator.policy.operations.rotation import LOOK_AGAIN_SECONDS, PUBLISH, RETIRE, ask, going, held_up, seconds, step, switched
 from baas_operator.policy.plan import Finding, Plan
 
 _TOLD = " (status.keys)"
@@ -29,15 +29,16 @@ def plan_rotate_keys(view: View, spec: OperationSpec, status: OperationStatus, i
     """Decide about a rotation of the keys of `instance`, the view of what the Operation is for."""
     name = names.signing_key_secret(instance.owner.name)
     live = instance.child(SECRET, name)
+    before = status.result.previous_key if status.result else None
     try:
         held = read_key_set(live)
     except ValueError as error:
-        return end(view, status, OperationPhase.REFUSED, Finding(
-            "KeySetUnreadable", f"keys.json in Secret {name!r} is not as it was written: {error}. Put that right first.",
-        ))  # fmt: skip
-    if refused := suspended(view, status, instance):
-        return refused
-    before = status.result.previous_key if status.result else None
+        why = Finding("KeySetUnreadable", f"keys.json in Secret {name!r} is not as it was written: {error}. Put that right first.")
+        if before is not None:
+            return going(view, spec, status, why.message, told=_TOLD)
+        return end(view, status, OperationPhase.REFUSED, why)
+    if plan := held_up(view, spec, status, instance, told=_TOLD):
+        return plan
     if live is None or held is None:
         wait = Finding("KeysNotReady", f"The keys of {instance.owner.name} are being made.")
         return pending(view, spec, wait, LOOK_AGAIN_SECONDS) if before is None else going(view, spec, status, wait.message, told=_TOLD)

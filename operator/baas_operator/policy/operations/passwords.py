@@ -19,16 +19,27 @@ from baas_operator.desired.meta import Manifest
 from baas_operator.desired.secrets import NEXT, OVERLAP_ANNOTATION, PREVIOUS, ROTATED_ANNOTATION
 from baas_operator.observe.moments import to_text, to_time
 from baas_operator.observe.view import View, secret_text
-from baas_operator.policy.operations.common import end, pending, running, suspended
-from baas_operator.policy.operations.rotation import LOOK_AGAIN_SECONDS, PUBLISH, RETIRE, ask, going, moment, seconds, step, switched
+from baas_operator.policy.operations.common import end, pending, running
+from baas_operator.policy.operations.rotation import (
+    LOOK_AGAIN_SECONDS,
+    PUBLISH,
+    RETIRE,
+    ask,
+    going,
+    held_up,
+    moment,
+    seconds,
+    step,
+    switched,
+)
 from baas_operator.policy.passwords import logins_of, not_rotated, users, workloads_of
 from baas_operator.policy.plan import Finding, Plan
 
 
 def plan_rotate_passwords(view: View, spec: OperationSpec, status: OperationStatus, instance: View) -> Plan:
     """Decide about a rotation of the passwords of `instance`, the view of what the Operation is for."""
-    if refused := suspended(view, status, instance):
-        return refused
+    if plan := held_up(view, spec, status, instance):
+        return plan
     requests = [each for each in instance_secrets(BaasInstanceSpec.stored(instance.spec), instance.owner) if each.retires]
     found = {each.name: live for each in requests if (live := instance.child(SECRET, each.name)) is not None}
     if not status.steps:

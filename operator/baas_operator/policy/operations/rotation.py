@@ -11,7 +11,7 @@ from baas_operator.desired.meta import Manifest
 from baas_operator.desired.secrets import EXPIRES_ANNOTATION
 from baas_operator.observe.moments import read_time, to_text, to_time
 from baas_operator.observe.view import View
-from baas_operator.policy.operations.common import deadline, end, running
+from baas_operator.policy.operations.common import deadline, end, running, suspended
 from baas_operator.policy.plan import Effect, Finding, PatchAnnotation, Plan
 
 PUBLISH, SWITCH, RETIRE = "Publish", "Switch", "Retire"
@@ -40,11 +40,20 @@ def moment(live: Manifest, annotation: str) -> datetime | None:
 
 
 def ask(view: View, live: Manifest) -> tuple[PatchAnnotation, ...]:
-    """The note on a Secret that its content is to be another one now, for the version that was looked at; nothing where it says so."""
+    """The note on a Secret that its content is to be another one now, for the version that was looked at; nothing where it says so. A later
+    time gives way: what was to end then ends now."""
     asked, meta = moment(live, EXPIRES_ANNOTATION), live["metadata"]
     if asked is not None and asked <= view.now:
         return ()
     return (PatchAnnotation(SECRET.name, meta["name"], EXPIRES_ANNOTATION, to_text(view.now), meta["resourceVersion"]),)
+
+
+def held_up(view: View, spec: OperationSpec, status: OperationStatus, target: View, *, told: str = "") -> Plan | None:
+    """What becomes of it while nothing is done to its target. One that has begun waits: what it asked for is done once the target is not
+    suspended any more, so to say that it was refused would have somebody ask again, for one rotation more."""
+    if status.steps and target.spec.get("suspend"):
+        return going(view, spec, status, f"spec.suspend of {target.owner.name} is true: it goes on once that is false.", told=told)
+    return suspended(view, status, target)
 
 
 def going(

@@ -146,6 +146,41 @@ async def test_what_can_not_be_is_refused(world: World, spec: dict[str, Any], wh
     assert (it.status["phase"], reason(told, READY)) == ("Refused", why)
 
 
+@pytest.mark.parametrize("asked", [False, True], ids=["not-yet-asked-for", "asked-for"])
+async def test_one_that_has_begun_waits_while_its_backend_is_suspended(world: World, asked: bool) -> None:
+    it = Rotation(world)
+    for _ in range(1 + asked):
+        await it.step()
+    it.more["suspend"] = True
+
+    told = await it.step()
+
+    assert (it.status["phase"], told.effects) == ("Running", ()), "nothing of what is suspended is changed"
+    assert message(told, READY) == "spec.suspend of shop is true: it goes on once that is false."
+    it.more.clear()
+    await it.step()
+    await learnt(world)
+    await it.step()
+    assert it.status["phase"] == OperationPhase.SUCCEEDED
+
+
+async def test_one_that_has_begun_waits_while_the_keys_can_not_be_read(world: World) -> None:
+    it = Rotation(world)
+    await it.step()
+    held = world.live(SIGNING)["data"]["keys.json"]
+    world.store.put(await world.api.merge(SECRET, NAMESPACE, SIGNING, {"metadata": {}, "data": {"keys.json": "e30="}}))
+
+    told = await it.step()
+
+    assert (it.status["phase"], told.effects) == ("Running", ())
+    assert "keys.json in Secret 'shop-signing-key' is not as it was written" in message(told, READY)
+    world.store.put(await world.api.merge(SECRET, NAMESPACE, SIGNING, {"metadata": {}, "data": {"keys.json": held}}))
+    await it.step()
+    await learnt(world)
+    await it.step()
+    assert it.status["phase"] == OperationPhase.SUCCEEDED
+
+
 async def test_after_its_time_it_is_given_up_and_the_rotation_goes_on(world: World) -> None:
     it = Rotation(world)
     await it.step()

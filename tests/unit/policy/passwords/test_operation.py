@@ -114,6 +114,22 @@ async def test_one_on_what_can_not_be_changed_is_refused(world: World) -> None:
     assert "Secret 'shop-role-auth' can not be rotated: it is immutable: delete it" in message(told, READY)
 
 
+async def test_one_that_has_begun_waits_while_its_backend_is_suspended(world: World) -> None:
+    it = Rotation(world)
+    await it.step()
+    it.more["suspend"] = True
+    told = await it.step()
+    assert (it.status["phase"], told.effects) == ("Running", ()), "nothing of what is suspended is changed"
+    assert message(told, READY) == "spec.suspend of shop is true: it goes on once that is false."
+
+    it.more.clear()
+    await it.step()
+    assert all(world.annotation(each, EXPIRES_ANNOTATION) for each in ROLES)
+    world.passes(601)
+    it.more["suspend"] = True
+    assert reason(await it.step(), READY) == "TimedOut"
+
+
 async def test_one_that_takes_too_long_fails_and_the_rotation_goes_on(world: World) -> None:
     it = Rotation(world)
     await it.step()
