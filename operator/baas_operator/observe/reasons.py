@@ -73,7 +73,7 @@ REASONS: dict[str, str] = {
     "OutboxStarting": "No dispatcher relays an outbox yet.",
     "OutboxesShareTable": "Two outboxes of a queue name the same table.",
     "ParameterRefused": "PostgreSQL does not take a value of spec.parameters, and runs with another; the message says why.",
-    "PasswordNotRotated": "A password that was asked to be rotated can not be; the message says why.",
+    "PasswordNotRotated": "A password that is to be rotated, as was asked or by the schedule, can not be; the message says why.",
     "PasswordsNotReady": "The passwords of a backend's roles are being made.",
     "PasswordsOverlap": "Passwords of before the last rotation still count, so there can be no others yet; the message says what to do.",
     "PasswordsRotated": "All pods of a backend log in to the database with other passwords.",

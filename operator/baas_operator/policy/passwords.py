@@ -141,9 +141,7 @@ def _judge(view: View, request: SecretRequest, wanted: Workloads, *, settled: bo
     login = _login(request, live)
     annotations = live["metadata"].get("annotations") or {}
     text = annotations.get(EXPIRES_ANNOTATION)
-    stalled = Finding("PasswordNotRotated", f"Secret {request.name!r} has the annotation {EXPIRES_ANNOTATION}, but {why}.") if (
-        text is not None and (why := not_rotated(live, text))
-    ) else None  # fmt: skip
+    stalled = _stalled(live, text, rotation_days)
     if live.get("immutable"):
         return _Judged(request, stalled)
     due = replace(request, replaces=live["metadata"]["resourceVersion"])
@@ -163,6 +161,21 @@ def _judge(view: View, request: SecretRequest, wanted: Workloads, *, settled: bo
         return _Judged(due if settled and not using and view.now >= over else request, stalled, waits, over, phase)
     wish = _wish(live, text, rotation_days)
     return _Judged(due if settled and wish and view.now >= wish else request, stalled, at=wish, phase=KeysPhase.STABLE)
+
+
+def _stalled(live: Manifest, asked: str | None, rotation_days: int) -> Finding | None:
+    """What keeps a password from being rotated that is to be, as somebody noted on its Secret, or by the schedule. The latter is told long
+    before it is due: for as long as it is not, the schedule looks as if it were kept."""
+    name = live["metadata"]["name"]
+    if asked is not None and (why := not_rotated(live, asked)):
+        return Finding("PasswordNotRotated", f"Secret {name!r} has the annotation {EXPIRES_ANNOTATION}, but {why}.")
+    if rotation_days and live.get("immutable"):
+        return Finding(
+            "PasswordNotRotated",
+            f"spec.keys.passwordRotationDays is {rotation_days}, but Secret {name!r} is immutable: delete it, it comes back with what it "
+            "held and can be changed.",
+        )
+    return None
 
 
 def not_rotated(live: Manifest, asked: str | None) -> str | None:

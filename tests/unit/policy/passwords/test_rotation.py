@@ -253,6 +253,19 @@ async def test_one_that_can_not_be_rotated_is_told(world: World, immutable: bool
     assert why in message(world.last, STALLED)
 
 
+async def test_the_schedule_tells_of_what_it_can_not_rotate() -> None:
+    world = await ready(passwordRotationDays=30)
+    world.store.put(await world.api.merge(SECRET, "prod", "shop-role-owner", {"metadata": {}, "immutable": True}))
+    await world.settle()
+    assert world.last
+    assert status(world.last, READY)
+    assert reason(world.last, STALLED) == "PasswordNotRotated"
+    assert message(world.last, STALLED) == (
+        "spec.keys.passwordRotationDays is 30, but Secret 'shop-role-owner' is immutable: delete it, it comes back with what it held and "
+        "can be changed."
+    )
+
+
 async def test_a_hand_that_takes_the_end_of_the_overlap_away_ends_it(world: World) -> None:
     first = world.says("owner")
     await world.ask("owner")
