@@ -6,7 +6,7 @@ policy that shuts many pods needs those that open some of them again: ahead of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from baas_operator.desired.meta import Manifest
@@ -30,7 +30,23 @@ def needs(workload: Manifest, others: Sequence[Manifest]) -> frozenset[Ref]:
             named.add(("NetworkPolicy", name))
         if each["kind"] == "RoleBinding" and pod.get("serviceAccountName") in {who["name"] for who in each["subjects"]}:
             named |= {("RoleBinding", name), (each["roleRef"]["kind"], each["roleRef"]["name"])}
-    return frozenset(named & {(each["kind"], each["metadata"]["name"]) for each in others})
+    return frozenset(named & set(map(_ref, others)))
+
+
+def with_needs(refs: Collection[Ref], manifests: Sequence[Manifest]) -> list[Manifest]:
+    """Those of the manifests that are named, with all that they need, in their order."""
+    found: set[Ref] = set()
+    left = {_ref(each): each for each in manifests}
+    asked = [ref for ref in refs if ref in left]
+    while asked:
+        if (ref := asked.pop()) not in found:
+            found.add(ref)
+            asked += needs(left[ref], manifests)
+    return [each for each in manifests if _ref(each) in found]
+
+
+def _ref(manifest: Manifest) -> Ref:
+    return manifest["kind"], manifest["metadata"]["name"]
 
 
 def _opened(policy: Manifest, others: Iterable[Manifest]) -> Iterator[Ref]:

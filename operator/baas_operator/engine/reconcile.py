@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from baas_operator.api.kinds import JOB, OPERATION, SECRET
 from baas_operator.desired.meta import Manifest
+from baas_operator.desired.needs import with_needs
 from baas_operator.engine import applier
 from baas_operator.engine.asking import Asking
 from baas_operator.engine.client import Client
@@ -39,7 +40,7 @@ from baas_operator.observe.view import View
 from baas_operator.policy.controllers import PLANNERS
 from baas_operator.policy.operation import carried_on
 from baas_operator.policy.operations.common import with_answer
-from baas_operator.policy.plan import Came, Effect, Plan
+from baas_operator.policy.plan import Came, Effect, Plan, TellPod
 from baas_operator.telemetry.metrics import RECONCILE_SECONDS, RECONCILES
 
 _REFUSED_SECONDS = 30.0
@@ -106,7 +107,8 @@ class Reconciler:
         view = view_of(self._store, resource, self._config, secrets, named)
         plan = PLANNERS[key.kind](view)
         problem, taking = None, Taking(self._client, self._store, key, again=not self._questions.waits(key))
-        if not plan.refused:
+        made = not plan.refused or bool(plan.secrets or plan.manifests)
+        if made:
             problem = await _problem_of(self._make(view, plan, taking))
             view = view_of(self._store, resource, self._config, secrets, named)
         # ask
@@ -120,7 +122,9 @@ class Reconciler:
             problem = await _problem_of(self._finish(view, plan, taking, came))
             for work in came:
                 plan = carried_on(view, plan, work)
-        left: list[Problem] = [] if plan.refused else [*taking.problems]
+        else:
+            await self._tell(view, plan)
+        left: list[Problem] = [*taking.problems] if made else []
         after, outcome = _REFUSED_SECONDS if plan.refused else plan.requeue_after, "refused" if plan.refused or left else "done"
         match problem:
             case Waiting():
@@ -160,20 +164,24 @@ class Reconciler:
         if plan.finalizer:
             await set_finalizer(self._client, self._store, view.resource, wanted=True)
         # draw
-        await taking.draw(plan.secrets)
+        problem = await _problem_of(taking.draw(plan.secrets))
         if _lacks_secrets(view, plan) or any(each.replaces for each in plan.secrets):
             drawn = plan.secrets
             view = view_of(self._store, view.resource, self._config, view.secrets, view.named)
             plan = PLANNERS[view.owner.kind](view)
             # They hold something of one that was drawn just now, such as the authority's certificate, or the keys that count.
             following = [request for request in plan.secrets if request not in drawn]
-            await taking.draw(following)
+            met = await _problem_of(taking.draw(following))
+            problem = problem or met
             if _lacks_secrets(view, plan) or any(each.replaces for each in following):
                 view = view_of(self._store, view.resource, self._config, view.secrets, view.named)
                 plan = PLANNERS[view.owner.kind](view)
-        # apply
+        # apply: without all that it was to be made of, only what waits for nothing
         taking.forget_others(plan.secrets, plan.manifests)
-        problem = await _problem_of(taking.apply(plan.manifests))
+        if problem is None:
+            problem = await _problem_of(taking.apply(plan.manifests, plan.urgent))
+        elif plan.urgent:
+            await _problem_of(taking.apply(with_needs(plan.urgent, plan.manifests), plan.urgent))
         if await taking.draw_late():
             raise Waiting(
                 "SecretRenewed", "a secret was renewed after all else", 0.0
@@ -209,6 +217,16 @@ class Reconciler:
             await let_go(self._client, self._store, view)
         if problem is not None:
             raise problem
+
+    async def _tell(self, view: View, plan: Plan) -> None:
+        """Have kubelets look at what was applied, where nothing else of the plan is brought about: it may have been urgent. That is a
+        courtesy."""
+        try:
+            for effect in plan.effects:
+                if isinstance(effect, TellPod):
+                    await bring_about(effect, view, self._client, self._store)
+        except (ApiError, TimeoutError) as error:
+            _log.info("a pod was not told: %s", error)
 
     async def _delete(self, resource: Manifest) -> tuple[Outcome, str]:
         view = view_of(self._store, resource, self._config)

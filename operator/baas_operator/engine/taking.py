@@ -3,7 +3,7 @@
 It may refuse one for good (a quota, an admission webhook, a value that is none) or be unable to take it now (a webhook that is down, or
 hangs). Either is remembered in the store until it is taken, and tried again with back-off, after all the others: time that is lost on
 it is not theirs. What an object of somebody else stands in the way of, or what has to wait, still stops all that comes after it, as it is
-about the whole.
+about the whole, but for what is urgent: a key that leaked is taken for as long as that is not applied.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 from baas_operator.api.kinds import DEPLOYMENT, SECRET
 from baas_operator.desired.meta import Manifest
-from baas_operator.desired.needs import needs
+from baas_operator.desired.needs import Ref, needs, with_needs
 from baas_operator.desired.secrets import SecretRequest
 from baas_operator.engine import applier
 from baas_operator.engine.client import Client
-from baas_operator.engine.errors import ApiError, Failing, ObjectRefused, Refused
+from baas_operator.engine.errors import ApiError, Failing, ObjectRefused, Refused, Waiting
 from baas_operator.engine.store import Key, Store, key_of
 from baas_operator.observe.text import sentence, shorten
 
@@ -45,6 +45,7 @@ class Taking:
         self.held: list[Key] = []
         self.put_off = False
         self._late: list[SecretRequest] = []
+        self._undrawn: set[Key] = set()
 
     @property
     def problems(self) -> list[Refused | Failing]:
@@ -68,15 +69,24 @@ class Taking:
 
         Raises:
             Refused, Failing: one is not there. A plan without it lacks what others need.
+            Refused, Waiting: one is somebody else's, or has to wait, the first of them. The others are had all the same.
         """
+        stopped: Refused | Waiting | None = None
         for request in requests:
             if self._impatient:
                 break
             if self._has_time(_key(request)):
                 self._late.append(request)
                 continue
-            await self._try(_key(request), applier.ensure_secret(self._client, self._store, request))
+            try:
+                await self._try(_key(request), applier.ensure_secret(self._client, self._store, request))
+            except (Refused, Waiting) as met:
+                self._undrawn.add(_key(request))
+                stopped = stopped or met
         lacking = [key for key in map(_key, requests) if self._store.get(*key) is None]
+        self._undrawn.update(lacking)
+        if stopped is not None:
+            raise stopped
         if failing := [self._failing[key] for key in lacking if key in self._failing] or (
             self.problems if lacking and self._impatient else []
         ):
@@ -92,33 +102,48 @@ class Taking:
                 renewed = renewed or self._store.get(*_key(request)) is not before
         return renewed
 
-    async def apply(self, manifests: Sequence[Manifest]) -> None:
-        """Have the manifests, in their order but for those that were not taken the last time.
+    async def apply(self, manifests: Sequence[Manifest], urgent: Collection[Ref] = ()) -> None:
+        """Have the manifests, in their order but for those that were not taken the last time, and for the `urgent` ones, which come first.
 
         Of the Deployments that waited, each of which was given its turn for that (one_at_a_time.py), one is changed a round: what they
         waited for may have been the same.
+
+        Raises:
+            Refused, Waiting: one is somebody else's, or has to wait, the first of them. Of the others the urgent ones are had all the same.
         """
         waited, turn_over = self._store.untaken.get(self._owner, frozenset()), False
-        wanted = {(key.kind, key.name): key for key in map(key_of, manifests)}
-        needed = {key_of(each): {wanted[ref] for ref in needs(each, manifests)} for each in manifests}
+        stopped: Refused | Waiting | None = None
+        stopping = set(self._undrawn)
+        first = set(map(key_of, with_needs(urgent, manifests)))
+        wanted = {(key.kind, key.name): key for key in (*stopping, *map(key_of, manifests))}
+        secrets = [{"kind": key.kind, "metadata": {"name": key.name}} for key in stopping]
+        needed = {key_of(each): {wanted[ref] for ref in needs(each, [*manifests, *secrets])} for each in manifests}
         late = {key: place for place, key in enumerate(self._failing)}
 
         def turn(manifest: Manifest) -> tuple[int, int]:
             key = key_of(manifest)
-            return (1, late[key]) if key in late else (2 if needed[key] & late.keys() else 0, 0)
+            return (2, late[key]) if key in late else (3 if needed[key] & late.keys() else int(key not in first), 0)
 
         for manifest in sorted(manifests, key=turn):
             key = key_of(manifest)
-            if needed[key] & self._failing.keys():
+            if stopped is not None and key not in first:
+                continue
+            if needed[key] & (self._failing.keys() | stopping):
                 self.held.append(key)
             elif self._impatient:
                 continue
-            elif turn_over and self._waited(key, waited):
+            elif turn_over and self._waited(key, waited) and key not in first:
                 self.put_off = True
             else:
                 before = self._store.get(*key)
-                await self._try(key, applier.apply(self._client, self._store, manifest))
+                try:
+                    await self._try(key, applier.apply(self._client, self._store, manifest))
+                except (Refused, Waiting) as met:
+                    stopping.add(key)
+                    stopped = stopped or met
                 turn_over = turn_over or (self._waited(key, waited) and before is not None and self._store.get(*key) is not before)
+        if stopped is not None:
+            raise stopped
         if self._store.get(*self._owner) is not None:  # else it was deleted just now, and one of its name begins anew
             self._store.untaken[self._owner] = frozenset((*self._failing, *self.held))
 

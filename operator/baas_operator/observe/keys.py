@@ -17,6 +17,7 @@ from baas_operator.desired.instance.keys import API_KEYS
 from baas_operator.desired.instance.manifests import KEY_IDS_ANNOTATION
 from baas_operator.desired.key_set import SIGNER_ANNOTATION, WRITTEN_ANNOTATION, GoneKey, KeySet, KeyState, SigningKey, key_ids
 from baas_operator.desired.meta import DIGEST, Manifest, checksum
+from baas_operator.desired.needs import Ref
 from baas_operator.observe.instance import rolled_out
 from baas_operator.observe.moments import read_time
 from baas_operator.observe.view import View, secret_text
@@ -163,6 +164,16 @@ def withdrawn(view: View, kids: Collection[str]) -> frozenset[str]:
     revoked = (view.spec.get("keys") or {}).get("revoked") or []
     retired = {each.kid for each in held.gone if not each.revoked} - set(revoked)
     return frozenset(set(kids) - set(held.kids) - retired)
+
+
+def still_given(view: View) -> dict[Ref, frozenset[str]]:
+    """The objects that go on giving somebody keys which left the set before their time, and the ids of these."""
+    public = read_published(view.child(SECRET, names.api_keys_secret(view.owner.name)))
+    given = {(SECRET.name, names.api_keys_secret(view.owner.name)): frozenset({*public.kids, *(each for each in public.signers if each)})}
+    given |= {(CONFIG_MAP.name, each["metadata"]["name"]): frozenset(_ids_in(each) or ()) for each in view.all(CONFIG_MAP)}
+    given |= {(DEPLOYMENT.name, each["metadata"]["name"]): keys_given(each) for each in view.all(DEPLOYMENT)}
+    leaked = withdrawn(view, frozenset[str]().union(*given.values()) - {""})
+    return {ref: kids & leaked for ref, kids in given.items() if kids & leaked}
 
 
 def _template_annotation(deployment: Manifest, key: str) -> str | None:

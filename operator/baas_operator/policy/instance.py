@@ -19,6 +19,7 @@ from baas_operator.desired.instance.exposure import lacking
 from baas_operator.desired.instance.probes import ROLE as PROBE_ROLE
 from baas_operator.desired.key_set import key_ids
 from baas_operator.desired.meta import Manifest
+from baas_operator.desired.needs import with_needs
 from baas_operator.desired.secrets import SecretRequest
 from baas_operator.desired.sql_job import DATABASE_ANNOTATION
 from baas_operator.observe.conditions import READY, STALLED, ZONE_TOLERANT, find, is_true
@@ -30,7 +31,7 @@ from baas_operator.observe.instance import (
     rolled_out,
     rollout_trouble,
 )
-from baas_operator.observe.keys import read_published, read_signing
+from baas_operator.observe.keys import read_published, read_signing, still_given
 from baas_operator.observe.text import are, counted
 from baas_operator.observe.view import View, secret_text
 from baas_operator.policy.instance_keys import plan_keys
@@ -136,12 +137,22 @@ def plan_instance(view: View) -> Plan:
     keys = plan_keys(view, spec.keys, requests, token_seconds=(spec.components.auth or Auth()).token_seconds)
     # Nothing can be said of components without the keys that count, and what is not said is pruned.
     keyless = keys.stalled if public is not None and jwks is None else None
+    leaking = frozenset(still_given(view))
     if finding := missing or _contested(it) or keyless:
-        return refusal(
+        refused = refusal(
             finding,
-            status=_status(it) | _noted(view),
+            status=_status(it) | _noted(view) | _told(keys=keys.status),
             ready=_unready(it) is None,
             beside=(*it.answering.conditions, *workers.conditions),
+        )
+        # A key that leaked does not wait for who puts that right. Of a database that is missing, pods may be made for another by now.
+        urgent = frozenset(each for each in leaking if each[0] == CONFIG_MAP.name) if missing else leaking
+        return replace(
+            refused,
+            secrets=tuple(each for each in keys.requests if each.replaces),
+            manifests=tuple(with_needs(urgent, manifests)),
+            urgent=urgent,
+            effects=tuple(_tell(view, wanted)),
         )
     spread = Rebalanced() if spec.hibernate else rebalance(view, wanted, manifests)
     passwords = plan_passwords(
@@ -169,6 +180,7 @@ def plan_instance(view: View) -> Plan:
         + workers.conditions,
         status=_status(it) | _told(keys=keys.status, passwords=passwords.status),
         manifests=manifests,
+        urgent=leaking,
         secrets=passwords.requests,
         finalizer=spec.deletion_policy is DeletionPolicy.DELETE,
         requeue_after=min(

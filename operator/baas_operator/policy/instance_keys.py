@@ -15,7 +15,16 @@ from baas_operator.desired.instance.keys import API_KEYS, PUBLIC, PUBLIC_KEYS, S
 from baas_operator.desired.key_set import ADOPTED, NEW, KeySet, KeySetWanted, KeyState, SigningKey
 from baas_operator.desired.meta import Manifest
 from baas_operator.desired.secrets import EXPIRES_ANNOTATION, SecretRequest
-from baas_operator.observe.keys import Published, ignorant, read_key_set, read_published, signers_use, untouched, verifiers_know
+from baas_operator.observe.keys import (
+    Published,
+    ignorant,
+    read_key_set,
+    read_published,
+    signers_use,
+    still_given,
+    untouched,
+    verifiers_know,
+)
 from baas_operator.observe.moments import read_time, to_text, to_time
 from baas_operator.observe.text import are
 from baas_operator.observe.view import View
@@ -82,7 +91,7 @@ def plan_keys(
         asked = _with(asked, signing, _due(signing, live, KeySetWanted(held)))
     return KeysPlan(
         _with_public(view, asked, held),
-        status=_status(keys, held, overlap),
+        status=_status(view, keys, held, overlap),
         stalled=_unknown(keys, held) or _no_time(signing.name, live),
         progress=_progress(view, held, then, seen),
         wake_seconds=_wake(view.now, held, seen, wishes),
@@ -150,7 +159,9 @@ def _progress(view: View, held: KeySet, then: KeySet, seen: Seen) -> Finding | N
     return Finding("PublishingKey", "Another signing key is being made.") if then.next else None
 
 
-def _status(keys: Keys, held: KeySet, overlap: float) -> KeysStatus:
+def _status(view: View, keys: Keys, held: KeySet, overlap: float) -> KeysStatus:
+    given = frozenset[str]().union(*still_given(view).values())
+    revoked = sorted((each for each in held.gone if each.revoked), key=lambda each: each.kid)
     scheduled = to_time(held.current.since) + timedelta(days=keys.rotation_days)
     phase, since = _phase(held)
     return KeysStatus(
@@ -160,9 +171,10 @@ def _status(keys: Keys, held: KeySet, overlap: float) -> KeysStatus:
             KeyStatus(kid=each.kid, state=each.state.value, since=each.since, until=to_text(end) if end else None)
             for each in held.keys
             for end in [end_of(each, overlap) if each.state is KeyState.PREVIOUS else None]
-        ],
+        ]
+        + [KeyStatus(kid=each.kid, state="revoking", since=each.at) for each in revoked if each.kid in given],
         next_rotation=to_text(scheduled) if keys.rotation_days else None,
-        revoked=sorted(each.kid for each in held.gone if each.revoked),
+        revoked=[each.kid for each in revoked if each.kid not in given],
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from baas_operator.api.operation import Action, LetterFilter
 from baas_operator.desired.meta import Manifest
+from baas_operator.desired.needs import Ref
 from baas_operator.desired.secrets import SecretRequest
 from baas_operator.observe.conditions import READY, RECONCILING, STALLED, ZONE_TOLERANT, Condition
 from baas_operator.observe.text import sentence
@@ -244,12 +245,14 @@ Came = LetterWork | Forgotten
 
 @dataclass(frozen=True)
 class Plan:
-    """A decision. `refused`: nothing is applied or pruned, the conditions say why. `finalizer`: whether the object should hold
-    ours. `requeue_after`: seconds until the next look, where no event would tell of a change."""
+    """A decision. `refused`: nothing is pruned, and nothing applied but what is in it all the same, the conditions say why. `finalizer`:
+    whether the object should hold ours. `requeue_after`: seconds until the next look, where no event would tell of a change. `urgent`:
+    manifests that are applied, with what they need, whatever else is refused or has to wait."""
 
     conditions: tuple[Condition, ...]
     status: Mapping[str, Any] = field(default_factory=dict)
     manifests: tuple[Manifest, ...] = ()
+    urgent: frozenset[Ref] = frozenset()
     secrets: tuple[SecretRequest, ...] = ()
     effects: tuple[Effect, ...] = ()
     refused: bool = False

@@ -51,7 +51,8 @@ class KeyStatus(ApiModel):
     kid: str
     """Id of the key, which the header of its tokens has."""
     state: str
-    """`current` signs; `next` is going to; `previous` did, and still counts."""
+    """`current` signs; `next` is going to; `previous` did, and still counts; `revoking` is to count no more, but not all who verify tokens
+    are given the set without it yet."""
     since: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
     """When it came into that state."""
     until: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
@@ -74,7 +75,7 @@ class KeysStatus(ApiModel):
     next_rotation: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
     """When the next one begins by itself."""
     revoked: list[str] = []
-    """Ids of keys that were in the set and are revoked."""
+    """Ids of keys that were in the set and are revoked: nobody is given them any more."""
 
 
 class PasswordsStatus(ApiModel):
