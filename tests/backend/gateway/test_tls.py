@@ -140,3 +140,20 @@ async def test_a_renewed_certificate_is_shown_without_a_failed_request(build: Bu
         await until(renewed, seconds=2, what="the new certificate", told=world.gateway.log)
         await asyncio.sleep(0.5)
     assert not made.bad(), made.bad()[:3]
+
+
+async def test_a_certificate_that_comes_after_the_gateway_is_taken_up(build: Build) -> None:
+    """As cert-manager makes it, or whoever mistyped its name. Envoy is told by one move of a symlink, before the names are there."""
+    made = certificate()
+    world = await build(spec=replace(TLS, redirects=False), certificate={})
+    answer = await ask(world.session, "GET", f"{world.gateway.url}/rest/v1/notes", headers=world.anon)
+    assert answer.status == 200, "by plain HTTP it serves"
+    await asyncio.to_thread(world.gateway.certificate.write, made, pause=1.0)
+
+    async def shown() -> bool:
+        try:
+            return (await asyncio.to_thread(_shown, world, "http/1.1"))[0] == _serial(made["tls.crt"])
+        except OSError:
+            return False
+
+    await until(shown, seconds=5, what="the certificate", told=world.gateway.log)

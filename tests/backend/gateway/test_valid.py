@@ -11,7 +11,7 @@ import pytest
 
 from baas_operator.desired.instance.gateway import GatewayInput, GatewaySpec, Limits, Rate, Route, Upstream, gateway_files
 from tests.backend.gateway.harness.certificates import certificate
-from tests.backend.gateway.harness.envoy import program
+from tests.backend.gateway.harness.envoy import Mount, program
 from tests.backend.gateway.harness.keys import ISSUER, Key, key_set
 from tests.backend.gateway.harness.static import as_static
 
@@ -52,9 +52,8 @@ VARIANTS = {
 
 
 def _validate(given: GatewayInput, folder: Path) -> subprocess.CompletedProcess[str]:
-    for name, text in certificate().items():
-        (folder / name).write_text(text)
-    given = replace(given, tls_folder=str(folder))
+    Mount(folder / "tls").write(certificate())
+    given = replace(given, tls_folder=str(folder / "tls"))
     (folder / "static.yaml").write_text(as_static(gateway_files(given), given.folder))
     return subprocess.run(
         [program(), "--mode", "validate", "-c", folder / "static.yaml", "--log-level", "warning"],

@@ -41,8 +41,8 @@ class Mount:
         self._versions = count()
         folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, files: dict[str, str]) -> None:
-        """The new content."""
+    def write(self, files: dict[str, str], *, pause: float = 0.0) -> None:
+        """The new content. `pause`: seconds until names that are new are there, too."""
         data = self.folder / "..data"
         before = os.readlink(data) if data.is_symlink() else None
         version = self.folder / f"..version-{next(self._versions)}"
@@ -52,6 +52,7 @@ class Mount:
         staged = self.folder / "..data_tmp"
         staged.symlink_to(version.name)
         staged.rename(data)
+        time.sleep(pause)
         for name in files:
             if not (self.folder / name).is_symlink():
                 (self.folder / name).symlink_to(f"..data/{name}")
@@ -70,7 +71,7 @@ class Gateway:
         self._ports = Ports(http, health, https, admin, waiting, "127.0.0.1")
         self.mount = Mount(folder / "config")
         self.certificate = Mount(folder / "tls")
-        if certificate:
+        if certificate is not None:
             self.certificate.write(certificate)
         self._log = folder / "envoy.log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -57,10 +57,13 @@ def listeners(given: GatewayInput) -> str:
 
 
 def certificate(given: GatewayInput) -> str:
-    """The file that says where the certificate is; Envoy follows the Secret's folder too."""
+    """The file that says where the certificate is; Envoy follows the Secret's folder too. It looks once, as the kubelet moves `..data`.
+    Names that are new in the folder itself the kubelet makes after that (its source, `AtomicWriter.Write`): by these, a certificate that
+    comes after the gateway would be missed for ever."""
+    files = f"{given.tls_folder}/..data"
     secret = {
-        "certificate_chain": {"filename": f"{given.tls_folder}/tls.crt"},
-        "private_key": {"filename": f"{given.tls_folder}/tls.key"},
+        "certificate_chain": {"filename": f"{files}/tls.crt"},
+        "private_key": {"filename": f"{files}/tls.key"},
         "watched_directory": {"path": given.tls_folder},
     }
     made = typed("envoy.extensions.transport_sockets.tls.v3.Secret", name=TLS_SECRET, tls_certificate=secret)
